@@ -1,0 +1,1 @@
+"""The hangup command: one module a verb, one a way of showing."""

@@ -1,0 +1,1 @@
+"""Tests: unit tests without privileges, scenario tests in a booted guest."""

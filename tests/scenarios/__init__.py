@@ -1,0 +1,1 @@
+"""Scenario tests: a real client, a real server, a real kernel; run inside a guest."""

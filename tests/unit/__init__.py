@@ -1,0 +1,1 @@
+"""Unit tests: everything after the source, no privileges, no kernel."""

@@ -1,0 +1,1 @@
+"""The library: everything from loading the probes to alerts, usable without the command line."""

@@ -1,0 +1,17 @@
+"""What can keep hangup from working, each as one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class HangupError(Exception):
+    """A condition the user can mend; its text is the one line the user is shown.
+
+    `exit_status` is what the command ends with: 2 for a wrong call, 3 for a host that cannot run hangup.
+    """
+
+    exit_status = 3
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
+        self.remedy = remedy
