@@ -1,0 +1,265 @@
+"""Every open Unix socket of the host: who is connected to whom, which processes hold the two ends, what is unread.
+
+Nothing here needs tracing. The kernel's list (`tracer.unix_diag`) says which sockets there are and how they are
+connected but not whose they are; /proc says which process holds which inode but not what it is connected to. Joined
+by the inode number they name both ends of every connection, also of those that were open before a tracer started.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from tracer import unix_diag
+from tracer.process import PROC, read_comm, read_uid
+
+NETNS_MOUNTS = Path("/run/netns")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One descriptor that keeps a socket open."""
+
+    pid: int
+    comm: str
+    uid: int
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One open Unix socket with its holders; the fields it shares with `unix_diag.DiagSocket` are described there."""
+
+    inode: int
+    peer_inode: int | None
+    path: str | None
+    type: str
+    state: str
+    receive_queue: int
+    send_queue: int
+    netns: int
+    """The inode number of its network namespace, which is also what `readlink /proc/PID/ns/net` names."""
+    holders: tuple[Holder, ...] = ()
+    """Empty if its holder could not be read, holds it in a thread's own table, or passed it on and it is in flight."""
+    shutdown: int = 0
+    pending: tuple[int, ...] = ()
+
+
+State = Literal["open", "hung up", "not accepted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Two ends, or the one that is left: at least one of `client` and `server` is there.
+
+    Of a socketpair the end with the lower inode number is called the client: it is the one made first.
+    """
+
+    client: Socket | None
+    server: Socket | None
+    path: str | None
+    """The listener's path; None for a socketpair, and for a client whose server has hung up."""
+    state: State
+    """`hung up`: one end was released, its survivor is still open; `not accepted`: the server has yet to accept."""
+
+    @property
+    def ends(self) -> tuple[Socket, ...]:
+        """The ends that are there, client first."""
+        return tuple(end for end in (self.client, self.server) if end is not None)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All open Unix sockets, by inode, and what could not be read."""
+
+    sockets: Mapping[int, Socket]
+    unreadable_processes: int = 0
+    """Processes whose descriptors we may not read (no CAP_SYS_PTRACE, or hidepid): their sockets have no holders."""
+    unreadable_namespaces: int = 0
+    """Network namespaces we may not enter (no CAP_SYS_ADMIN): their sockets are missing."""
+
+    def socket(self, inode: int) -> Socket | None:
+        """Return the socket with this inode number, None if there was none."""
+        return self.sockets.get(inode)
+
+    def peer(self, inode: int) -> Socket | None:
+        """Return the other end of the socket with this inode number, None if it has none or that has no inode."""
+        socket = self.sockets.get(inode)
+        return self.sockets.get(socket.peer_inode) if socket and socket.peer_inode else None
+
+    @cached_property
+    def _pending(self) -> dict[int, Socket]:
+        """The listener that each client whose connect is not accepted yet waits for."""
+        return {inode: socket for socket in self.sockets.values() for inode in socket.pending}
+
+    @cached_property
+    def _listening(self) -> frozenset[str | None]:
+        # Not told apart by namespace: a server's end lives in its client's (unix_stream_connect makes it there).
+        return frozenset(socket.path for socket in self.sockets.values() if socket.state == "listening")
+
+    def connection(self, inode: int) -> Connection | None:
+        """Return the connection that this socket is an end of; None if there is no such socket or it is in none."""
+        socket = self.sockets.get(inode)
+        if socket is None or socket.peer_inode is None:
+            return None
+        peer = self.peer(inode)
+        if peer is not None and peer.peer_inode == inode:
+            client, server = self._roles(socket, peer)
+            return Connection(client, server, server.path, "open")
+        if peer is not None or socket.type == "dgram":
+            # Connected to one that is not connected back, as a log's clients are: no connection. (A stream's peer
+            # can look so too if it changed while the kernel made its list.)
+            return None
+        listener = self._pending.get(inode)
+        if listener is not None:
+            return Connection(socket, None, listener.path, "not accepted")
+        if socket.path is not None:
+            return Connection(None, socket, socket.path, "hung up")
+        return Connection(socket, None, None, "hung up")
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield every connection and socketpair once, in the order of the kernel's list."""
+        seen: set[int] = set()
+        for inode in self.sockets:
+            if inode in seen:
+                continue
+            connection = self.connection(inode)
+            if connection is not None:
+                seen.update(end.inode for end in connection.ends)
+                yield connection
+
+    def _roles(self, one: Socket, other: Socket) -> tuple[Socket, Socket]:
+        """Tell client and server apart.
+
+        The server's end takes its listener's path (unix_stream_connect); a client seldom binds itself. If both have a
+        path, the one somebody listens on is the server's, and failing that the one whose inode is younger: accept
+        makes it after connect has begun.
+        """
+
+        def likeness(socket: Socket) -> tuple[bool, bool, int]:
+            return socket.path is not None, socket.path in self._listening, socket.inode
+
+        client, server = sorted((one, other), key=likeness)
+        return client, server
+
+
+def snapshot(proc: Path = PROC, *, namespaces: bool = True) -> Inventory:
+    """Read all open Unix sockets of the host, of every network namespace unless `namespaces` is false.
+
+    Privileges only widen it: without them it holds our own namespace, and holders only of our own processes.
+
+    Raises HangupError if the kernel cannot list its sockets, OSError if it refuses to.
+    """
+    sockets: list[tuple[int, unix_diag.DiagSocket]] = []
+    own = _namespace_number(proc / "thread-self" / "ns" / "net")
+    with unix_diag.open_socket() as connection:
+        sockets += [(own, entry) for entry in unix_diag.read_sockets(connection)]
+    unreadable_namespaces = 0
+    if namespaces:
+        for number, path in _other_namespaces(proc, own):
+            try:
+                sockets += [(number, entry) for entry in _read_namespace(path)]
+            except FileNotFoundError:
+                continue
+            except PermissionError:
+                unreadable_namespaces += 1
+    wanted = {entry.inode for _, entry in sockets}
+    holders, unreadable_processes = read_holders(wanted, proc)
+    return Inventory(
+        sockets={entry.inode: _join(number, entry, holders.get(entry.inode, ())) for number, entry in sockets},
+        unreadable_processes=unreadable_processes,
+        unreadable_namespaces=unreadable_namespaces,
+    )
+
+
+def read_holders(inodes: Iterable[int], proc: Path = PROC) -> tuple[dict[int, list[Holder]], int]:
+    """Return the descriptors that hold these inodes, and how many processes could not be read.
+
+    A process that vanishes meanwhile counts as never seen. Descriptors are those of a process's first thread; a thread
+    with a table of its own (unshare(2), CLONE_FILES) is not looked at.
+    """
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    holders: dict[int, list[Holder]] = {}
+    unreadable = 0
+    for pid in _pids(proc):
+        held: list[tuple[int, int]] = []
+        try:
+            held = list(_held(f"{proc}/{pid}/fd", wanted))
+        except PermissionError:
+            unreadable += 1
+        except OSError:
+            continue
+        if not held:
+            continue
+        comm, uid = read_comm(pid, proc), read_uid(pid, proc)
+        if comm is None or uid is None:
+            continue
+        for descriptor, inode in held:
+            holders.setdefault(inode, []).append(Holder(pid, comm, uid, descriptor))
+    return holders, unreadable
+
+
+def _held(directory: str, wanted: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """Yield descriptor and inode of each wanted socket in a process's table (proc_pid_fd(5))."""
+    for descriptor in os.listdir(directory):  # noqa: PTH208 - plain strings: this is the loop that costs
+        with suppress(FileNotFoundError):
+            inode = wanted.get(os.readlink(f"{directory}/{descriptor}"))  # noqa: PTH115
+            if inode is not None:
+                yield int(descriptor), inode
+
+
+def _pids(proc: Path) -> list[int]:
+    return sorted(int(name) for name in os.listdir(proc) if name.isdecimal())  # noqa: PTH208
+
+
+def _namespace_number(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _other_namespaces(proc: Path, own: int) -> Iterator[tuple[int, Path]]:
+    """Yield number and file of each network namespace but our own that a process lives in or `ip netns` keeps.
+
+    One that has neither, kept by a descriptor or a bind mount elsewhere, is not found.
+    """
+    seen = {own, 0}
+    files = [proc / str(pid) / "ns" / "net" for pid in _pids(proc)]
+    if NETNS_MOUNTS.is_dir():
+        files += sorted(NETNS_MOUNTS.iterdir())
+    for path in files:
+        number = _namespace_number(path)
+        if number not in seen:
+            seen.add(number)
+            yield number, path
+
+
+def _read_namespace(path: Path) -> list[unix_diag.DiagSocket]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with unix_diag.open_socket(descriptor) as connection:
+            return unix_diag.read_sockets(connection)
+    finally:
+        os.close(descriptor)
+
+
+def _join(netns: int, entry: unix_diag.DiagSocket, holders: Iterable[Holder]) -> Socket:
+    return Socket(
+        inode=entry.inode,
+        peer_inode=entry.peer_inode,
+        path=entry.path,
+        type=entry.type,
+        state=entry.state,
+        receive_queue=entry.receive_queue,
+        send_queue=entry.send_queue,
+        netns=netns,
+        holders=tuple(holders),
+        shutdown=entry.shutdown,
+        pending=entry.pending,
+    )

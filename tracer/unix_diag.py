@@ -1,0 +1,213 @@
+"""The kernel's own list of Unix sockets, read with its unix_diag module (sock_diag(7), net/unix/diag.c).
+
+`pyroute2` knows the format of the messages. The netlink socket is ours, because a list covers the one network
+namespace in which its socket was made (unix_diag_dump asks sock_net of it): `open_socket` makes one in any of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tracer.errors import HangupError
+from tracer.escape import escape_socket_path
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST = 0x01
+NLM_F_DUMP = 0x300
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+UDIAG_SHOW_NAME = 0x01
+UDIAG_SHOW_PEER = 0x04
+UDIAG_SHOW_ICONS = 0x08
+UDIAG_SHOW_RQLEN = 0x10
+CLONE_NEWNET = 0x40000000
+
+# A part of a list is at most 32 KiB (netlink_dump, net/netlink/af_netlink.c).
+RECEIVE_SIZE = 65536
+
+# A socket's sk_state is a TCP state whatever its family (include/net/tcp_states.h).
+STATES = {1: "established", 2: "connecting", 7: "unconnected", 10: "listening"}
+TYPES = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "dgram", socket.SOCK_SEQPACKET: "seqpacket"}
+
+
+class UnixDiagMissingError(HangupError):
+    """The kernel cannot list its Unix sockets."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this kernel has no unix_diag, so it cannot list its open sockets",
+            "modprobe unix_diag (its configuration must have CONFIG_UNIX_DIAG)",
+        )
+
+
+class Pyroute2MissingError(HangupError):
+    """Python does not find pyroute2."""
+
+    def __init__(self) -> None:
+        super().__init__("pyroute2 is not installed", "apt install python3-pyroute2, or pip install pyroute2")
+
+
+@dataclass(frozen=True, slots=True)
+class DiagSocket:
+    """One Unix socket that has an inode, as the kernel lists it.
+
+    A socket between connect and accept has no inode yet, and one whose last reference is gone has none any more: both
+    are left out (sk_diag_dump), and their peers show `peer_inode` 0 (sk_diag_dump_peer). Inode numbers are unique over
+    all namespaces and fit 32 bits: sockfs takes them from get_next_ino (fs/inode.c).
+    """
+
+    inode: int
+    peer_inode: int | None
+    """The other end's inode; 0 if there is another end without one, None if this socket has no other end."""
+    path: str | None
+    """The name it is bound to, escaped, abstract ones as @name. An accepted socket carries its listener's name."""
+    type: str
+    state: str
+    receive_queue: int
+    """Bytes unread (unix_inq_len; of a datagram socket the next datagram's); for a listener: connects not accepted."""
+    send_queue: int
+    """Memory of what this end sent and the other has not read, in bytes, with the kernel's overhead (unix_outq_len);
+    for a listener: its backlog."""
+    shutdown: int
+    """1: receives no more, 2: sends no more, 3: both, which is also the survivor of a hang-up (unix_release_sock)."""
+    pending: tuple[int, ...]
+    """For a listener: the inodes of the clients whose connects are not accepted yet (sk_diag_dump_icons)."""
+
+
+def open_socket(namespace: int | None = None) -> socket.socket:
+    """Make a netlink socket for `read_sockets`, in the network namespace that is open as descriptor `namespace`.
+
+    Without a namespace it is our own. Raises OSError, PermissionError for a lack of CAP_SYS_ADMIN (setns(2)).
+    """
+    if namespace is None:
+        return _netlink_socket()
+    result: list[socket.socket | OSError] = []
+
+    def enter() -> None:
+        try:
+            _setns(namespace, CLONE_NEWNET)
+            result.append(_netlink_socket())
+        except OSError as error:
+            result.append(error)
+
+    # setns moves the calling thread alone, and a socket stays in the namespace in which it was made. So a thread that
+    # ends at once does it: no other thread of the process, of the caller's least of all, ever leaves its namespace.
+    thread = threading.Thread(target=enter, name="setns", daemon=True)
+    thread.start()
+    thread.join()
+    outcome = result[0]
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
+
+
+def read_sockets(connection: socket.socket) -> list[DiagSocket]:
+    """List every Unix socket of the network namespace that `connection` (from `open_socket`) is in.
+
+    The kernel locks one bucket of its table at a time (unix_diag_dump), so the list is no snapshot of one instant:
+    a socket that comes or goes meanwhile may be in it or not.
+
+    Raises HangupError if the kernel has no unix_diag or pyroute2 is missing, OSError if the kernel refuses the list.
+    """
+    request_class, marshal_class = _codec()
+    connection.send(_encode(request_class()))
+    marshal = marshal_class()
+    sockets: dict[int, DiagSocket] = {}
+    while True:
+        for message in marshal.parse(connection.recv(RECEIVE_SIZE)):
+            header = message["header"]
+            if header["type"] == NLMSG_DONE:
+                return list(sockets.values())
+            if header["type"] == NLMSG_ERROR or header["error"] is not None:
+                _refused(header["error"])
+            entry = _entry(message)
+            # Between two parts of a list a socket can move to a bucket that comes later: the latest word counts.
+            sockets[entry.inode] = entry
+
+
+def check() -> None:
+    """Ask for an empty list. Raises what `read_sockets` raises if the kernel cannot list its sockets."""
+    request_class, marshal_class = _codec()
+    with open_socket() as connection:
+        connection.send(_encode(request_class(), states=0))
+        for message in marshal_class().parse(connection.recv(RECEIVE_SIZE)):
+            if message["header"]["type"] == NLMSG_ERROR:
+                _refused(message["header"]["error"])
+
+
+def _netlink_socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+
+
+def _setns(descriptor: int, kind: int) -> None:
+    # os.setns came with Python 3.12.
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, kind) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@cache
+def _codec() -> tuple[Any, Any]:
+    """Return pyroute2's class of the request and a marshal of ours for the answers; importing it takes 0.2 s."""
+    try:
+        from pyroute2.netlink.diag import unix_diag_msg, unix_diag_req  # noqa: PLC0415
+        from pyroute2.netlink.nlsocket import Marshal  # noqa: PLC0415
+    except ImportError as error:
+        raise Pyroute2MissingError from error
+
+    class UnixMessage(unix_diag_msg):  # type: ignore[misc]
+        # pyroute2 reads a name as text without its NULs: abstract names could not be told from others any more.
+        nla_map = tuple(
+            (name, "cdata" if name in ("UNIX_DIAG_NAME", "UNIX_DIAG_ICONS") else kind)
+            for name, kind in unix_diag_msg.nla_map
+        )
+
+    class UnixMarshal(Marshal):  # type: ignore[misc]
+        # pyroute2's own marshal for this protocol chooses by the family and so cannot tell an error from a socket.
+        msg_map = {SOCK_DIAG_BY_FAMILY: UnixMessage}  # noqa: RUF012 - pyroute2 declares it so
+
+    return unix_diag_req, UnixMarshal
+
+
+def _encode(request: Any, states: int = 0xFFFFFFFF) -> bytes:
+    request["header"]["type"] = SOCK_DIAG_BY_FAMILY
+    request["header"]["flags"] = NLM_F_REQUEST | NLM_F_DUMP
+    request["header"]["sequence_number"] = 1
+    request["sdiag_family"] = socket.AF_UNIX
+    request["udiag_states"] = states
+    request["udiag_show"] = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN
+    request.encode()
+    return bytes(request.data)
+
+
+def _entry(message: Any) -> DiagSocket:
+    attributes = dict(tuple(attribute)[:2] for attribute in message["attrs"])
+    queues = attributes.get("UNIX_DIAG_RQLEN") or {"udiag_rqueue": 0, "udiag_wqueue": 0}
+    icons = attributes.get("UNIX_DIAG_ICONS") or b""
+    return DiagSocket(
+        inode=message["udiag_ino"],
+        peer_inode=attributes.get("UNIX_DIAG_PEER"),
+        path=escape_socket_path(attributes.get("UNIX_DIAG_NAME") or b""),
+        type=TYPES.get(message["udiag_type"], str(message["udiag_type"])),
+        state=STATES.get(message["udiag_state"], str(message["udiag_state"])),
+        receive_queue=queues["udiag_rqueue"],
+        send_queue=queues["udiag_wqueue"],
+        shutdown=attributes.get("UNIX_DIAG_SHUTDOWN") or 0,
+        pending=tuple(inode for inode in memoryview(icons).cast("I") if inode),
+    )
+
+
+def _refused(error: Any) -> None:
+    number = getattr(error, "code", None) or errno.EIO
+    # sock_diag_lock_handler (net/core/sock_diag.c) knows no handler for AF_UNIX and could not load one.
+    if number == errno.ENOENT:
+        raise UnixDiagMissingError
+    raise OSError(number, f"the kernel refused the list of Unix sockets: {os.strerror(number)}")
