@@ -1,0 +1,153 @@
+"""The frame of the `hangup` command: finds the verb, and turns whatever goes wrong into one line and a status.
+
+A verb is a module of `cli.commands` whose click command is called `command`. Only the verb that is asked for is
+imported: on a slow machine the imports are most of the start.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from cli.exit_status import ExitStatus
+from tracer.errors import HangupError
+from tracer.version import VERSION
+
+# Each verb's line of help stands here as well, so that `hangup --help` imports none of them; a test compares.
+VERBS = {
+    "watch": "Explain every connection that ends in a hang-up.",
+    "trace": "Print every operation on a Unix connection.",
+    "peers": "List every Unix connection with the processes at both ends.",
+    "doctor": "Say what this host has and lacks, and what to do about it.",
+}
+
+
+class Frame(click.Group):
+    """The group of verbs. `main` never returns, and shows no traceback unless HANGUP_TRACEBACK is set."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the verbs in the order of their use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a verb's module and return its command."""
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(f"cli.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the exit statuses."""
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(status.value), status.meaning) for status in ExitStatus])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,  # noqa: ARG002 - the same however it was called
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: ARG002 - it always is
+        windows_expand_args: bool = True,  # noqa: ARG002
+        **extra: Any,
+    ) -> NoReturn:
+        """Run the verb that the arguments name, and exit."""
+        # click's own standalone mode answers a broken pipe with status 1, which says "alerts" here.
+        run = super().main
+        for stream in (sys.stdout, sys.stderr):
+            # A locale that lacks a character of somebody's path is no reason to stop.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        sys.exit(_status_of(lambda: run(args, "hangup", complete_var, standalone_mode=False, **extra)))
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the arguments; it is here that --help prints."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:
+            _abandon_output()
+            raise click.exceptions.Exit(ExitStatus.BROKEN_PIPE) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb, and see to it that the reader has everything before success is reported."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_output()
+            ctx.exit(ExitStatus.BROKEN_PIPE)
+        return result
+
+
+def _status_of(run: Callable[[], Any]) -> int:
+    """Run the command; return the status to end with, having said in one line what went wrong, if anything did."""
+    try:
+        result = run()
+    except click.ClickException as error:
+        error.show()
+        return ExitStatus.USAGE
+    except click.Abort:
+        # click makes it of Ctrl-C, in a verb that does not handle that itself.
+        return 128 + signal.SIGINT
+    except HangupError as error:
+        _complain(str(error), error)
+        return error.exit_status
+    except Exception as error:
+        # Whatever it is, the text may quote what a traced process chose.
+        text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+        printable = "".join(character for character in text if character.isprintable())
+        _complain(
+            f"a fault of hangup itself ({type(error).__name__}: {printable}): "
+            "please report it with the output of the same command under HANGUP_TRACEBACK=1",
+            error,
+        )
+        return ExitStatus.FAULT
+    return result if isinstance(result, int) else ExitStatus.OK
+
+
+def _complain(line: str, error: BaseException) -> None:
+    if os.environ.get("HANGUP_TRACEBACK"):
+        traceback.print_exception(error)
+    click.echo(f"hangup: {line}", err=True)
+
+
+def _abandon_output() -> None:
+    """Keep the interpreter from writing what is still buffered to a pipe that nobody reads."""
+    try:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+    except (OSError, ValueError):
+        return
+
+
+@click.group(
+    cls=Frame,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(VERSION, "--version", message="hangup %(version)s")
+def hangup() -> None:
+    """Say who hung up on whom: a live tracer for Unix-domain connections."""
+
+
+def main() -> NoReturn:
+    """Run the command with the arguments of this process."""
+    hangup.main()
+    raise AssertionError("Frame.main never returns")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The one place that knows the terminal: its width, its colours, and what to do without one.
+
+On a terminal a table is as wide as the terminal and long cells are folded. In a pipe or a file nothing is folded or
+cut, so that a line stays a line for whoever reads it, and nothing is coloured (rich honours NO_COLOR and TERM=dumb on
+a terminal). Text from traced processes is given to rich as `rich.text.Text`, never as a string: rich would take
+square brackets in a string for its own markup.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# Wider than any line can get; a path has at most 108 bytes, each spelled with at most 4 characters.
+UNFOLDED_WIDTH = 1 << 16
+
+
+def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
+    """Return a console for standard output or `file`; `width` (columns) is for tests.
+
+    rich is imported here: `--json` and `--help` do without it.
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    stream = file or sys.stdout
+    if width is None and not stream.isatty():
+        width = UNFOLDED_WIDTH
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+def plain_table() -> Table:
+    """Return an empty table in the house style: no frame, a bold heading, two blanks between columns."""
+    from rich.table import Table  # noqa: PLC0415
+
+    return Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

@@ -1,0 +1,142 @@
+"""The frame of the command: one line for what goes wrong, the right status, no needless import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import main as frame
+from cli.exit_status import ExitStatus, table
+from tracer.errors import HangupError
+from tracer.version import VERSION
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def run_verb(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object]) -> Result:
+    """Run `hangup peers` with this function in the verb's place."""
+    monkeypatch.setattr(frame.Frame, "get_command", lambda *_: click.command("peers")(function))
+    return CliRunner().invoke(frame.hangup, ["peers"])
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_version_is_the_one_of_the_package() -> None:
+    result = CliRunner().invoke(frame.hangup, ["--version"])
+    assert result.output == f"hangup {VERSION}\n"
+    assert tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_lists_every_verb_and_every_exit_status_in_80_columns(option: str) -> None:
+    result = CliRunner().invoke(frame.hangup, [option])
+    assert result.exit_code == ExitStatus.OK
+    for verb, line in frame.VERBS.items():
+        assert f"{verb} " in result.output
+        assert line in result.output
+    for status in ExitStatus:
+        assert f"  {status.value} " in result.output
+    assert max(map(len, result.output.splitlines())) < 80
+
+
+def test_neither_help_nor_version_import_a_verb_rich_or_pyroute2() -> None:
+    done = python(
+        "import sys\n"
+        "from cli.main import hangup\n"
+        "try: hangup.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith(('cli.commands.', 'rich.', 'pyroute2', 'bcc'))])"
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_wrong_call_ends_with_status_2() -> None:
+    assert CliRunner().invoke(frame.hangup, ["nonsense"]).exit_code == ExitStatus.USAGE
+    assert CliRunner().invoke(frame.hangup, ["peers", "--nonsense"]).exit_code == ExitStatus.USAGE
+    assert CliRunner().invoke(frame.hangup, ["peers", "--pid", "0"]).exit_code == ExitStatus.USAGE
+
+
+def test_a_host_that_cannot_is_one_line_of_problem_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot() -> None:
+        raise HangupError("not root", "run it with sudo")
+
+    result = run_verb(monkeypatch, cannot)
+    assert result.output == "hangup: not root: run it with sudo\n"
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+
+
+def test_a_fault_is_one_line_without_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault() -> None:
+        raise RuntimeError("first\nsecond \x1b[2J")
+
+    monkeypatch.delenv("HANGUP_TRACEBACK", raising=False)
+    result = run_verb(monkeypatch, fault)
+    assert result.exit_code == ExitStatus.FAULT
+    assert len(result.output.splitlines()) == 1
+    assert result.output.startswith("hangup: a fault of hangup itself (RuntimeError: first second [2J): ")
+
+
+def test_a_fault_shows_its_traceback_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault() -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setenv("HANGUP_TRACEBACK", "1")
+    assert "Traceback (most recent call last)" in run_verb(monkeypatch, fault).output
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    result = run_verb(monkeypatch, interrupted)
+    assert result.exit_code == ExitStatus.INTERRUPTED
+    assert result.output.strip() == ""
+
+
+def test_a_verb_may_choose_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alerts() -> None:
+        click.get_current_context().exit(ExitStatus.ALERTS)
+
+    assert run_verb(monkeypatch, alerts).exit_code == ExitStatus.ALERTS
+    assert run_verb(monkeypatch, lambda: ExitStatus.CANNOT_RUN).exit_code == ExitStatus.CANNOT_RUN
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_goes_away_ends_it_quietly(lines: int) -> None:
+    program = (
+        "import click\n"
+        "from cli import main as frame\n"
+        f"def verb(): [print('line', number) for number in range({lines})]\n"
+        "frame.Frame.get_command = lambda *_: click.command('peers')(verb)\n"
+        "frame.hangup.main(['peers'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", f"input()\n{program}"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        child.stdin.write(b"go\n")
+        child.stdin.close()
+        assert child.stderr.read() == b""
+        assert child.wait() == ExitStatus.BROKEN_PIPE
+
+
+def test_the_table_of_statuses_names_each_once() -> None:
+    assert [int(line.split()[0]) for line in table().splitlines()] == [0, 1, 2, 3, 70, 130, 141]
