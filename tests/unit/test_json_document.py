@@ -1,0 +1,48 @@
+"""docs/json.md says of each field what the code says.
+
+`python -m tests.unit.test_json_document` writes the tables anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cli.commands import peers
+from cli.json_lines import HEADER, Field, markdown
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
+
+# Every table of the document, by the name in the comment above it. Add yours here and its comments there.
+TABLES: dict[str, Sequence[Field]] = {
+    "header": HEADER,
+    "peers connection": [field for field, _ in peers.CONNECTION_FIELDS],
+    "peers end": [field for field, _ in peers.END_FIELDS],
+    "peers process": [field for field, _ in peers.HOLDER_FIELDS],
+}
+
+_TABLE = re.compile(r"<!-- fields: (?P<name>[\w ]+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
+
+
+def test_the_document_has_every_table_and_no_other() -> None:
+    assert [match["name"] for match in _TABLE.finditer(DOCUMENT.read_text())] == list(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_document_describes_the_fields_as_the_code_does(name: str) -> None:
+    tables = {match["name"]: match["table"].strip() for match in _TABLE.finditer(DOCUMENT.read_text())}
+    assert tables[name] == markdown(TABLES[name])
+
+
+def _write() -> None:
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- fields: {match['name']} -->\n{markdown(TABLES[match['name']])}\n<!-- end -->"
+
+    DOCUMENT.write_text(_TABLE.sub(table, DOCUMENT.read_text()))
+
+
+if __name__ == "__main__":
+    _write()
