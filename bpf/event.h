@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The event record: what the probes write into the ring buffer, one record for
+ * each finished operation.
+ *
+ * This header is the contract between the kernel side and everything above it.
+ * tracer/record.py reads it to unpack records, so it keeps to a plain form: one
+ * field a line, fixed-width types, "largest first" so that the compiler adds no
+ * padding, enumerators with their values spelled out.
+ */
+#ifndef HANGUP_EVENT_H
+#define HANGUP_EVENT_H
+
+/* A change of the record's meaning or layout; stands in every capture file. */
+#define EVENT_VERSION 1
+
+/* sizeof(struct sockaddr_un.sun_path), unix(7) */
+#define ADDRESS_MAX 108
+
+enum operation {
+	OPERATION_CONNECT = 1,
+	OPERATION_ACCEPT = 2,
+	OPERATION_SOCKETPAIR = 3,
+	OPERATION_READ = 4,
+	OPERATION_WRITE = 5,
+	OPERATION_SHUTDOWN = 6,
+	OPERATION_RELEASE = 7,
+};
+
+enum event_flag {
+	/* The task is exiting: exit_code says how (PF_EXITING, do_exit()). */
+	EVENT_EXITING = 1,
+	/* Released by its listener's release, never accepted (unix_release_sock()). */
+	EVENT_EMBRYO = 2,
+	/* The receive queue was longer than the walk: unread_bytes is a lower bound. */
+	EVENT_UNREAD_AT_LEAST = 4,
+	/* An io_uring worker or submission: the descriptor is not known. */
+	EVENT_IO_URING = 8,
+	/* A 32-bit system call: the number is of the 32-bit table. */
+	EVENT_COMPAT = 16,
+	/* The peer is dead: SOCK_DEAD, set by sock_orphan() in its release. */
+	EVENT_PEER_DEAD = 32,
+};
+
+/* Indexes of the "counters" map; a LOSS_ says what was not recorded, and why. */
+enum counter {
+	/* Records handed to the ring buffer. */
+	COUNTER_RECORDED = 0,
+	/* No room in the ring buffer: an operation is missing. */
+	LOSS_RING_FULL = 1,
+	/* No room to remember an entered function: an operation is missing. */
+	LOSS_PENDING_FULL = 2,
+	/* A function was entered and never seen returning (kretprobe slots). */
+	LOSS_MISSED_RETURN = 3,
+	/* No room in the table of sockets: a connection is missing. */
+	LOSS_SOCKETS_FULL = 4,
+};
+
+#define COUNTERS 5
+
+struct event {
+	__u64 start;            /* ns, CLOCK_MONOTONIC: the function was entered */
+	__u64 end;              /* ns, CLOCK_MONOTONIC: it returned */
+	__u64 sock;             /* this endpoint's struct sock */
+	__u64 peer;             /* the other endpoint's struct sock, 0: none */
+	__u64 inode;            /* this endpoint's struct inode, 0: none */
+	__u64 peer_inode;       /* the other endpoint's struct inode, 0: none */
+	__u64 inode_number;     /* this endpoint's i_ino, as ss and /proc show it */
+	__s64 size;             /* bytes asked for; shutdown: SHUT_RD, _WR, _RDWR */
+	__s64 result;           /* bytes done, or -errno */
+	__u64 unread_bytes;     /* release: still in this endpoint's queue */
+	__u32 unread_messages;  /* sk_buffs in this endpoint's queue */
+	__u32 pid;              /* thread group */
+	__u32 tid;
+	__u32 uid;
+	__u32 gid;
+	__u32 peer_pid;         /* SO_PEERCRED's pid: who called connect or listen */
+	__u32 message_flags;    /* MSG_* of the call */
+	__u32 exit_code;        /* with EVENT_EXITING: as wait(2) has it */
+	__s32 syscall;          /* number in the task's saved registers, -1: none */
+	__s32 descriptor;       /* -1: not known */
+	__u16 cpu;
+	__u8 operation;         /* enum operation */
+	__u8 flags;             /* enum event_flag */
+	__u8 type;              /* SOCK_STREAM 1, SOCK_SEQPACKET 5 */
+	__u8 shutdown;          /* this endpoint's sk_shutdown: 1 receive, 2 send */
+	__u8 peer_shutdown;     /* the other endpoint's sk_shutdown */
+	__u8 address_length;    /* bytes of the address that follow the record */
+	char comm[16];          /* the task's name, not always terminated */
+};
+
+/*
+ * The record of a connect or an accept. The room is more than ADDRESS_MAX so that
+ * a mask shows the verifier that a length stays inside.
+ */
+struct event_with_address {
+	struct event event;
+	char address[128];
+};
+
+#endif /* HANGUP_EVENT_H */

@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Probes on the AF_UNIX implementation (net/unix/af_unix.c): each finished
+ * connect, accept, socketpair, read, write, shutdown and release of a
+ * SOCK_STREAM or SOCK_SEQPACKET endpoint becomes one record in the ring buffer.
+ *
+ * The proto_ops functions are probed, not the system calls, so that io_uring,
+ * sendfile and splice are seen too and a host's other traffic costs nothing.
+ *
+ * The loader defines TRACER_PID, SELECT_PIDS, RING_PAGES, WAKE_RECORDS and
+ * PROBES_FENTRY, and what kernel.h describes.
+ */
+#include <uapi/linux/ptrace.h>
+
+#include "event.h"
+#include "kernel.h"
+#include "probes.h"
+
+/* How many sk_buffs of a queue are counted one by one, see read_unread(). */
+#define UNREAD_WALK 1024
+
+#define PENDING_MAX 32768
+#define SOCKETS_MAX 65536
+
+/* What a socket is to us; values of the "sockets" map. */
+#define SOCKET_SELECTED 1
+#define SOCKET_EXCLUDED 2
+
+/* A function that was entered and has not returned yet. */
+struct pending {
+	u64 start;
+	u64 socket;     /* struct socket; release: struct sock */
+	u64 other;      /* accept, socketpair: the second socket; connect: sockaddr */
+	s64 size;
+	u32 message_flags;
+	u32 other_length;
+};
+
+/* enum in <linux/socket.h> and <linux/errno.h> */
+#define EAGAIN 11
+#define EPIPE 32
+#define ECONNRESET 104
+#define ECONNREFUSED 111
+#define MAX_ERRNO 4095
+
+BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
+BPF_PERCPU_ARRAY(counters, u64, COUNTERS);
+BPF_HASH(pending, u64, struct pending, PENDING_MAX);
+BPF_HASH(sockets, u64, u32, SOCKETS_MAX);
+BPF_HASH(selected_pids, u32, u8, 1024);
+
+static __always_inline u64 count(int counter)
+{
+	u64 *value = counters.lookup(&counter);
+
+	if (!value)
+		return 0;
+	*value += 1;
+	return *value;
+}
+
+/* ---- entering and leaving a function ------------------------------------ */
+
+/* A task is inside one function of a kind at a time. */
+static __always_inline u64 pending_key(u32 operation)
+{
+	return bpf_get_current_pid_tgid() << 32 | operation;
+}
+
+static __always_inline void enter(u32 operation, struct pending *entered)
+{
+	u64 key = pending_key(operation);
+
+	entered->start = bpf_ktime_get_ns();
+	if (!pending.insert(&key, entered))
+		return;
+	/* leave() deletes, so what stands here already was never seen returning. */
+	if (pending.lookup(&key)) {
+		count(LOSS_MISSED_RETURN);
+		pending.update(&key, entered);
+	} else {
+		count(LOSS_PENDING_FULL);
+	}
+}
+
+static __always_inline bool leave(u32 operation, struct pending *entered)
+{
+	u64 key = pending_key(operation);
+	struct pending *found = pending.lookup(&key);
+
+	/* Not found: entered before the probes were attached, or counted by enter(). */
+	if (!found)
+		return false;
+	*entered = *found;
+	pending.delete(&key);
+	return true;
+}
+
+/* ---- selection ----------------------------------------------------------- */
+
+static __always_inline bool pid_selected(u32 pid)
+{
+	return selected_pids.lookup(&pid) != NULL;
+}
+
+static __always_inline void mark_socket(u64 sock, u32 mark)
+{
+	if (sockets.update(&sock, &mark))
+		count(LOSS_SOCKETS_FULL);
+}
+
+/*
+ * Both ends are marked, so that the far end of a selected process is seen, and
+ * a reader of our own output is not: it would never end. A dead peer is not
+ * marked: no release of it would take the mark away again.
+ */
+static __always_inline void mark_connection(u64 sock, u64 peer, u32 mark)
+{
+	mark_socket(sock, mark);
+	if (peer && !sock_dead(peer))
+		mark_socket(peer, mark);
+}
+
+/*
+ * Whether an operation of the current task on this connection is wanted. When
+ * pids are selected, a connection is undecided until it is accepted: till then
+ * everything of it is wanted, for what the client sent is half of the story, and
+ * so is the accept, which tells the reader how it was decided.
+ */
+static __always_inline bool selected(u32 operation, u64 sock, u64 peer)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 *mark = sockets.lookup(&sock);
+
+	if (mark)
+		return *mark == SOCKET_SELECTED;
+	if (pid == TRACER_PID) {
+		mark_connection(sock, peer, SOCKET_EXCLUDED);
+		return false;
+	}
+#if SELECT_PIDS
+	if (pid_selected(pid) || pid_selected(sock_peer_pid(sock))) {
+		mark_connection(sock, peer, SOCKET_SELECTED);
+		return true;
+	}
+	return operation == OPERATION_ACCEPT || !sock_inode(sock) ||
+	       (peer && !sock_inode(peer) && !sock_dead(peer));
+#else
+	return true;
+#endif
+}
+
+/* ---- filling the record -------------------------------------------------- */
+
+/* task_pt_regs(): what the task had in its registers when it entered the kernel */
+static __always_inline u64 task_registers(u64 task)
+{
+#if HAS_HELPER(task_pt_regs)
+	return (u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
+#else
+	/* Kernels without the helper (5b53ed9f1b6e) have no padding above the registers. */
+	return read_u64(task + OFFSET(task_struct, stack)) + SIZE(thread_union) - sizeof(struct pt_regs);
+#endif
+}
+
+static __always_inline void fill_syscall(struct event *event, u64 task)
+{
+	u32 task_flags = read_u32(task + OFFSET(task_struct, flags));
+	struct pt_regs registers = {};
+
+	event->syscall = -1;
+	event->descriptor = -1;
+	if (task_flags & PF_EXITING) {
+		event->flags |= EVENT_EXITING;
+		event->exit_code = read_u32(task + OFFSET(task_struct, exit_code));
+	}
+	if (task_flags & PF_IO_WORKER) {
+		event->flags |= EVENT_IO_URING;
+		event->syscall = NR_io_uring_enter;
+		return;
+	}
+	if (task_flags & PF_KTHREAD)
+		return;
+	if (read_u32(task + OFFSET(task_struct, thread_info) + OFFSET(thread_info, status)) & TS_COMPAT)
+		event->flags |= EVENT_COMPAT;
+
+	bpf_probe_read_kernel(&registers, sizeof(registers), (void *)task_registers(task));
+	event->syscall = registers.orig_ax;
+	if (event->flags & EVENT_COMPAT)
+		return;
+
+	if (registers.orig_ax == NR_io_uring_enter) {
+		event->flags |= EVENT_IO_URING;
+	} else if (event->operation == OPERATION_RELEASE) {
+		/* The last reference may also go by exit, execve, close_range... */
+		if (registers.orig_ax == NR_close)
+			event->descriptor = registers.di;
+		else if (registers.orig_ax == NR_dup2 || registers.orig_ax == NR_dup3)
+			event->descriptor = registers.si;
+	} else if (registers.orig_ax == NR_splice && event->operation == OPERATION_WRITE) {
+		event->descriptor = registers.dx;
+	} else if (registers.orig_ax != NR_socketpair) {
+		event->descriptor = registers.di;
+	}
+}
+
+/*
+ * unix_skb_len() over the receive queue, as unix_inq_len() sums it: what has
+ * been sent to this endpoint and not been read, half-read messages included.
+ */
+static __always_inline void fill_unread_bytes(struct event *event, u64 sock)
+{
+	u64 queue = sock + OFFSET(sock, sk_receive_queue);
+	u64 skb = read_u64(queue + OFFSET(sk_buff_head, next));
+	u64 bytes = 0;
+	int i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < UNREAD_WALK; i++) {
+		if (!skb || skb == queue)
+			break;
+		bytes += read_u32(skb + OFFSET(sk_buff, len));
+		bytes -= read_u32(skb + OFFSET(sk_buff, cb) + OFFSET(unix_skb_parms, consumed));
+		skb = read_u64(skb + OFFSET(sk_buff, next));
+	}
+	if (i == UNREAD_WALK)
+		event->flags |= EVENT_UNREAD_AT_LEAST;
+	event->unread_bytes = bytes;
+}
+
+static __always_inline void fill(struct event *event, u8 operation, u64 sock, u64 peer,
+				 struct pending *entered, s64 result)
+{
+	u64 task = bpf_get_current_task();
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	u64 uid_gid = bpf_get_current_uid_gid();
+	u64 inode = sock_inode(sock);
+
+	event->start = entered->start;
+	event->end = bpf_ktime_get_ns();
+	event->sock = sock;
+	event->peer = peer;
+	event->inode = inode;
+	event->peer_inode = 0;
+	event->inode_number = inode ? read_u64(inode + OFFSET(inode, i_ino)) : 0;
+	event->size = entered->size;
+	event->result = result;
+	event->unread_bytes = 0;
+	event->unread_messages = read_u32(sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
+	event->pid = pid_tgid >> 32;
+	event->tid = pid_tgid;
+	event->uid = uid_gid;
+	event->gid = uid_gid >> 32;
+	event->peer_pid = sock_peer_pid(sock);
+	event->message_flags = entered->message_flags;
+	event->exit_code = 0;
+	event->cpu = bpf_get_smp_processor_id();
+	event->operation = operation;
+	event->flags = 0;
+	event->type = read_u16(sock + OFFSET(sock, sk_type));
+	event->shutdown = read_u8(sock + OFFSET(sock, sk_shutdown));
+	event->peer_shutdown = 0;
+	event->address_length = 0;
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	if (peer) {
+		event->peer_inode = sock_inode(peer);
+		event->peer_shutdown = read_u8(peer + OFFSET(sock, sk_shutdown));
+		if (sock_dead(peer))
+			event->flags |= EVENT_PEER_DEAD;
+	}
+	fill_syscall(event, task);
+}
+
+/* Follows the record with the path or abstract name: unix(7), "Address format". */
+static __always_inline void fill_address(struct event_with_address *record, u64 name, u32 length)
+{
+	u64 bytes = length;
+
+	/* sun_family comes first. */
+	if (bytes <= sizeof(u16))
+		return;
+	bytes -= sizeof(u16);
+	if (bytes > ADDRESS_MAX)
+		bytes = ADDRESS_MAX;
+	bpf_probe_read_kernel(record->address, bytes & 127, (void *)(name + sizeof(u16)));
+	record->event.address_length = bytes;
+}
+
+/* The name that the listener was bound to, which accepted sockets share (unix_stream_connect()). */
+static __always_inline void fill_bound_address(struct event_with_address *record, u64 sock)
+{
+	u64 address = read_u64(sock + OFFSET(unix_sock, addr));
+
+	if (address)
+		fill_address(record, address + OFFSET(unix_address, name),
+			     read_u32(address + OFFSET(unix_address, len)));
+}
+
+/*
+ * Whom to wake: the reader polls several times a second, which is enough for
+ * what went well; it is woken for what went wrong, and before the ring is full.
+ */
+static __always_inline u64 wake_flags(u8 operation, s64 result)
+{
+	bool wake = count(COUNTER_RECORDED) % WAKE_RECORDS == 0;
+
+	if (result == -EPIPE || result == -ECONNRESET || result == -ECONNREFUSED)
+		wake = true;
+	if (operation == OPERATION_CONNECT && result == -EAGAIN)
+		wake = true;
+	return wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline bool traced_type(u64 sock)
+{
+	u16 type = read_u16(sock + OFFSET(sock, sk_type));
+
+	return type == SOCK_STREAM || type == SOCK_SEQPACKET;
+}
+
+/* ---- read and write ------------------------------------------------------ */
+
+static __always_inline void leave_transfer(u8 operation, s64 result)
+{
+	struct pending entered;
+	struct event *event;
+	u64 sock, peer;
+
+	if (!leave(operation, &entered))
+		return;
+	sock = socket_sock(entered.socket);
+	peer = unix_peer(sock);
+	/* Not connected (ENOTCONN): there is no connection to tell of. */
+	if (!peer || !selected(operation, sock, peer))
+		return;
+	event = ring.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		count(LOSS_RING_FULL);
+		return;
+	}
+	fill(event, operation, sock, peer, &entered, result);
+	ring.ringbuf_submit(event, wake_flags(operation, result));
+}
+
+/* int unix_stream_sendmsg(struct socket *, struct msghdr *, size_t); seqpacket alike */
+#define WRITE_PROBES(function)                                                          \
+	ON_ENTRY(function)                                                              \
+	{                                                                               \
+		struct pending entered = {                                              \
+			.socket = ARGUMENT(1),                                          \
+			.size = ARGUMENT(3),                                            \
+			.message_flags = read_u32(ARGUMENT(2) + OFFSET(msghdr, msg_flags)), \
+		};                                                                      \
+		enter(OPERATION_WRITE, &entered);                                       \
+		return 0;                                                               \
+	}                                                                               \
+	ON_RETURN(function)                                                             \
+	{                                                                               \
+		leave_transfer(OPERATION_WRITE, (s32)RESULT(function));                 \
+		return 0;                                                               \
+	}
+
+/* int unix_stream_recvmsg(struct socket *, struct msghdr *, size_t, int flags); seqpacket alike */
+#define READ_PROBES(function)                                                           \
+	ON_ENTRY(function)                                                              \
+	{                                                                               \
+		struct pending entered = {                                              \
+			.socket = ARGUMENT(1),                                          \
+			.size = ARGUMENT(3),                                            \
+			.message_flags = ARGUMENT(4),                                   \
+		};                                                                      \
+		enter(OPERATION_READ, &entered);                                        \
+		return 0;                                                               \
+	}                                                                               \
+	ON_RETURN(function)                                                             \
+	{                                                                               \
+		leave_transfer(OPERATION_READ, (s32)RESULT(function));                  \
+		return 0;                                                               \
+	}
+
+WRITE_PROBES(unix_stream_sendmsg)
+WRITE_PROBES(unix_seqpacket_sendmsg)
+READ_PROBES(unix_stream_recvmsg)
+READ_PROBES(unix_seqpacket_recvmsg)
+
+#if HAS_FUNCTION(unix_stream_sendpage)
+/*
+ * ssize_t unix_stream_sendpage(struct socket *, struct page *, int, size_t, int):
+ * sendfile and splice, until MSG_SPLICE_PAGES (57d44a354a43) sent them through sendmsg.
+ */
+ON_ENTRY(unix_stream_sendpage)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+		.size = ARGUMENT(4),
+		.message_flags = ARGUMENT(5),
+	};
+
+	enter(OPERATION_WRITE, &entered);
+	return 0;
+}
+
+ON_RETURN(unix_stream_sendpage)
+{
+	leave_transfer(OPERATION_WRITE, (s64)RESULT(unix_stream_sendpage));
+	return 0;
+}
+#endif
+
+/*
+ * ssize_t unix_stream_splice_read(struct socket *, loff_t *, struct pipe_inode_info *,
+ * size_t, unsigned int): its flags are SPLICE_F_*, not MSG_*.
+ */
+ON_ENTRY(unix_stream_splice_read)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+		.size = ARGUMENT(4),
+	};
+
+	enter(OPERATION_READ, &entered);
+	return 0;
+}
+
+ON_RETURN(unix_stream_splice_read)
+{
+	leave_transfer(OPERATION_READ, (s64)RESULT(unix_stream_splice_read));
+	return 0;
+}
+
+/* ---- connect, accept, socketpair ----------------------------------------- */
+
+/* int unix_stream_connect(struct socket *, struct sockaddr *, int length, int flags) */
+ON_ENTRY(unix_stream_connect)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+		.other = ARGUMENT(2),
+		.other_length = ARGUMENT(3),
+	};
+
+	enter(OPERATION_CONNECT, &entered);
+	return 0;
+}
+
+ON_RETURN(unix_stream_connect)
+{
+	struct event_with_address *record;
+	struct pending entered;
+	u64 sock, peer = 0;
+	s64 result = (s32)RESULT(unix_stream_connect);
+
+	if (!leave(OPERATION_CONNECT, &entered))
+		return 0;
+	sock = socket_sock(entered.socket);
+	if (!result)
+		peer = unix_peer(sock);
+	if (!selected(OPERATION_CONNECT, sock, peer))
+		return 0;
+	record = ring.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		count(LOSS_RING_FULL);
+		return 0;
+	}
+	fill(&record->event, OPERATION_CONNECT, sock, peer, &entered, result);
+	if (peer)
+		fill_bound_address(record, peer);
+	else
+		fill_address(record, entered.other, entered.other_length);
+	ring.ringbuf_submit(record, wake_flags(OPERATION_CONNECT, result));
+	return 0;
+}
+
+/*
+ * int unix_accept(struct socket *, struct socket *new, ...). What follows differs
+ * between kernels and is not looked at. A failed accept has no connection.
+ */
+ON_ENTRY(unix_accept)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(2),
+	};
+
+	enter(OPERATION_ACCEPT, &entered);
+	return 0;
+}
+
+ON_RETURN(unix_accept)
+{
+	struct event_with_address *record;
+	struct pending entered;
+	u64 sock, peer;
+
+	if (!leave(OPERATION_ACCEPT, &entered) || (s32)RESULT(unix_accept))
+		return 0;
+	sock = socket_sock(entered.socket);
+	peer = unix_peer(sock);
+	if (!selected(OPERATION_ACCEPT, sock, peer))
+		return 0;
+	record = ring.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		count(LOSS_RING_FULL);
+		return 0;
+	}
+	fill(&record->event, OPERATION_ACCEPT, sock, peer, &entered, 0);
+	fill_bound_address(record, sock);
+	ring.ringbuf_submit(record, wake_flags(OPERATION_ACCEPT, 0));
+	return 0;
+}
+
+/* int unix_socketpair(struct socket *, struct socket *) */
+ON_ENTRY(unix_socketpair)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+	};
+
+	enter(OPERATION_SOCKETPAIR, &entered);
+	return 0;
+}
+
+ON_RETURN(unix_socketpair)
+{
+	struct pending entered;
+	struct event *event;
+	u64 sock, peer;
+
+	if (!leave(OPERATION_SOCKETPAIR, &entered) || (s32)RESULT(unix_socketpair))
+		return 0;
+	sock = socket_sock(entered.socket);
+	peer = unix_peer(sock);
+	if (!traced_type(sock) || !selected(OPERATION_SOCKETPAIR, sock, peer))
+		return 0;
+	event = ring.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		count(LOSS_RING_FULL);
+		return 0;
+	}
+	fill(event, OPERATION_SOCKETPAIR, sock, peer, &entered, 0);
+	ring.ringbuf_submit(event, wake_flags(OPERATION_SOCKETPAIR, 0));
+	return 0;
+}
+
+/* ---- shutdown and release ------------------------------------------------ */
+
+/* int unix_shutdown(struct socket *, int how) */
+ON_ENTRY(unix_shutdown)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+		.size = (s32)ARGUMENT(2),
+	};
+
+	enter(OPERATION_SHUTDOWN, &entered);
+	return 0;
+}
+
+ON_RETURN(unix_shutdown)
+{
+	struct pending entered;
+	struct event *event;
+	u64 sock, peer;
+
+	if (!leave(OPERATION_SHUTDOWN, &entered))
+		return 0;
+	sock = socket_sock(entered.socket);
+	peer = unix_peer(sock);
+	if (!traced_type(sock) || !peer || !selected(OPERATION_SHUTDOWN, sock, peer))
+		return 0;
+	event = ring.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		count(LOSS_RING_FULL);
+		return 0;
+	}
+	fill(event, OPERATION_SHUTDOWN, sock, peer, &entered, (s32)RESULT(unix_shutdown));
+	ring.ringbuf_submit(event, wake_flags(OPERATION_SHUTDOWN, 0));
+	return 0;
+}
+
+/*
+ * void unix_release_sock(struct sock *, int embrion), recorded when it is
+ * entered: then its record stands in the ring before anything that follows from
+ * it, the broken write as well as the next user of a freed struct sock, and the
+ * receive queue has not been purged.
+ */
+ON_ENTRY(unix_release_sock)
+{
+	u64 sock = ARGUMENT(1);
+	s32 embryo = ARGUMENT(2);
+	struct pending entered = {};
+	struct event *event;
+	bool wanted;
+	u64 peer;
+
+	if (!traced_type(sock))
+		return 0;
+	/* A listener, or a socket that was never connected. */
+	peer = unix_peer(sock);
+	if (!peer)
+		return 0;
+	wanted = selected(OPERATION_RELEASE, sock, peer);
+	sockets.delete(&sock);
+	if (!wanted)
+		return 0;
+	entered.start = bpf_ktime_get_ns();
+	event = ring.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		count(LOSS_RING_FULL);
+		return 0;
+	}
+	fill(event, OPERATION_RELEASE, sock, peer, &entered, 0);
+	if (embryo)
+		event->flags |= EVENT_EMBRYO;
+	fill_unread_bytes(event, sock);
+	ring.ringbuf_submit(event, wake_flags(OPERATION_RELEASE, 0));
+	return 0;
+}

@@ -1,0 +1,2 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* BCC has included its own copy of <linux/bpf.h> before it comes here. */

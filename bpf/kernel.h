@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How the probes read kernel structures without kernel headers.
+ *
+ * OFFSET(type, member) is a macro that the loader defines from the running
+ * kernel's BTF; the loader finds what to define by reading these sources, so a
+ * member is named where it is used and nowhere else. HAS_MEMBER, HAS_FUNCTION
+ * and HAS_HELPER are 0 or 1, from the same BTF.
+ */
+#ifndef HANGUP_KERNEL_H
+#define HANGUP_KERNEL_H
+
+#define OFFSET(type, member) OFFSET_##type##__##member
+#define SIZE(type) SIZE_##type
+#define HAS_MEMBER(type, member) HAS_MEMBER_##type##__##member
+#define HAS_FUNCTION(function) HAS_FUNCTION_##function
+#define HAS_HELPER(helper) HAS_HELPER_##helper
+/* How many arguments a function takes, which is where fexit finds its result. */
+#define ARGUMENTS(function) ARGUMENTS_##function
+
+/* include/linux/sched.h; the values have not changed since 5.1. */
+#define PF_EXITING 0x00000004
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD 0x00200000
+/* arch/x86/include/asm/thread_info.h */
+#define TS_COMPAT 0x0002
+/* include/net/sock.h, enum sock_flags */
+#define SOCK_DEAD 0
+/* include/linux/net.h, enum sock_type */
+#define SOCK_STREAM 1
+#define SOCK_SEQPACKET 5
+/* include/net/tcp_states.h, which unix sockets use too */
+#define TCP_LISTEN 10
+
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+#define NR_close 3
+#define NR_dup2 33
+#define NR_socketpair 53
+#define NR_splice 275
+#define NR_dup3 292
+#define NR_io_uring_enter 426
+
+static __always_inline u64 read_u64(u64 address)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u32 read_u32(u64 address)
+{
+	u32 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u16 read_u16(u64 address)
+{
+	u16 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u8 read_u8(u64 address)
+{
+	u8 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u64 socket_sock(u64 socket)
+{
+	return read_u64(socket + OFFSET(socket, sk));
+}
+
+/* unix_peer(), include/net/af_unix.h */
+static __always_inline u64 unix_peer(u64 sock)
+{
+	return read_u64(sock + OFFSET(unix_sock, peer));
+}
+
+/* SOCK_INODE(), include/net/sock.h; 0 before accept and after the release */
+static __always_inline u64 sock_inode(u64 sock)
+{
+	u64 socket = read_u64(sock + OFFSET(sock, sk_socket));
+
+	if (!socket)
+		return 0;
+	return socket - OFFSET(socket_alloc, socket) + OFFSET(socket_alloc, vfs_inode);
+}
+
+/* sock_flag(sk, SOCK_DEAD), include/net/sock.h; skc_flags is sk_flags */
+static __always_inline bool sock_dead(u64 sock)
+{
+	return read_u64(sock + OFFSET(sock_common, skc_flags)) & (1ULL << SOCK_DEAD);
+}
+
+/* pid_nr() of sk_peer_pid: the number in the initial pid namespace */
+static __always_inline u32 sock_peer_pid(u64 sock)
+{
+	u64 pid = read_u64(sock + OFFSET(sock, sk_peer_pid));
+
+	if (!pid)
+		return 0;
+	return read_u32(pid + OFFSET(pid, numbers) + OFFSET(upid, nr));
+}
+
+#endif /* HANGUP_KERNEL_H */

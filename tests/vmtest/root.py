@@ -1,0 +1,51 @@
+"""The root file system that guests boot: made when it is missing or out of date, and given a copy of the checkout."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.vmtest import paths
+from tests.vmtest.kernels import GuestError, missing
+
+# What of the checkout a guest has no use for; everything that starts with a dot is left out as well.
+_NOT_IN_GUEST = ("__pycache__", "build", "dist", "docs", "vagrant", "*.egg-info")
+
+
+def ensure_root() -> Path:
+    """Make the root of the guests, with the uWSGI of the classic failure in it, unless it is there and up to date."""
+    if shutil.which("mmdebstrap") is None:
+        missing("mmdebstrap")
+    suite = "bookworm"
+    _script("build-root", suite, str(paths.ROOT))
+    _script("build-uwsgi", str(paths.UWSGI))
+    installed = paths.ROOT / "usr" / "local" / "bin" / "uwsgi-1.9.20"
+    if not installed.exists() or installed.stat().st_mtime_ns != paths.UWSGI.stat().st_mtime_ns:
+        shutil.copy2(paths.UWSGI, installed)
+    return paths.ROOT
+
+
+def copy_checkout(root: Path) -> None:
+    """Put the checkout into the root as /hangup, compiled.
+
+    A copy, because it can be compiled by the root's own Python at the host's speed: compiling a module in an emulated
+    guest takes up to a second, and a folder that a guest sees read-only keeps nothing that it compiled. And whoever
+    edits the checkout while a guest runs does not change the code under the tests' feet.
+    """
+    target = root / "hangup"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(paths.CHECKOUT, target, ignore=shutil.ignore_patterns(".*", *_NOT_IN_GUEST))
+    command = ["chroot", str(root), "python3", "-m", "compileall", "-q", "/hangup"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        # The guest would say the same, later and less clearly.
+        raise GuestError(f"the root's Python cannot compile the checkout: {(done.stdout or done.stderr).strip()}")
+
+
+def _script(name: str, *arguments: str) -> None:
+    """Run one of vagrant/'s scripts; what it says goes to the caller."""
+    # The project's own pip: the machine's Python may have none.
+    environment_pip = f"{sys.executable} -m pip"
+    command = ["env", f"PIP={environment_pip}", str(paths.VAGRANT / name), *arguments]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise GuestError(f"vagrant/{name} failed")

@@ -1,0 +1,268 @@
+"""The probes in the kernel: loaded, attached, read, counted and taken away again.
+
+The programs are compiled by BCC (tracer/compiler.py) and loaded with libbpf, because BCC looks up each fentry function
+in the whole of the kernel's BTF by itself, one time a program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from tracer.btf import Btf, libbpf
+from tracer.compiler import compiled, kernel_macros, sources
+from tracer.errors import HangupError
+from tracer.record import LOSSES, Counter
+
+Flavour = Literal["kprobe", "fentry"]
+
+# include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
+_PROGRAM_KPROBE = 2
+_PROGRAM_TRACING = 26
+_ATTACH_FENTRY = 24
+_ATTACH_FEXIT = 25
+
+_RING_BYTES = 16 << 20
+_PAGE = 4096
+# A reader is woken after so many records at the latest; a record is at most 280 bytes in the ring.
+_WAKE_RECORDS = 1024
+
+_LOG_BYTES = 1 << 20
+
+_INSTRUCTION = 8  # sizeof(struct bpf_insn)
+
+
+class _ProgramLoadOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts, tools/lib/bpf/bpf.h: sz says how much of it we know."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_int),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_void_p),
+    ]
+
+
+_ON_RECORD = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+def _library() -> ctypes.CDLL:
+    library = libbpf()
+    library.bpf_prog_load.argtypes = [
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.POINTER(_ProgramLoadOptions),
+    ]
+    library.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    library.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
+    library.ring_buffer__new.argtypes = [ctypes.c_int, _ON_RECORD, ctypes.c_void_p, ctypes.c_void_p]
+    library.ring_buffer__new.restype = ctypes.c_void_p
+    library.ring_buffer__poll.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.ring_buffer__consume.argtypes = [ctypes.c_void_p]
+    library.ring_buffer__free.argtypes = [ctypes.c_void_p]
+    library.ring_buffer__free.restype = None
+    library.libbpf_num_possible_cpus.argtypes = []
+    return library
+
+
+def choose_flavour(wanted: str, btf: Btf) -> Flavour:
+    """Return how to attach: what was asked for, or with "auto" fentry where the kernel has BPF trampolines.
+
+    Raises HangupError if fentry was asked for and the kernel has none (bpf_trampoline_link_prog() is missing).
+    """
+    available = btf.has_function("bpf_trampoline_link_prog")
+    if wanted == "fentry" and not available:
+        raise HangupError("this kernel has no fentry (BPF trampolines)", "use --probes kprobe")
+    if wanted == "kprobe" or not available:
+        return "kprobe"
+    return "fentry"
+
+
+class Probes:
+    """The attached probes. Closing it detaches them; so does the end of the process."""
+
+    def __init__(self, *, flavour: str = "auto", pids: Collection[int] = ()) -> None:
+        """Compile, load and attach.
+
+        flavour: "kprobe", "fentry" or "auto". pids: trace only connections of these thread groups (pids as the host
+        sees them); empty: all. Raises HangupError if this host cannot do it.
+        """
+        self._library = _library()
+        self._descriptors: list[int] = []
+        self._maps: dict[str, int] = {}
+        self._records: list[bytes] = []
+        self._ring: int | None = None
+        self._cpus = self._library.libbpf_num_possible_cpus()
+        try:
+            with Btf.vmlinux() as btf:
+                self.flavour = choose_flavour(flavour, btf)
+                macros = kernel_macros("\n".join(sources().values()), btf)
+                macros |= {
+                    "TRACER_PID": os.getpid(),
+                    "SELECT_PIDS": int(bool(pids)),
+                    "RING_PAGES": _RING_BYTES // _PAGE,
+                    "WAKE_RECORDS": _WAKE_RECORDS,
+                }
+                if self.flavour == "fentry":
+                    macros["PROBES_FENTRY"] = 1
+                with compiled(macros) as program:
+                    self._maps = {name: os.dup(descriptor) for name, descriptor in program.maps.items()}
+                    loaded = self._load_all(program.programs, btf)
+            for pid in pids:
+                self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
+            self._open_ring()
+            self.attached = tuple(sorted({name.partition("__")[2] for name in loaded}))
+            self._attach_all(loaded)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Probes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach the probes and free their maps; records not read yet are gone."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+        if self._ring:
+            self._library.ring_buffer__free(self._ring)
+            self._ring = None
+        for descriptor in self._maps.values():
+            os.close(descriptor)
+        self._maps.clear()
+
+    def detach(self) -> None:
+        """Take the probes away but keep what they recorded: read() then drains the ring buffer."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def read(self, timeout: float) -> list[bytes]:
+        """Return the records of the ring buffer, in the order they were written (seldom none, after timeout seconds).
+
+        Records of what went well do not wake the reader: ask at least some times a second.
+        """
+        if self._ring is None:
+            return []
+        self._library.ring_buffer__poll(self._ring, int(timeout * 1000))
+        if not self._records:
+            self._library.ring_buffer__consume(self._ring)
+        records = self._records[:]
+        self._records.clear()
+        return records
+
+    def counters(self) -> dict[Counter, int]:
+        """Return what the probes counted, summed over the cpus."""
+        counts = {}
+        values = (ctypes.c_uint64 * self._cpus)()
+        for counter in Counter:
+            key = ctypes.c_uint32(counter)
+            self._library.bpf_map_lookup_elem(self._maps["counters"], ctypes.byref(key), values)
+            counts[counter] = sum(values)
+        return counts
+
+    def losses(self) -> dict[Counter, int]:
+        """Return what was lost in the kernel, by cause."""
+        counts = self.counters()
+        return {cause: counts[cause] for cause in LOSSES}
+
+    def _update(self, name: str, key: ctypes._SimpleCData[int], value: ctypes._SimpleCData[int]) -> None:
+        self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(key), ctypes.byref(value), 0)
+
+    def _open_ring(self) -> None:
+        records = self._records
+
+        def on_record(_context: int, data: int, size: int) -> int:
+            records.append(ctypes.string_at(data, size))
+            return 0
+
+        # The callback must live as long as the ring buffer.
+        self._on_record = _ON_RECORD(on_record)
+        self._ring = self._library.ring_buffer__new(self._maps["ring"], self._on_record, None, None)
+        if not self._ring:
+            raise HangupError("cannot open the BPF ring buffer", "see what `hangup doctor` says")
+
+    def _load_all(self, programs: Mapping[str, bytes], btf: Btf) -> dict[str, int]:
+        """Load the programs; returns their descriptors by name, which close() closes."""
+        loaded = {}
+        for name, instructions in programs.items():
+            when, _, function = name.partition("__")
+            options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
+            kind = _PROGRAM_KPROBE
+            if self.flavour == "fentry":
+                kind = _PROGRAM_TRACING
+                function_id = btf.function_id(function)
+                if function_id is None:
+                    raise HangupError(f"this kernel has no function {function}", "see what `hangup doctor` says")
+                options.attach_btf_id = function_id
+                options.expected_attach_type = _ATTACH_FENTRY if when == "enter" else _ATTACH_FEXIT
+            descriptor = self._load(kind, name, instructions, options)
+            self._descriptors.append(descriptor)
+            loaded[name] = descriptor
+        return loaded
+
+    def _load(self, kind: int, name: str, instructions: bytes, options: _ProgramLoadOptions) -> int:
+        # BPF_OBJ_NAME_LEN is 16 with the terminator.
+        short = name.partition("__")[2].removeprefix("unix_")[:15].encode()
+        arguments = (kind, short, b"GPL", instructions, len(instructions) // _INSTRUCTION, options)
+        descriptor: int = self._library.bpf_prog_load(*arguments)
+        if descriptor >= 0:
+            return descriptor
+        code = ctypes.get_errno()
+        if code == errno.EPERM:
+            raise HangupError("the kernel refuses to load tracing programs", "run as root and see `hangup doctor`")
+        log = ctypes.create_string_buffer(_LOG_BYTES)
+        options.log_level, options.log_size = 1, _LOG_BYTES
+        options.log_buf = ctypes.cast(log, ctypes.c_void_p)
+        self._library.bpf_prog_load(*arguments)
+        reason = log.value.decode(errors="replace").strip().splitlines()[-3:]
+        raise HangupError(
+            f"the kernel does not take the probe {name} ({os.strerror(code)}; {' / '.join(reason)})",
+            "report it with what `hangup doctor` says",
+        )
+
+    def _attach_all(self, loaded: Mapping[str, int]) -> None:
+        # Returns first: an entry whose return is not probed yet would be counted as missed.
+        for name in sorted(loaded, key=lambda name: name.startswith("enter")):
+            self._descriptors.append(self._attach(name, loaded[name]))
+
+    def _attach(self, name: str, program: int) -> int:
+        when, _, function = name.partition("__")
+        if self.flavour == "fentry":
+            descriptor: int = self._library.bpf_raw_tracepoint_open(None, program)
+        else:
+            from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
+
+            event = f"hangup_{os.getpid()}_{name}".encode()
+            descriptor = lib.bpf_attach_kprobe(program, int(when == "leave"), event, function.encode(), 0, 0)
+        if descriptor < 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise HangupError(f"cannot attach a {self.flavour} to {function} ({reason})", "see what `hangup doctor` says")
+        return descriptor

@@ -1,0 +1,153 @@
+"""The event record as Python sees it, derived from bpf/event.h.
+
+The header is the contract; nothing of its layout is written here a second time. `Event` is a named tuple whose fields
+are the header's, in the header's order, so that a record is unpacked by one call of struct. The enums are the header's
+too: `Operation`, `EventFlag` and `Counter`.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+HEADER = Path(__file__).parent.parent / "bpf" / "event.h"
+
+# The header keeps to these types; anything else is a mistake that is found at import.
+_FORMATS = {"__u64": "Q", "__s64": "q", "__u32": "I", "__s32": "i", "__u16": "H", "__u8": "B"}
+
+_FIELD = re.compile(r"^\t(?:(?P<type>__[us]\d+)|char) (?P<name>\w+)(?:\[(?P<length>\d+)\])?;", re.MULTILINE)
+_ENUMERATOR = re.compile(r"^\t(?P<name>[A-Z_]+) = (?P<value>\d+),", re.MULTILINE)
+_DEFINE = re.compile(r"^#define (?P<name>\w+) (?P<value>\d+)$", re.MULTILINE)
+
+
+def _block(source: str, opening: str) -> str:
+    start = source.index(opening + " {")
+    return source[start : source.index("\n};", start)]
+
+
+def _fields(source: str) -> list[tuple[str, str]]:
+    """Return (name, struct format) of each field of struct event."""
+    fields = []
+    for match in _FIELD.finditer(_block(source, "struct event")):
+        code = _FORMATS[match["type"]] if match["type"] else f"{match['length']}s"
+        fields.append((match["name"], code))
+    return fields
+
+
+def _enumerators(source: str, name: str, prefixes: str) -> dict[str, int]:
+    return {
+        re.sub(prefixes, "", match["name"]): int(match["value"])
+        for match in _ENUMERATOR.finditer(_block(source, f"enum {name}"))
+    }
+
+
+_SOURCE = HEADER.read_text()
+_FIELDS = _fields(_SOURCE)
+_DEFINES = {match["name"]: int(match["value"]) for match in _DEFINE.finditer(_SOURCE)}
+
+VERSION = _DEFINES["EVENT_VERSION"]
+"""The record's version, which a capture file carries."""
+
+_LAYOUT = struct.Struct("=" + "".join(code for _, code in _FIELDS))
+
+SIZE = _LAYOUT.size
+"""Bytes of a record without an address."""
+
+if TYPE_CHECKING:
+    # For readers and mypy; tests/unit/test_record.py checks that it is the header's list.
+
+    class Event(NamedTuple):
+        """One finished operation, as the kernel recorded it; the fields are described in bpf/event.h."""
+
+        start: int
+        end: int
+        sock: int
+        peer: int
+        inode: int
+        peer_inode: int
+        inode_number: int
+        size: int
+        result: int
+        unread_bytes: int
+        unread_messages: int
+        pid: int
+        tid: int
+        uid: int
+        gid: int
+        peer_pid: int
+        message_flags: int
+        exit_code: int
+        syscall: int
+        descriptor: int
+        cpu: int
+        operation: int
+        flags: int
+        type: int
+        shutdown: int
+        peer_shutdown: int
+        address_length: int
+        comm: bytes
+        address: bytes
+
+    class Operation(enum.IntEnum):
+        """The families of operations, enum operation."""
+
+        CONNECT = 1
+        ACCEPT = 2
+        SOCKETPAIR = 3
+        READ = 4
+        WRITE = 5
+        SHUTDOWN = 6
+        RELEASE = 7
+
+    class EventFlag(enum.IntFlag):
+        """What else is known of a record, enum event_flag."""
+
+        EXITING = 1
+        EMBRYO = 2
+        UNREAD_AT_LEAST = 4
+        IO_URING = 8
+        COMPAT = 16
+        PEER_DEAD = 32
+
+    class Counter(enum.IntEnum):
+        """What the probes count, enum counter: records, and what was lost by cause."""
+
+        RECORDED = 0
+        RING_FULL = 1
+        PENDING_FULL = 2
+        MISSED_RETURN = 3
+        SOCKETS_FULL = 4
+
+else:
+    Event = NamedTuple("Event", [*((name, Any) for name, _ in _FIELDS), ("address", bytes)])
+    Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation", "^OPERATION_"))
+    EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
+    Counter = enum.IntEnum("Counter", _enumerators(_SOURCE, "counter", "^(COUNTER|LOSS)_"))
+
+LOSSES = tuple(counter for counter in Counter if counter is not Counter.RECORDED)
+
+_unpack = _LAYOUT.unpack_from
+_new = tuple.__new__
+_ADDRESS_LENGTH = [name for name, _ in _FIELDS].index("address_length")
+
+
+def unpack(record: bytes) -> Event:
+    """Return the event of one record; struct.error if the record is too short to be one."""
+    values = _unpack(record)
+    length = values[_ADDRESS_LENGTH]
+    return _new(Event, (*values, record[SIZE : SIZE + length] if length else b""))
+
+
+def unpack_all(records: Iterable[bytes]) -> Iterator[Event]:
+    """Yield the events of many records."""
+    return map(unpack, records)
+
+
+def pack(event: Event) -> bytes:
+    """Return the record of an event, as the kernel would write it; what generators of test data use."""
+    return _LAYOUT.pack(*event[:-1]) + event.address
