@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import peers
+from cli.commands import doctor, peers
 from cli.json_lines import HEADER, Field, markdown
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
@@ -22,6 +22,7 @@ TABLES: dict[str, Sequence[Field]] = {
     "peers connection": [field for field, _ in peers.CONNECTION_FIELDS],
     "peers end": [field for field, _ in peers.END_FIELDS],
     "peers process": [field for field, _ in peers.HOLDER_FIELDS],
+    "doctor check": [field for field, _ in doctor.CHECK_FIELDS],
 }
 
 _TABLE = re.compile(r"<!-- fields: (?P<name>[\w ]+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
