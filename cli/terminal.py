@@ -37,3 +37,13 @@ def plain_table() -> Table:
     from rich.table import Table  # noqa: PLC0415
 
     return Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table, in a pipe without the blanks that fill up its last column."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))

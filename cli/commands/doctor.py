@@ -65,7 +65,7 @@ def show(results: Sequence[Check], file: IO[str], *, width: int | None = None) -
         table.add_row(Text(check.state, style=STYLES[check.state]), Text(check.name), Text(check.found))
         if check.remedy:
             table.add_row("", "", Text(f"-> {check.remedy}", style="bold" if check.state == "fail" else ""))
-    console.print(table)
+    terminal.print_table(console, table)
     console.print()
     failed = failures(results)
     if failed:

@@ -125,7 +125,7 @@ def show(connections: Sequence[Connection], file: IO[str], *, width: int | None 
             unread = end.receive_queue if end else 0
             cells.append(Text(str(unread) if end else "-", style="yellow" if unread else ""))
         table.add_row(*cells)
-    console.print(table)
+    terminal.print_table(console, table)
 
 
 def incomplete(inventory: Inventory) -> str:

@@ -25,7 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, results: list[Check], *arguments: str) 
 def shown(results: list[Check], width: int | None) -> str:
     output = io.StringIO()
     doctor.show(results, output, width=width)
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+    return output.getvalue().removesuffix("\n")
 
 
 def test_each_line_says_what_to_do() -> None:

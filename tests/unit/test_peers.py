@@ -40,7 +40,7 @@ CONNECTIONS = [
 def printed(width: int | None = None) -> str:
     output = io.StringIO()
     peers.show(CONNECTIONS, output, width=width)
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+    return output.getvalue().removesuffix("\n")
 
 
 def test_a_pipe_gets_one_whole_line_for_each_connection() -> None:
