@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -48,6 +49,15 @@ def test_the_help_lists_every_verb_and_every_exit_status_in_80_columns(option: s
     for status in ExitStatus:
         assert f"  {status.value} " in result.output
     assert max(map(len, result.output.splitlines())) < 80
+
+
+@pytest.mark.parametrize("verb", frame.VERBS)
+def test_a_verb_begins_its_help_with_its_line_in_the_list(verb: str) -> None:
+    if find_spec(f"cli.commands.{verb}") is None:
+        pytest.skip("not written yet")
+    result = CliRunner().invoke(frame.hangup, [verb, "--help"])
+    assert result.exit_code == ExitStatus.OK
+    assert result.output.splitlines()[2].strip() == frame.VERBS[verb]
 
 
 def test_neither_help_nor_version_import_a_verb_rich_or_pyroute2() -> None:
