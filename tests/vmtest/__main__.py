@@ -31,6 +31,7 @@ class Outcome:
 @click.option("--verbose", is_flag=True, help="Keep the guest's kernel log in /results/.guest/console.")
 @click.argument("command", nargs=-1)
 def main(
+    *,
     name: str | None,
     root_directory: Path | None,
     results: Path,
@@ -58,10 +59,13 @@ def main(
             if not command:
                 return
             with_kvm = kvm if kvm is not None else _kvm_works(directory)
-            machine = guest.Machine(cpus, memory, with_kvm, verbose, qemu_options)
+            usr_image = None if root_directory else root.ensure_usr_image(directory)
+            machine = guest.Machine(cpus, memory, with_kvm, verbose, usr_image, qemu_options)
             root.copy_checkout(directory)
             for kernel in chosen:
-                outcomes.append(_run(kernel, directory, list(command), results, machine, time_limit))
+                outcomes.append(
+                    _run(kernel, directory, list(command), results=results, machine=machine, time_limit=time_limit)
+                )
     except kernels.GuestError as error:
         print(f"vmtest: {error}", file=sys.stderr)
         sys.exit(125)
@@ -85,6 +89,7 @@ def _run(
     kernel: kernels.Kernel,
     directory: Path,
     command: list[str],
+    *,
     results: Path,
     machine: guest.Machine,
     time_limit: float,
@@ -93,7 +98,7 @@ def _run(
     own_results = (results / kernel.name).resolve()
     print(f"guest: booting {kernel.release} with{'' if machine.kvm else 'out'} KVM", flush=True)
     started = time.monotonic()
-    status = guest.run_in_guest(kernel, directory, command, own_results, machine, time_limit)
+    status = guest.run_in_guest(kernel, directory, command, results=own_results, machine=machine, time_limit=time_limit)
     seconds = time.monotonic() - started
     print(f"guest: {kernel.release} done in {seconds:.0f} s, exit status {status}", flush=True)
     return Outcome(kernel, status, seconds)

@@ -70,18 +70,18 @@ class Kernel:
 
 
 def kernel_list() -> list[Kernel]:
-    """Every supported kernel, in the order of the list."""
+    """Return every supported kernel, in the order of the list."""
     with paths.KERNEL_LIST.open("rb") as file:
         return [Kernel(**entry) for entry in tomllib.load(file)["kernel"]]
 
 
 def default_kernel() -> Kernel:
-    """The kernel that is booted when none is named."""
+    """Return the kernel that is booted when none is named."""
     return next(kernel for kernel in kernel_list() if kernel.default)
 
 
 def find_kernel(name: str) -> Kernel:
-    """The kernel of that name in the list."""
+    """Return the kernel of that name in the list."""
     for kernel in kernel_list():
         if kernel.name == name:
             return kernel

@@ -8,6 +8,7 @@ KERNEL_LIST = CHECKOUT / "tests" / "kernels.toml"
 
 CACHE = CHECKOUT / ".cache"
 ROOT = CACHE / "root"
+USR_IMAGE = CACHE / "root-usr.img"
 KERNELS = CACHE / "kernels"
 RESULTS = CACHE / "results"
 UWSGI = CACHE / "uwsgi-1.9.20"

@@ -1,5 +1,6 @@
 """The root file system that guests boot: made when it is missing or out of date, and given a copy of the checkout."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,33 @@ def ensure_root() -> Path:
     installed = paths.ROOT / "usr" / "local" / "bin" / "uwsgi-1.9.20"
     if not installed.exists() or installed.stat().st_mtime_ns != paths.UWSGI.stat().st_mtime_ns:
         shutil.copy2(paths.UWSGI, installed)
+    _quieten_udev(paths.ROOT)
     return paths.ROOT
+
+
+def ensure_usr_image(root: Path) -> Path:
+    """Make a disk image of the root's /usr unless it is there and up to date; see guest.py for what it is good for."""
+    image = paths.USR_IMAGE
+    stamp = image.with_suffix(".stamp")
+    made_from = f"{(root / 'etc' / 'hangup-root').read_text().strip()} {paths.UWSGI.stat().st_mtime_ns}\n"
+    if image.exists() and stamp.exists() and stamp.read_text() == made_from:
+        return image
+    stamp.unlink(missing_ok=True)
+    image.unlink(missing_ok=True)
+    image.touch()
+    usr = root / "usr"
+    size = sum(path.lstat().st_size // 4096 + 1 for path in usr.rglob("*")) * 4
+    # ext2 is what the ext4 driver of every kernel reads, however new the host's mke2fs is. A fifth is for its tables.
+    command = ["mke2fs", "-q", "-t", "ext2", "-b", "4096", "-i", "8192", "-m", "0", "-d", str(usr), str(image)]
+    environment = os.environ | {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    try:
+        subprocess.run([*command, f"{size * 6 // 5}k"], env=environment, check=True)
+    except FileNotFoundError:
+        missing("mke2fs")
+    except subprocess.CalledProcessError as error:
+        raise GuestError("mke2fs could not make an image of the root's /usr") from error
+    stamp.write_text(made_from)
+    return image
 
 
 def copy_checkout(root: Path) -> None:
@@ -40,6 +67,16 @@ def copy_checkout(root: Path) -> None:
     if done.returncode != 0:
         # The guest would say the same, later and less clearly.
         raise GuestError(f"the root's Python cannot compile the checkout: {(done.stdout or done.stderr).strip()}")
+
+
+def _quieten_udev(root: Path) -> None:
+    """Let udev do nothing but name devices: a guest is up four seconds sooner when no driver is looked for."""
+    rules = root / "etc" / "udev" / "rules.d"
+    rules.mkdir(parents=True, exist_ok=True)
+    for rule in (root / "usr" / "lib" / "udev" / "rules.d").glob("*.rules"):
+        masked = rules / rule.name
+        if rule.name != "50-udev-default.rules" and not masked.is_symlink():
+            masked.symlink_to("/dev/null")
 
 
 def _script(name: str, *arguments: str) -> None:
