@@ -1,0 +1,45 @@
+# What can be done with a checkout. Everything made lies in .cache; `make clean` removes it.
+
+SHELL := /bin/bash
+PYTHON := .cache/venv/bin/python
+VMTEST := $(PYTHON) -m tests.vmtest
+# The scenarios leave nothing in /hangup, which is read-only in a guest.
+SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
+
+# One command's output at a time, and one guest at a time.
+.NOTPARALLEL:
+.PHONY: help setup lint types unit scenarios test test-kernels demo bench clean
+
+help: ## say what there is to make (this)
+	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the tests need: QEMU and friends (as root), and Python tools into .cache/venv
+	@tests/setup
+
+lint: setup ## ruff on the Python, clang-format on the BPF C
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	.cache/venv/bin/clang-format --dry-run --Werror $(wildcard bpf/*.c bpf/*.h)
+
+types: setup ## mypy, strict
+	$(PYTHON) -m mypy
+
+unit: setup ## everything after the source: no privileges, no guest
+	$(PYTHON) -m pytest -q
+
+scenarios: setup ## real servers on the default kernel, in a guest
+	$(VMTEST) -- $(SCENARIOS)
+
+test: lint types unit scenarios ## all of the above: what has to pass before a commit goes out
+
+test-kernels: setup ## the scenarios with 1,000 requests each on every kernel of tests/kernels.toml
+	$(VMTEST) --kernel all --time-limit 3600 -- env SCENARIO_REQUESTS=1000 $(SCENARIOS)
+
+demo: setup ## real requests of real servers fail and are explained
+	$(VMTEST) -- python3 -m tests.scenarios.demo
+
+bench: setup ## how fast it starts, how many operations it takes, what they cost
+	$(PYTHON) -m tests.bench
+
+clean: ## remove everything that was made, the guest's root and the kernels too
+	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
