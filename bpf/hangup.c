@@ -16,8 +16,12 @@
 #include "kernel.h"
 #include "probes.h"
 
-/* How many sk_buffs of a queue are counted one by one, see read_unread(). */
-#define UNREAD_WALK 1024
+/*
+ * How many sk_buffs of a queue are summed, see fill_unread_bytes(). Messages of
+ * one byte fill a send buffer of the default size (net.core.wmem_default) with
+ * 277; the verifier's time grows with the square.
+ */
+#define UNREAD_WALK 320
 
 #define PENDING_MAX 32768
 #define SOCKETS_MAX 65536
@@ -26,14 +30,16 @@
 #define SOCKET_SELECTED 1
 #define SOCKET_EXCLUDED 2
 
-/* A function that was entered and has not returned yet. */
+/* A function that a task has entered and not returned from yet. */
 struct pending {
 	u64 start;
-	u64 socket;     /* struct socket; release: struct sock */
-	u64 other;      /* accept, socketpair: the second socket; connect: sockaddr */
+	u64 socket;             /* struct socket of this endpoint */
+	u64 address;            /* connect: struct sockaddr */
 	s64 size;
 	u32 message_flags;
-	u32 other_length;
+	u32 operation;
+	u32 address_length;
+	u32 unused;
 };
 
 /* enum in <linux/socket.h> and <linux/errno.h> */
@@ -45,7 +51,8 @@ struct pending {
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_PERCPU_ARRAY(counters, u64, COUNTERS);
-BPF_HASH(pending, u64, struct pending, PENDING_MAX);
+/* By thread: these functions do not call each other. */
+BPF_HASH(pending, u32, struct pending, PENDING_MAX);
 BPF_HASH(sockets, u64, u32, SOCKETS_MAX);
 BPF_HASH(selected_pids, u32, u8, 1024);
 
@@ -57,43 +64,6 @@ static __always_inline u64 count(int counter)
 		return 0;
 	*value += 1;
 	return *value;
-}
-
-/* ---- entering and leaving a function ------------------------------------ */
-
-/* A task is inside one function of a kind at a time. */
-static __always_inline u64 pending_key(u32 operation)
-{
-	return bpf_get_current_pid_tgid() << 32 | operation;
-}
-
-static __always_inline void enter(u32 operation, struct pending *entered)
-{
-	u64 key = pending_key(operation);
-
-	entered->start = bpf_ktime_get_ns();
-	if (!pending.insert(&key, entered))
-		return;
-	/* leave() deletes, so what stands here already was never seen returning. */
-	if (pending.lookup(&key)) {
-		count(LOSS_MISSED_RETURN);
-		pending.update(&key, entered);
-	} else {
-		count(LOSS_PENDING_FULL);
-	}
-}
-
-static __always_inline bool leave(u32 operation, struct pending *entered)
-{
-	u64 key = pending_key(operation);
-	struct pending *found = pending.lookup(&key);
-
-	/* Not found: entered before the probes were attached, or counted by enter(). */
-	if (!found)
-		return false;
-	*entered = *found;
-	pending.delete(&key);
-	return true;
 }
 
 /* ---- selection ----------------------------------------------------------- */
@@ -318,77 +288,43 @@ static __always_inline bool traced_type(u64 sock)
 	return type == SOCK_STREAM || type == SOCK_SEQPACKET;
 }
 
-/* ---- read and write ------------------------------------------------------ */
+/* ---- entering a function ------------------------------------------------- */
 
-static __always_inline void leave_transfer(u8 operation, s64 result)
+static __always_inline int enter(u32 operation, struct pending *entered)
 {
-	struct pending entered;
-	struct event *event;
-	u64 sock, peer;
+	u32 tid = bpf_get_current_pid_tgid();
 
-	if (!leave(operation, &entered))
-		return;
-	sock = socket_sock(entered.socket);
-	peer = unix_peer(sock);
-	/* Not connected (ENOTCONN): there is no connection to tell of. */
-	if (!peer || !selected(operation, sock, peer))
-		return;
-	event = ring.ringbuf_reserve(sizeof(*event));
-	if (!event) {
-		count(LOSS_RING_FULL);
-		return;
+	entered->operation = operation;
+	entered->start = bpf_ktime_get_ns();
+	if (!pending.insert(&tid, entered))
+		return 0;
+	/* finish() deletes, so what stands here already was never seen returning. */
+	if (pending.lookup(&tid)) {
+		count(LOSS_MISSED_RETURN);
+		pending.update(&tid, entered);
+	} else {
+		count(LOSS_PENDING_FULL);
 	}
-	fill(event, operation, sock, peer, &entered, result);
-	ring.ringbuf_submit(event, wake_flags(operation, result));
+	return 0;
 }
 
 /* int unix_stream_sendmsg(struct socket *, struct msghdr *, size_t); seqpacket alike */
-#define WRITE_PROBES(function)                                                          \
-	ON_ENTRY(function)                                                              \
-	{                                                                               \
-		struct pending entered = {                                              \
-			.socket = ARGUMENT(1),                                          \
-			.size = ARGUMENT(3),                                            \
-			.message_flags = read_u32(ARGUMENT(2) + OFFSET(msghdr, msg_flags)), \
-		};                                                                      \
-		enter(OPERATION_WRITE, &entered);                                       \
-		return 0;                                                               \
-	}                                                                               \
-	ON_RETURN(function)                                                             \
-	{                                                                               \
-		leave_transfer(OPERATION_WRITE, (s32)RESULT(function));                 \
-		return 0;                                                               \
-	}
+int enter_sendmsg(CONTEXT *ctx)
+{
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+		.size = ARGUMENT(3),
+		.message_flags = read_u32(ARGUMENT(2) + OFFSET(msghdr, msg_flags)),
+	};
 
-/* int unix_stream_recvmsg(struct socket *, struct msghdr *, size_t, int flags); seqpacket alike */
-#define READ_PROBES(function)                                                           \
-	ON_ENTRY(function)                                                              \
-	{                                                                               \
-		struct pending entered = {                                              \
-			.socket = ARGUMENT(1),                                          \
-			.size = ARGUMENT(3),                                            \
-			.message_flags = ARGUMENT(4),                                   \
-		};                                                                      \
-		enter(OPERATION_READ, &entered);                                        \
-		return 0;                                                               \
-	}                                                                               \
-	ON_RETURN(function)                                                             \
-	{                                                                               \
-		leave_transfer(OPERATION_READ, (s32)RESULT(function));                  \
-		return 0;                                                               \
-	}
+	return enter(OPERATION_WRITE, &entered);
+}
 
-WRITE_PROBES(unix_stream_sendmsg)
-WRITE_PROBES(unix_seqpacket_sendmsg)
-READ_PROBES(unix_stream_recvmsg)
-READ_PROBES(unix_seqpacket_recvmsg)
-
-#if HAS_FUNCTION(unix_stream_sendpage)
 /*
- * ssize_t unix_stream_sendpage(struct socket *, struct page *, int, size_t, int):
- * sendfile and splice, until MSG_SPLICE_PAGES (57d44a354a43) sent them through sendmsg.
+ * ssize_t unix_stream_sendpage(struct socket *, struct page *, int, size_t, int flags):
+ * sendfile and splice, until MSG_SPLICE_PAGES sent them through sendmsg (57d44a354a43).
  */
-ON_ENTRY(unix_stream_sendpage)
+int enter_sendpage(CONTEXT *ctx)
 {
 	struct pending entered = {
 		.socket = ARGUMENT(1),
@@ -396,186 +332,134 @@ ON_ENTRY(unix_stream_sendpage)
 		.message_flags = ARGUMENT(5),
 	};
 
-	enter(OPERATION_WRITE, &entered);
-	return 0;
+	return enter(OPERATION_WRITE, &entered);
 }
 
-ON_RETURN(unix_stream_sendpage)
+/* int unix_stream_recvmsg(struct socket *, struct msghdr *, size_t, int flags); seqpacket alike */
+int enter_recvmsg(CONTEXT *ctx)
 {
-	leave_transfer(OPERATION_WRITE, (s64)RESULT(unix_stream_sendpage));
-	return 0;
+	struct pending entered = {
+		.socket = ARGUMENT(1),
+		.size = ARGUMENT(3),
+		.message_flags = ARGUMENT(4),
+	};
+
+	return enter(OPERATION_READ, &entered);
 }
-#endif
 
 /*
  * ssize_t unix_stream_splice_read(struct socket *, loff_t *, struct pipe_inode_info *,
  * size_t, unsigned int): its flags are SPLICE_F_*, not MSG_*.
  */
-ON_ENTRY(unix_stream_splice_read)
+int enter_splice_read(CONTEXT *ctx)
 {
 	struct pending entered = {
 		.socket = ARGUMENT(1),
 		.size = ARGUMENT(4),
 	};
 
-	enter(OPERATION_READ, &entered);
-	return 0;
+	return enter(OPERATION_READ, &entered);
 }
-
-ON_RETURN(unix_stream_splice_read)
-{
-	leave_transfer(OPERATION_READ, (s64)RESULT(unix_stream_splice_read));
-	return 0;
-}
-
-/* ---- connect, accept, socketpair ----------------------------------------- */
 
 /* int unix_stream_connect(struct socket *, struct sockaddr *, int length, int flags) */
-ON_ENTRY(unix_stream_connect)
+int enter_connect(CONTEXT *ctx)
 {
 	struct pending entered = {
 		.socket = ARGUMENT(1),
-		.other = ARGUMENT(2),
-		.other_length = ARGUMENT(3),
+		.address = ARGUMENT(2),
+		.address_length = ARGUMENT(3),
 	};
 
-	enter(OPERATION_CONNECT, &entered);
-	return 0;
-}
-
-ON_RETURN(unix_stream_connect)
-{
-	struct event_with_address *record;
-	struct pending entered;
-	u64 sock, peer = 0;
-	s64 result = (s32)RESULT(unix_stream_connect);
-
-	if (!leave(OPERATION_CONNECT, &entered))
-		return 0;
-	sock = socket_sock(entered.socket);
-	if (!result)
-		peer = unix_peer(sock);
-	if (!selected(OPERATION_CONNECT, sock, peer))
-		return 0;
-	record = ring.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		count(LOSS_RING_FULL);
-		return 0;
-	}
-	fill(&record->event, OPERATION_CONNECT, sock, peer, &entered, result);
-	if (peer)
-		fill_bound_address(record, peer);
-	else
-		fill_address(record, entered.other, entered.other_length);
-	ring.ringbuf_submit(record, wake_flags(OPERATION_CONNECT, result));
-	return 0;
+	return enter(OPERATION_CONNECT, &entered);
 }
 
 /*
- * int unix_accept(struct socket *, struct socket *new, ...). What follows differs
- * between kernels and is not looked at. A failed accept has no connection.
+ * int unix_accept(struct socket *, struct socket *new, ...): what follows differs
+ * between kernels and is not looked at.
  */
-ON_ENTRY(unix_accept)
+int enter_accept(CONTEXT *ctx)
 {
 	struct pending entered = {
 		.socket = ARGUMENT(2),
 	};
 
-	enter(OPERATION_ACCEPT, &entered);
-	return 0;
-}
-
-ON_RETURN(unix_accept)
-{
-	struct event_with_address *record;
-	struct pending entered;
-	u64 sock, peer;
-
-	if (!leave(OPERATION_ACCEPT, &entered) || (s32)RESULT(unix_accept))
-		return 0;
-	sock = socket_sock(entered.socket);
-	peer = unix_peer(sock);
-	if (!selected(OPERATION_ACCEPT, sock, peer))
-		return 0;
-	record = ring.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		count(LOSS_RING_FULL);
-		return 0;
-	}
-	fill(&record->event, OPERATION_ACCEPT, sock, peer, &entered, 0);
-	fill_bound_address(record, sock);
-	ring.ringbuf_submit(record, wake_flags(OPERATION_ACCEPT, 0));
-	return 0;
+	return enter(OPERATION_ACCEPT, &entered);
 }
 
 /* int unix_socketpair(struct socket *, struct socket *) */
-ON_ENTRY(unix_socketpair)
+int enter_socketpair(CONTEXT *ctx)
 {
 	struct pending entered = {
 		.socket = ARGUMENT(1),
 	};
 
-	enter(OPERATION_SOCKETPAIR, &entered);
-	return 0;
+	return enter(OPERATION_SOCKETPAIR, &entered);
 }
-
-ON_RETURN(unix_socketpair)
-{
-	struct pending entered;
-	struct event *event;
-	u64 sock, peer;
-
-	if (!leave(OPERATION_SOCKETPAIR, &entered) || (s32)RESULT(unix_socketpair))
-		return 0;
-	sock = socket_sock(entered.socket);
-	peer = unix_peer(sock);
-	if (!traced_type(sock) || !selected(OPERATION_SOCKETPAIR, sock, peer))
-		return 0;
-	event = ring.ringbuf_reserve(sizeof(*event));
-	if (!event) {
-		count(LOSS_RING_FULL);
-		return 0;
-	}
-	fill(event, OPERATION_SOCKETPAIR, sock, peer, &entered, 0);
-	ring.ringbuf_submit(event, wake_flags(OPERATION_SOCKETPAIR, 0));
-	return 0;
-}
-
-/* ---- shutdown and release ------------------------------------------------ */
 
 /* int unix_shutdown(struct socket *, int how) */
-ON_ENTRY(unix_shutdown)
+int enter_shutdown(CONTEXT *ctx)
 {
 	struct pending entered = {
 		.socket = ARGUMENT(1),
 		.size = (s32)ARGUMENT(2),
 	};
 
-	enter(OPERATION_SHUTDOWN, &entered);
-	return 0;
+	return enter(OPERATION_SHUTDOWN, &entered);
 }
 
-ON_RETURN(unix_shutdown)
+/* ---- leaving it ---------------------------------------------------------- */
+
+/* with_address is constant: a program writes one kind of record. */
+static __always_inline int finish(s64 result, bool with_address)
 {
+	u32 tid = bpf_get_current_pid_tgid();
+	struct pending *found = pending.lookup(&tid);
 	struct pending entered;
 	struct event *event;
 	u64 sock, peer;
 
-	if (!leave(OPERATION_SHUTDOWN, &entered))
+	/* Not found: entered before the probes were attached, or counted by enter(). */
+	if (!found)
 		return 0;
+	entered = *found;
+	pending.delete(&tid);
+
 	sock = socket_sock(entered.socket);
 	peer = unix_peer(sock);
-	if (!traced_type(sock) || !peer || !selected(OPERATION_SHUTDOWN, sock, peer))
+	/* No peer: a failed accept, ENOTCONN...: there is no connection to tell of. */
+	if (entered.operation == OPERATION_CONNECT) {
+		/* EISCONN: the connection that stands is not this one's. */
+		if (result)
+			peer = 0;
+	} else if (!peer || !traced_type(sock)) {
 		return 0;
-	event = ring.ringbuf_reserve(sizeof(*event));
+	}
+	if (!selected(entered.operation, sock, peer))
+		return 0;
+
+	event = ring.ringbuf_reserve(with_address ? sizeof(struct event_with_address) : sizeof(struct event));
 	if (!event) {
 		count(LOSS_RING_FULL);
 		return 0;
 	}
-	fill(event, OPERATION_SHUTDOWN, sock, peer, &entered, (s32)RESULT(unix_shutdown));
-	ring.ringbuf_submit(event, wake_flags(OPERATION_SHUTDOWN, 0));
+	fill(event, entered.operation, sock, peer, &entered, result);
+	if (with_address) {
+		struct event_with_address *record = (void *)event;
+
+		if (entered.operation == OPERATION_ACCEPT)
+			fill_bound_address(record, sock);
+		else if (peer)
+			fill_bound_address(record, peer);
+		else
+			fill_address(record, entered.address, entered.address_length);
+	}
+	ring.ringbuf_submit(event, wake_flags(entered.operation, result));
 	return 0;
 }
+
+LEAVE_PROBES
+
+/* ---- release ------------------------------------------------------------- */
 
 /*
  * void unix_release_sock(struct sock *, int embrion), recorded when it is
@@ -583,7 +467,7 @@ ON_RETURN(unix_shutdown)
  * it, the broken write as well as the next user of a freed struct sock, and the
  * receive queue has not been purged.
  */
-ON_ENTRY(unix_release_sock)
+int enter_release(CONTEXT *ctx)
 {
 	u64 sock = ARGUMENT(1);
 	s32 embryo = ARGUMENT(2);

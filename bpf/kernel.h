@@ -4,19 +4,15 @@
  *
  * OFFSET(type, member) is a macro that the loader defines from the running
  * kernel's BTF; the loader finds what to define by reading these sources, so a
- * member is named where it is used and nowhere else. HAS_MEMBER, HAS_FUNCTION
- * and HAS_HELPER are 0 or 1, from the same BTF.
+ * member is named where it is used and nowhere else. HAS_HELPER is 0 or 1, from
+ * the same BTF.
  */
 #ifndef HANGUP_KERNEL_H
 #define HANGUP_KERNEL_H
 
 #define OFFSET(type, member) OFFSET_##type##__##member
 #define SIZE(type) SIZE_##type
-#define HAS_MEMBER(type, member) HAS_MEMBER_##type##__##member
-#define HAS_FUNCTION(function) HAS_FUNCTION_##function
 #define HAS_HELPER(helper) HAS_HELPER_##helper
-/* How many arguments a function takes, which is where fexit finds its result. */
-#define ARGUMENTS(function) ARGUMENTS_##function
 
 /* include/linux/sched.h; the values have not changed since 5.1. */
 #define PF_EXITING 0x00000004

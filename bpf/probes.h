@@ -1,27 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One source, two ways of attaching: ON_ENTRY(function) and ON_RETURN(function)
- * define a kprobe and a kretprobe, or with PROBES_FENTRY the BTF-trampoline
- * programs fentry and fexit.
+ * One source, two ways of attaching: the programs are kprobes and kretprobes, or
+ * with PROBES_FENTRY the BTF-trampoline programs fentry and fexit.
  *
- * ARGUMENT(n) is the probed function's nth argument, from 1, on entry; RESULT(function)
- * its result on return, which fexit finds behind as many arguments as the
- * running kernel's BTF says the function has.
+ * tracer/probes.py says which program goes to which function. enter_* programs
+ * find the function's nth argument, from 1, with ARGUMENT(n). LEAVE_PROBES
+ * defines the programs that find its result and call finish(): a kretprobe finds
+ * it in a register, fexit behind the arguments, so there is one for each number
+ * of arguments, which the running kernel's BTF knows.
  */
 #ifndef HANGUP_PROBES_H
 #define HANGUP_PROBES_H
 
 #ifdef PROBES_FENTRY
 
-#define ON_ENTRY(function) int enter__##function(unsigned long long *ctx)
-#define ON_RETURN(function) int leave__##function(unsigned long long *ctx)
+#define CONTEXT unsigned long long
 #define ARGUMENT(n) ((u64)ctx[(n) - 1])
-#define RESULT(function) ((u64)ctx[ARGUMENTS(function)])
+#define LEAVE_PROBE(name, arguments, with_address)               \
+	int name##_##arguments(CONTEXT *ctx)                     \
+	{                                                        \
+		return finish((s32)ctx[arguments], with_address); \
+	}
+#define LEAVE_PROBES                     \
+	LEAVE_PROBE(leave, 2, false)     \
+	LEAVE_PROBE(leave, 3, false)     \
+	LEAVE_PROBE(leave, 4, false)     \
+	LEAVE_PROBE(leave, 5, false)     \
+	LEAVE_PROBE(leave_address, 3, true) \
+	LEAVE_PROBE(leave_address, 4, true)
 
 #else
 
-#define ON_ENTRY(function) int enter__##function(struct pt_regs *ctx)
-#define ON_RETURN(function) int leave__##function(struct pt_regs *ctx)
+#define CONTEXT struct pt_regs
 /* The System V ABI's argument registers. */
 #define ARGUMENT_1 ((u64)ctx->di)
 #define ARGUMENT_2 ((u64)ctx->si)
@@ -29,7 +39,14 @@
 #define ARGUMENT_4 ((u64)ctx->cx)
 #define ARGUMENT_5 ((u64)ctx->r8)
 #define ARGUMENT(n) ARGUMENT_##n
-#define RESULT(function) ((u64)ctx->ax)
+#define LEAVE_PROBE(name, with_address)                    \
+	int name(CONTEXT *ctx)                             \
+	{                                                  \
+		return finish((s32)ctx->ax, with_address);  \
+	}
+#define LEAVE_PROBES              \
+	LEAVE_PROBE(leave, false) \
+	LEAVE_PROBE(leave_address, true)
 
 #endif
 

@@ -1,7 +1,7 @@
 """From bpf/*.c to instructions the kernel takes: BCC's compiler without kernel headers.
 
 BCC wants the running kernel's headers. It is given bpf/include/ instead (BCC_KERNEL_SOURCE), and every fact about the
-kernel that the C asks for by name (OFFSET(sock, sk_type), HAS_FUNCTION(...), see bpf/kernel.h) as a macro whose value
+kernel that the C asks for by name (OFFSET(sock, sk_type), HAS_HELPER(task_pt_regs), see bpf/kernel.h) as a macro whose value
 comes from BTF. The questions are found in the sources, so that they stand where they are asked and nowhere else.
 """
 
@@ -26,7 +26,7 @@ MAPS = ("ring", "counters", "selected_pids")
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _QUESTION = re.compile(
-    r"\b(?P<question>OFFSET|SIZE|HAS_MEMBER|HAS_FUNCTION|HAS_HELPER|RESULT|[A-Z]+_PROBES)\((?P<arguments>\w+(?:, \w+)?)\)"
+    r"\b(?P<question>OFFSET|SIZE|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)"
 )
 
 
@@ -43,8 +43,7 @@ class Compiled:
 def kernel_macros(source: str, btf: Btf) -> dict[str, int]:
     """Return the macros that answer what a source asks about the kernel (see bpf/kernel.h).
 
-    A member that only some kernels have must be asked for with HAS_MEMBER; an OFFSET that BTF does not know is left
-    undefined, so that code under a false #if HAS_... may name it and other code does not compile.
+    What BTF does not know is left undefined: code under a false #if may name it, other code does not compile.
     """
     macros = {}
     for match in _QUESTION.finditer(_COMMENT.sub("", source)):
@@ -54,15 +53,9 @@ def kernel_macros(source: str, btf: Btf) -> dict[str, int]:
             macros[f"OFFSET_{names[0]}__{names[1]}"] = btf.offset(*names)
         elif question == "SIZE" and btf.has_type(names[0]):
             macros[f"SIZE_{names[0]}"] = btf.size(names[0])
-        elif question == "HAS_MEMBER":
-            macros[f"HAS_MEMBER_{names[0]}__{names[1]}"] = int(btf.has_member(*names))
-        elif question == "HAS_FUNCTION":
-            macros[f"HAS_FUNCTION_{names[0]}"] = int(btf.has_function(names[0]))
         elif question == "HAS_HELPER":
             known = btf.enum_value("bpf_func_id", f"BPF_FUNC_{names[0]}") is not None
             macros[f"HAS_HELPER_{names[0]}"] = int(known)
-        elif (question == "RESULT" or question.endswith("_PROBES")) and btf.has_function(names[0]):
-            macros[f"ARGUMENTS_{names[0]}"] = btf.arguments(names[0])
     return macros
 
 

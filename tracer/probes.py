@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from tracer.btf import Btf, libbpf
@@ -24,6 +25,34 @@ _PROGRAM_KPROBE = 2
 _PROGRAM_TRACING = 26
 _ATTACH_FENTRY = 24
 _ATTACH_FEXIT = 25
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A function of net/unix/af_unix.c and the programs of bpf/hangup.c that are attached to it."""
+
+    function: str
+    enter: str
+    leave: str | None = "leave"
+    """The program at its return; with fentry the number of the function's arguments is appended."""
+    optional: bool = False
+    """Whether a kernel may lack it, because another one does its work there."""
+
+
+PROBED = (
+    Probed("unix_stream_connect", "enter_connect", "leave_address"),
+    Probed("unix_accept", "enter_accept", "leave_address"),
+    Probed("unix_socketpair", "enter_socketpair"),
+    Probed("unix_stream_sendmsg", "enter_sendmsg"),
+    Probed("unix_stream_sendpage", "enter_sendpage", optional=True),
+    Probed("unix_seqpacket_sendmsg", "enter_sendmsg"),
+    Probed("unix_stream_recvmsg", "enter_recvmsg"),
+    Probed("unix_stream_splice_read", "enter_splice_read"),
+    Probed("unix_seqpacket_recvmsg", "enter_recvmsg"),
+    Probed("unix_shutdown", "enter_shutdown"),
+    Probed("unix_release_sock", "enter_release", leave=None),
+)
+"""Everything hangup attaches to."""
 
 _RING_BYTES = 16 << 20
 _PAGE = 4096
@@ -131,11 +160,13 @@ class Probes:
                 with compiled(macros) as program:
                     self._maps = {name: os.dup(descriptor) for name, descriptor in program.maps.items()}
                     loaded = self._load_all(program.programs, btf)
+                self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
             for pid in pids:
                 self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
             self._open_ring()
-            self.attached = tuple(sorted({name.partition("__")[2] for name in loaded}))
-            self._attach_all(loaded)
+            # Returns first: an entry whose return is not probed yet would be counted as missed.
+            for function, at_return, descriptor in sorted(loaded, key=lambda probe: not probe[1]):
+                self._descriptors.append(self._attach(function, at_return, descriptor))
         except BaseException:
             self.close()
             raise
@@ -209,28 +240,34 @@ class Probes:
         if not self._ring:
             raise HangupError("cannot open the BPF ring buffer", "see what `hangup doctor` says")
 
-    def _load_all(self, programs: Mapping[str, bytes], btf: Btf) -> dict[str, int]:
-        """Load the programs; returns their descriptors by name, which close() closes."""
-        loaded = {}
-        for name, instructions in programs.items():
-            when, _, function = name.partition("__")
-            options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
-            kind = _PROGRAM_KPROBE
-            if self.flavour == "fentry":
-                kind = _PROGRAM_TRACING
-                function_id = btf.function_id(function)
-                if function_id is None:
-                    raise HangupError(f"this kernel has no function {function}", "see what `hangup doctor` says")
-                options.attach_btf_id = function_id
-                options.expected_attach_type = _ATTACH_FENTRY if when == "enter" else _ATTACH_FEXIT
-            descriptor = self._load(kind, name, instructions, options)
-            self._descriptors.append(descriptor)
-            loaded[name] = descriptor
+    def _load_all(self, programs: Mapping[str, bytes], btf: Btf) -> list[tuple[str, bool, int]]:
+        """Load a program for each entry and return; yields function, whether at its return, and descriptor."""
+        loaded = []
+        for probed in PROBED:
+            function_id = btf.function_id(probed.function)
+            if function_id is None:
+                if probed.optional:
+                    continue
+                raise HangupError(f"this kernel has no function {probed.function}", "see what `hangup doctor` says")
+            points = [(probed.enter, False)]
+            if probed.leave:
+                suffix = f"_{btf.arguments(probed.function)}" if self.flavour == "fentry" else ""
+                points.append((probed.leave + suffix, True))
+            for name, at_return in points:
+                options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
+                kind = _PROGRAM_KPROBE
+                if self.flavour == "fentry":
+                    kind = _PROGRAM_TRACING
+                    options.attach_btf_id = function_id
+                    options.expected_attach_type = _ATTACH_FEXIT if at_return else _ATTACH_FENTRY
+                descriptor = self._load(kind, name, programs[name], options)
+                self._descriptors.append(descriptor)
+                loaded.append((probed.function, at_return, descriptor))
         return loaded
 
     def _load(self, kind: int, name: str, instructions: bytes, options: _ProgramLoadOptions) -> int:
         # BPF_OBJ_NAME_LEN is 16 with the terminator.
-        short = name.partition("__")[2].removeprefix("unix_")[:15].encode()
+        short = f"hangup_{name}"[:15].encode()
         arguments = (kind, short, b"GPL", instructions, len(instructions) // _INSTRUCTION, options)
         descriptor: int = self._library.bpf_prog_load(*arguments)
         if descriptor >= 0:
@@ -248,20 +285,14 @@ class Probes:
             "report it with what `hangup doctor` says",
         )
 
-    def _attach_all(self, loaded: Mapping[str, int]) -> None:
-        # Returns first: an entry whose return is not probed yet would be counted as missed.
-        for name in sorted(loaded, key=lambda name: name.startswith("enter")):
-            self._descriptors.append(self._attach(name, loaded[name]))
-
-    def _attach(self, name: str, program: int) -> int:
-        when, _, function = name.partition("__")
+    def _attach(self, function: str, at_return: bool, program: int) -> int:
         if self.flavour == "fentry":
             descriptor: int = self._library.bpf_raw_tracepoint_open(None, program)
         else:
             from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
 
-            event = f"hangup_{os.getpid()}_{name}".encode()
-            descriptor = lib.bpf_attach_kprobe(program, int(when == "leave"), event, function.encode(), 0, 0)
+            event = f"hangup_{os.getpid()}_{function}_{'return' if at_return else 'entry'}".encode()
+            descriptor = lib.bpf_attach_kprobe(program, int(at_return), event, function.encode(), 0, 0)
         if descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
             raise HangupError(f"cannot attach a {self.flavour} to {function} ({reason})", "see what `hangup doctor` says")
