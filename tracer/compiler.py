@@ -1,8 +1,8 @@
 """From bpf/*.c to instructions the kernel takes: BCC's compiler without kernel headers.
 
-BCC wants the running kernel's headers. It is given bpf/include/ instead (BCC_KERNEL_SOURCE), and every fact about the
-kernel that the C asks for by name (OFFSET(sock, sk_type), HAS_HELPER(task_pt_regs), see bpf/kernel.h) as a macro whose value
-comes from BTF. The questions are found in the sources, so that they stand where they are asked and nowhere else.
+BCC wants the running kernel's headers. It is given bpf/include/ instead (BCC_KERNEL_SOURCE), and a macro for every fact
+about the kernel that the C asks for by name (OFFSET(sock, sk_type), HAS_HELPER(task_pt_regs), see bpf/kernel.h), whose
+value comes from BTF. The questions are found in the sources: they stand where they are asked and nowhere else.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ MAPS = ("ring", "counters", "selected_pids")
 """The maps of bpf/hangup.c that Python reads or writes."""
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_QUESTION = re.compile(
-    r"\b(?P<question>OFFSET|SIZE|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)"
-)
+_QUESTION = re.compile(r"\b(?P<question>OFFSET|SIZE|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)")
 
 
 @dataclass(frozen=True)

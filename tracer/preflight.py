@@ -23,8 +23,8 @@ from typing import Literal, Protocol
 
 from tracer import unix_diag
 from tracer.btf import VMLINUX, Btf, libbpf
-from tracer.compiler import sources
 from tracer.errors import HangupError
+from tracer.probes import PROBED
 
 State = Literal["ok", "warn", "fail"]
 
@@ -42,9 +42,6 @@ DEBIAN_BCC = Path("/usr/lib/python3/dist-packages/bcc")
 # `mov r0, 0; exit`: two struct bpf_insn (include/uapi/linux/bpf.h).
 _TRIVIAL_PROGRAM = bytes.fromhex("b700000000000000 9500000000000000")
 _PROGRAM_KPROBE = 2
-
-_PROBED = re.compile(r"^(?:ON_ENTRY|ON_RETURN|[A-Z]+_PROBES)\((\w+)\)", re.MULTILINE)
-_OPTIONAL = re.compile(r"\bHAS_FUNCTION\((\w+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,8 +336,7 @@ def check_functions(btf: Kernel | None) -> Check:
     """See that every function the probes attach to is in BTF."""
     if btf is None:
         return _unknown("functions")
-    required, optional = probed_functions(sources())
-    missing = [name for name in required if not btf.has_function(name)]
+    missing = [probed.function for probed in PROBED if not probed.optional and not btf.has_function(probed.function)]
     if missing:
         return Check(
             "functions",
@@ -348,7 +344,7 @@ def check_functions(btf: Kernel | None) -> Check:
             f"this kernel lacks {', '.join(missing)}",
             "report it with the kernel's version: hangup does not know this kernel yet",
         )
-    present = required + [name for name in optional if btf.has_function(name)]
+    present = [probed.function for probed in PROBED if btf.has_function(probed.function)]
     return Check("functions", "ok", ", ".join(present))
 
 
@@ -393,17 +389,6 @@ def check_unix_diag(host: Host) -> Check:
             "unix_diag", "warn", f"{error.strerror}: connections older than the tracer stay unnamed", "see dmesg"
         )
     return Check("unix_diag", "ok", "lists the open sockets")
-
-
-def probed_functions(texts: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Return the kernel functions that the probes must find, and those they use if the kernel has them.
-
-    They are read from the sources (`tracer.compiler.sources`), where they stand and nowhere else.
-    """
-    text = "\n".join(text for name, text in texts.items() if name.endswith(".c"))
-    optional = list(dict.fromkeys(_OPTIONAL.findall(text)))
-    required = [name for name in dict.fromkeys(_PROBED.findall(text)) if name not in optional]
-    return required, optional
 
 
 def _has_fentry(btf: Kernel) -> bool:

@@ -295,5 +295,7 @@ class Probes:
             descriptor = lib.bpf_attach_kprobe(program, int(at_return), event, function.encode(), 0, 0)
         if descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
-            raise HangupError(f"cannot attach a {self.flavour} to {function} ({reason})", "see what `hangup doctor` says")
+            raise HangupError(
+                f"cannot attach a {self.flavour} to {function} ({reason})", "see what `hangup doctor` says"
+            )
         return descriptor

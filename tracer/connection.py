@@ -1,0 +1,232 @@
+"""Endpoints and the connections they make: what is known of each, as the story's raw material."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal, NamedTuple
+
+from tracer.escape import escape_comm
+from tracer.record import Event, Operation
+
+Role = Literal["client", "server"]
+
+# Of a connection's operations the first and the last are kept; what was left out between them is counted.
+KEPT_FIRST = 16
+KEPT_LAST = 48
+
+
+class Process(NamedTuple):
+    """Who did something, as the kernel had it at that instant. `comm` is escaped (tracer/escape.py)."""
+
+    pid: int
+    tid: int
+    uid: int
+    gid: int
+    comm: str
+
+
+class Holder(NamedTuple):
+    """A process that is known to hold an endpoint though it has not been seen using it."""
+
+    pid: int
+    comm: str
+
+
+class Endpoint:
+    """One socket of a connection, of one generation of its address."""
+
+    __slots__ = (
+        "connection",
+        "count",
+        "first",
+        "holder",
+        "inode",
+        "inode_number",
+        "last",
+        "last_transfer",
+        "operations",
+        "peer",
+        "read_bytes",
+        "release",
+        "role",
+        "shutdown",
+        "sock",
+        "tail",
+        "written_bytes",
+    )
+
+    def __init__(self, connection: Connection, role: Role, sock: int, peer: int) -> None:
+        self.connection = connection
+        self.role: Role = role
+        self.sock = sock
+        """Kernel address of its struct sock."""
+        self.peer = peer
+        """Kernel address of the other endpoint's struct sock."""
+        self.inode = 0
+        """Kernel address of its struct inode; 0: not seen."""
+        self.inode_number = 0
+        """Its inode number, as ss, lsof and /proc show it; 0: not seen."""
+        self.operations: list[Event] = []
+        """Its first operations (KEPT_FIRST), as they were recorded."""
+        self.tail: deque[Event] | None = None
+        """Its last operations (KEPT_LAST) after these."""
+        self.count = 0
+        """How many operations it has had."""
+        self.read_bytes = 0
+        self.written_bytes = 0
+        self.first: Event | None = None
+        self.last: Event | None = None
+        self.last_transfer: Event | None = None
+        """Its last read or write."""
+        self.shutdown: Event | None = None
+        """Its first successful shutdown(2)."""
+        self.release: Event | None = None
+        self.holder: Holder | None = None
+
+    @property
+    def other(self) -> Endpoint:
+        """The endpoint at the other end."""
+        connection = self.connection
+        return connection.server if self is connection.client else connection.client
+
+    @property
+    def kept(self) -> list[Event]:
+        """The operations that were kept, in the order they were recorded."""
+        return [*self.operations, *self.tail] if self.tail else self.operations
+
+    @property
+    def omitted(self) -> int:
+        """How many operations were not kept."""
+        return self.count - len(self.operations) - (len(self.tail) if self.tail else 0)
+
+    @property
+    def process(self) -> Process | None:
+        """Who uses it: the task of its last read or write, else of what else is known of it; None if nothing is."""
+        event = self.last_transfer or self.first
+        return process_of(event) if event else None
+
+    @property
+    def comm(self) -> str:
+        """The name of the process that uses or holds it; "?" if none is known."""
+        event = self.last_transfer or self.first
+        if event:
+            return escape_comm(event.comm)
+        return self.holder.comm if self.holder else "?"
+
+    @property
+    def pid(self) -> int:
+        """The process that uses or holds it; 0 if none is known."""
+        event = self.last_transfer or self.first
+        if event:
+            return event.pid
+        return self.holder.pid if self.holder else 0
+
+    @property
+    def pids(self) -> set[int]:
+        """Every process that has been seen using it, the one that released it included."""
+        return {event.pid for event in self.kept}
+
+    def add(self, event: Event) -> None:
+        """Take one operation."""
+        self.count += 1
+        if len(self.operations) < KEPT_FIRST:
+            self.operations.append(event)
+        else:
+            if self.tail is None:
+                self.tail = deque(maxlen=KEPT_LAST)
+            self.tail.append(event)
+
+
+class Connection:
+    """Two endpoints: the client called connect and the server came out of accept, or they are a socketpair."""
+
+    __slots__ = (
+        "client",
+        "complete",
+        "connect",
+        "failed",
+        "generation",
+        "losses",
+        "pair",
+        "path",
+        "selected",
+        "server",
+        "type",
+    )
+
+    def __init__(self, client_sock: int, server_sock: int, generation: int) -> None:
+        self.client = Endpoint(self, "client", client_sock, server_sock)
+        self.server = Endpoint(self, "server", server_sock, client_sock)
+        self.generation = generation
+        """Tells this connection from earlier and later ones of the same addresses; it counts up by one."""
+        self.path: str | None = None
+        """The listener's address, escaped, an abstract name as @name; None: none or not known."""
+        self.type = 0
+        """SOCK_STREAM 1 or SOCK_SEQPACKET 5."""
+        self.pair = False
+        """Whether it is a socketpair: then "client" is the first of the two."""
+        self.connect: Event | None = None
+        """The record of the connect or the socketpair."""
+        self.complete = False
+        """Whether it was seen from its beginning."""
+        self.losses = 0
+        """How many records had been lost when it began."""
+        self.failed: Event | None = None
+        """The first broken write or reset read."""
+        self.selected = True
+
+    @property
+    def start(self) -> int:
+        """When it began, in ns of CLOCK_MONOTONIC: the connect's start, else the first thing seen of it."""
+        if self.connect:
+            return self.connect.start
+        starts = [event.start for end in (self.client, self.server) for event in end.operations[:1]]
+        return min(starts, default=0)
+
+    @property
+    def hangup(self) -> Event | None:
+        """The release of the endpoint that went first, if one has gone."""
+        releases = [end.release for end in (self.client, self.server) if end.release]
+        return min(releases, key=lambda event: event.start, default=None)
+
+
+def process_of(event: Event) -> Process:
+    """Return who did an operation."""
+    return Process(event.pid, event.tid, event.uid, event.gid, escape_comm(event.comm))
+
+
+class Moment(NamedTuple):
+    """One operation in the timeline of a connection."""
+
+    when: int
+    """When it took effect, in ns of CLOCK_MONOTONIC."""
+    endpoint: Endpoint
+    event: Event
+
+
+def effect(event: Event) -> int:
+    """Return when an operation took effect, in ns: what orders a story by cause.
+
+    A write is there for the reader from its start on; a read has what was written by its end. A failed write, though,
+    may have started long before the hang-up that broke it. A release begins to count when it begins.
+    """
+    if event.operation == Operation.WRITE:
+        return event.start if event.result >= 0 else event.end
+    if event.operation in (Operation.SHUTDOWN, Operation.RELEASE):
+        return event.start
+    return event.end
+
+
+def timeline(connection: Connection) -> list[Moment]:
+    """Return both endpoints' operations, as far as they were kept, merged by cause."""
+    moments = [
+        Moment(effect(event), endpoint, event)
+        for endpoint in (connection.client, connection.server)
+        for event in endpoint.kept
+    ]
+    # Of equal times: what makes others possible goes first.
+    moments.sort(key=lambda moment: (moment.when, moment.event.operation not in _BEGINNINGS, moment.event.end))
+    return moments
+
+
+_BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)

@@ -1,0 +1,70 @@
+"""The kernel's numbers by the names people know: system calls, errors, signals."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+SYSCALLS = {
+    # arch/x86/entry/syscalls/syscall_64.tbl: those through which an operation on a socket, or its release, can come.
+    0: "read",
+    1: "write",
+    3: "close",
+    17: "pread64",
+    18: "pwrite64",
+    19: "readv",
+    20: "writev",
+    33: "dup2",
+    40: "sendfile",
+    42: "connect",
+    43: "accept",
+    44: "sendto",
+    45: "recvfrom",
+    46: "sendmsg",
+    47: "recvmsg",
+    48: "shutdown",
+    53: "socketpair",
+    59: "execve",
+    60: "exit",
+    231: "exit_group",
+    275: "splice",
+    288: "accept4",
+    292: "dup3",
+    295: "preadv",
+    296: "pwritev",
+    299: "recvmmsg",
+    307: "sendmmsg",
+    322: "execveat",
+    326: "copy_file_range",
+    327: "preadv2",
+    328: "pwritev2",
+    426: "io_uring_enter",
+    436: "close_range",
+}
+
+# include/linux/errno.h: the kernel's own, which a system call's restart hides from programs.
+_KERNEL_ERRORS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"}
+
+
+def syscall_name(number: int, *, compat: bool = False, io_uring: bool = False) -> str:
+    """Return a system call's name; io_uring's operations are named after it, for the call says little about them."""
+    if io_uring:
+        return "io_uring"
+    if number < 0:
+        return "kernel"
+    if compat:
+        return f"32-bit call {number}"
+    return SYSCALLS.get(number, f"call {number}")
+
+
+def error_name(number: int) -> str:
+    """Return an errno's name (positive number)."""
+    return _KERNEL_ERRORS.get(number) or errno.errorcode.get(number, f"error {number}")
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, SIGKILL for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - 34}" if 34 <= number <= 64 else f"signal {number}"

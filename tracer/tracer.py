@@ -1,0 +1,260 @@
+"""The pipeline in one object: source -> endpoints -> verdicts -> alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from tracer.connection import Connection, Holder, Process, process_of
+from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
+from tracer.inventory import Inventory, Socket, snapshot
+from tracer.probes import Flavour, Probes
+from tracer.process import ProcessNames
+from tracer.record import Event, unpack_all
+from tracer.selection import Selection
+from tracer.source import Source
+from tracer.statistics import Key, Statistics
+from tracer.verdicts import Kind, Verdict, judge_conclusion, judge_connect, judge_failure
+
+# How often a quiet ring buffer is looked at; what goes wrong wakes the reader at once.
+POLL_SECONDS = 0.1
+
+UNKNOWN = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A verdict, the story it is of, and the operation that failed.
+
+    The connection goes on living: show it before the next alert is asked for.
+    """
+
+    verdict: Verdict
+    when: int
+    """When it happened, in ns of CLOCK_MONOTONIC."""
+    path: str | None
+    client: Process | Holder | None
+    server: Process | Holder | None
+    connection: Connection | None
+    """None for a failed connect."""
+    failed: Event | None
+    """The broken write, reset read or failed connect; None for a latent hang-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What is missing, by cause; a cause with 0 is included."""
+
+    by_cause: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.by_cause.values())
+
+
+class Tracer:
+    """Traces this host's Unix connections, from entering the context to leaving it.
+
+    with Tracer() as tracer:
+        for alert in tracer.alerts():
+            print(alert.verdict.sentence)
+    """
+
+    def __init__(
+        self,
+        *,
+        pids: Collection[int] | None = None,
+        probes: str = "auto",
+        selection: Selection | None = None,
+        source: Source | None = None,
+        latent: bool = False,
+        on_operation: Callable[[Operated | ConnectFailed], None] | None = None,
+    ) -> None:
+        """Say what to trace; nothing happens before the context is entered.
+
+        pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
+        "fentry". selection: only connections it matches (pids is short for one of pids). source: where records come
+        from, instead of this host's probes. latent: whether latent hang-ups are alerts too. on_operation: called with
+        every operation.
+        """
+        self.selection = selection or Selection(frozenset(pids or ()))
+        self._wanted_probes = probes
+        self._source = source
+        self._probes: Probes | None = None
+        self._latent = latent
+        self._on_operation = on_operation
+        self._inventory: Inventory | None = None
+        self._names = ProcessNames()
+        self._lost = 0
+        self._stopped = False
+        self.statistics = Statistics()
+        self._endpoints = Endpoints(
+            known=self._known,
+            name=self._names.comm,
+            losses=lambda: self._lost,
+            pids=self.selection.pids,
+            operations=on_operation is not None,
+        )
+
+    def __enter__(self) -> Tracer:
+        """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
+        if self._source is None:
+            self._probes = Probes(flavour=self._wanted_probes, pids=self.selection.pids)
+            self._source = cast(Source, self._probes)
+            try:
+                # After attaching: what is opened in between is seen by both, what is open before by one.
+                self._inventory = snapshot()
+            except BaseException:
+                self._probes.close()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the probes away."""
+        if self._probes:
+            self._probes.close()
+
+    @property
+    def flavour(self) -> Flavour | None:
+        """How the probes are attached, None for a capture."""
+        return self._probes.flavour if self._probes else None
+
+    def stop(self) -> None:
+        """Take the probes away; what they have recorded can still be read."""
+        self._stopped = True
+        if self._probes:
+            self._probes.detach()
+
+    def losses(self) -> Losses:
+        """Return what is missing so far, in the kernel and here."""
+        by_cause = {cause.name.lower(): count for cause, count in self._source.losses().items()} if self._source else {}
+        by_cause["connections_evicted"] = self._endpoints.evicted
+        by_cause["releases_missed"] = self._endpoints.stale
+        return Losses(by_cause)
+
+    def alerts(self) -> Iterator[Alert]:
+        """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
+        while True:
+            records = self._read(POLL_SECONDS)
+            yield from self._process(records)
+            if not records and self._ended:
+                return
+
+    def poll(self, timeout: float) -> Iterator[Alert]:
+        """Take what is recorded (waiting `timeout` seconds at the longest) and yield the alerts in it."""
+        yield from self._process(self._read(timeout))
+
+    def _read(self, timeout: float) -> list[bytes]:
+        assert self._source is not None, "enter the context first"
+        records = self._source.read(timeout)
+        if records:
+            self._lost = sum(self._source.losses().values())
+        return records
+
+    def _process(self, records: list[bytes]) -> Iterator[Alert]:
+        for occurrence in self._endpoints.feed(unpack_all(records)):
+            alert = None
+            if isinstance(occurrence, Concluded):
+                alert = self._concluded(occurrence.connection)
+            elif isinstance(occurrence, Failed):
+                alert = self._failed(occurrence)
+            elif isinstance(occurrence, ConnectFailed):
+                alert = self._connect_failed(occurrence)
+            elif self._on_operation and self._selects(occurrence.endpoint.connection):
+                self._on_operation(occurrence)
+            if alert is not None:
+                yield alert
+
+    def _concluded(self, connection: Connection) -> Alert | None:
+        if connection.failed or not self._selects(connection):
+            return None
+        verdict = judge_conclusion(connection, losses=self._lost)
+        is_alert = self._latent and verdict.kind is Kind.LATENT
+        self.statistics.count(_key(connection, verdict.kind), operation=None, gap=None, is_alert=is_alert)
+        if not is_alert:
+            return None
+        hangup = connection.hangup
+        return self._alert(verdict, connection, hangup.start if hangup else 0, None)
+
+    def _failed(self, failure: Failed) -> Alert | None:
+        endpoint, event = failure
+        connection = endpoint.connection
+        if not self._selects(connection):
+            return None
+        verdict = judge_failure(endpoint, event, losses=self._lost)
+        self.statistics.count(
+            _key(connection, verdict.kind),
+            operation=event.operation,
+            gap=verdict.figures.gap,
+            is_alert=verdict.kind.is_alert,
+        )
+        return self._alert(verdict, connection, event.end, event)
+
+    def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
+        event, path = failure
+        client = process_of(event)
+        if not self.selection.matches(path, [(client.pid, client.comm)]):
+            return None
+        if self._on_operation:
+            self._on_operation(failure)
+        verdict = judge_connect(event, path)
+        key = Key(client.comm, UNKNOWN, path or UNKNOWN, verdict.kind)
+        self.statistics.count(key, operation=event.operation, gap=None, is_alert=verdict.kind.is_alert)
+        if not verdict.kind.is_alert:
+            return None
+        return Alert(verdict, event.end, path, client, None, None, event)
+
+    def _alert(self, verdict: Verdict, connection: Connection, when: int, failed: Event | None) -> Alert:
+        client, server = connection.client, connection.server
+        return Alert(
+            verdict,
+            when,
+            connection.path,
+            client.process or client.holder,
+            server.process or server.holder,
+            connection,
+            failed,
+        )
+
+    def _selects(self, connection: Connection) -> bool:
+        selection = self.selection
+        if selection.selects_all:
+            return True
+        ends = (connection.client, connection.server)
+        return selection.matches(connection.path, [(end.pid, end.comm) for end in ends])
+
+    @property
+    def _ended(self) -> bool:
+        """Whether nothing more will be recorded."""
+        return self._probes is None or self._stopped
+
+    def _known(self, inode_number: int) -> Known | None:
+        """Look a connection up among those that were open when tracing began."""
+        connection = self._inventory.connection(inode_number) if self._inventory else None
+        if connection is None:
+            return None
+        is_server = connection.server is not None and connection.server.inode == inode_number
+        this, other = connection.client, connection.server
+        if is_server:
+            this, other = other, this
+        return Known(
+            path=connection.path,
+            pair=connection.path is None,
+            is_server=is_server,
+            holder=_holder(this),
+            other_inode_number=other.inode if other else 0,
+            other_holder=_holder(other),
+        )
+
+
+def _holder(socket: Socket | None) -> Holder | None:
+    if socket is None or not socket.holders:
+        return None
+    return Holder(socket.holders[0].pid, socket.holders[0].comm)
+
+
+def _key(connection: Connection, kind: Kind) -> Key:
+    path = connection.path or ("(socketpair)" if connection.pair else UNKNOWN)
+    return Key(connection.client.comm, connection.server.comm, path, kind)
