@@ -14,8 +14,8 @@ Mon Nov 23 09:18:50.500000 2026|230|244|(2)No such file or directory|AH02454: FC
 """  # noqa: E501
 
 UPSTREAM = (
-    'client: 127.0.0.1, server: , request: "POST / HTTP/1.0", upstream: "uwsgi://unix:/tmp/scenario/application.socket:", '
-    'host: "127.0.0.1:8080"'
+    'client: 127.0.0.1, server: , request: "POST / HTTP/1.0", '
+    'upstream: "uwsgi://unix:/tmp/scenario/application.socket:", host: "127.0.0.1:8080"'
 )
 NGINX = f"""\
 2026/11/23 09:18:43 [debug] 219#219: epoll: fd:6 ev:0001 d:0000562F4A0F11E0
