@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -181,9 +182,10 @@ def _machine_running(
     ]
     # A session of its own, so that Ctrl-C reaches us alone and one signal reaches virtme-ng with all it started. Its
     # standard output must be a pipe: virtme-ng cuts a file short.
+    scratch = tempfile.TemporaryDirectory(prefix="vmtest-")  # virtme-ng leaves files behind when it is stopped
     process = subprocess.Popen(
         arguments,
-        env=os.environ | {"PATH": search_path},
+        env=os.environ | {"PATH": search_path, "TMPDIR": scratch.name},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -197,6 +199,7 @@ def _machine_running(
     finally:
         _end(process)
         copier.wait()
+        scratch.cleanup()
 
 
 def _end(vng: subprocess.Popen[bytes]) -> None:
