@@ -8,13 +8,17 @@ SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
-.PHONY: help setup lint types unit scenarios test test-kernels demo bench clean
+.PHONY: help setup format lint types unit scenarios test test-kernels demo bench clean
 
 help: ## say what there is to make (this)
 	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the tests need: QEMU and friends (as root), and Python tools into .cache/venv
 	@tests/setup
+
+format: setup ## write Python and C the way `make lint` wants them
+	$(PYTHON) -m ruff format .
+	.cache/venv/bin/clang-format -i $(wildcard bpf/*.c bpf/*.h)
 
 lint: setup ## ruff on the Python, clang-format on the BPF C
 	$(PYTHON) -m ruff check .
@@ -30,7 +34,7 @@ unit: setup ## everything after the source: no privileges, no guest
 scenarios: setup ## real servers on the default kernel, in a guest
 	$(VMTEST) -- $(SCENARIOS)
 
-test: lint types unit scenarios ## all of the above: what has to pass before a commit goes out
+test: lint types unit scenarios ## lint, types, unit and scenarios: what has to pass before a commit goes out
 
 test-kernels: setup ## the scenarios with 1,000 requests each on every kernel of tests/kernels.toml
 	$(VMTEST) --kernel all --time-limit 3600 -- env SCENARIO_REQUESTS=1000 $(SCENARIOS)
