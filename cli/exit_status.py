@@ -22,6 +22,8 @@ class ExitStatus(IntEnum):
     USAGE = 2, "the command line is wrong"
     CANNOT_RUN = 3, "this host cannot run it; one line says what to do, as `hangup doctor` does"
     FAULT = 70, "a fault of hangup itself (HANGUP_TRACEBACK=1 shows where)"
+    COMMAND_NOT_RUN = 126, "the command of watch -- COMMAND is there but cannot be run"
+    COMMAND_NOT_FOUND = 127, "the command of watch -- COMMAND is not there"
     INTERRUPTED = 130, "interrupted (Ctrl-C) before it had anything to sum up"
     BROKEN_PIPE = 141, "whoever read the output went away"
 

@@ -8,7 +8,7 @@ renamed, removed or given another meaning needs a new number.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,11 @@ HEADER = (
 def line(record: str, values: Mapping[str, Any]) -> str:
     """Return one line, without its end. It is ASCII, whatever is in it."""
     return json.dumps({"schema": SCHEMA, "record": record, **values}, separators=(",", ":"))
+
+
+def values(fields: Iterable[tuple[Field, Callable[[Any], Any]]], item: object) -> dict[str, Any]:
+    """Return an object's fields, each made of the item by the function beside it."""
+    return {field.name: value(item) for field, value in fields}
 
 
 def markdown(fields: Sequence[Field]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
+from cli.ready import Ready
 from tracer.selection import Selection
 
 
@@ -40,3 +43,48 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
+
+
+# Longer than anything runs, and short enough for every clock.
+_LONGEST = 100 * 366 * 86400.0
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read a time: a number of seconds, or one with its unit (30s, 5m, 1.5h)."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smh]?)", value.strip())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise click.BadParameter(f"{value!r} is no time; write it like 10, 1.5, 30s, 5m or 1h", ctx, param)
+    return seconds
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --probes, --duration, --ready-file and --ready-fd; the verb gets the last two as one `ready`."""
+
+    @click.option(
+        "--probes",
+        type=click.Choice(["auto", "kprobe", "fentry"]),
+        default="auto",
+        show_default=True,
+        help="How to attach: auto takes fentry where the kernel has it, and says so.",
+    )
+    @click.option("--duration", callback=_seconds, metavar="TIME", help="End after so long: 10, 1.5, 30s, 5m, 1h.")
+    @click.option(
+        "--ready-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write the pid and the kind of probes to FILE once they are attached.",
+    )
+    @click.option(
+        "--ready-fd",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Write the same to descriptor N, and close it.",
+    )
+    @wraps(function)
+    def with_ready(*args: Any, ready_file: Path | None, ready_fd: int | None, **rest: Any) -> Any:
+        return function(*args, ready=Ready(ready_file, ready_fd), **rest)
+
+    return with_ready

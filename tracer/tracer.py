@@ -121,6 +121,11 @@ class Tracer:
         """How the probes are attached, None for a capture."""
         return self._probes.flavour if self._probes else None
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The kernel functions that are probed, none for a capture."""
+        return self._probes.attached if self._probes else ()
+
     def stop(self) -> None:
         """Take the probes away; what they have recorded can still be read."""
         self._stopped = True

@@ -1,0 +1,75 @@
+"""`hangup watch`: explains every connection that ends in a hang-up, at once, and sums up at the end."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from cli.clock import wall_clock_offset
+from cli.ended import Ended
+from cli.exit_status import ExitStatus
+from cli.options import json_option, run_options, selection_options
+from cli.output import Output, note
+from cli.ready import Ready
+from cli.reporters.alert_json import alert_line
+from cli.reporters.summary_json import summary_lines
+from cli.run import run
+from tracer import preflight
+from tracer.selection import Selection
+from tracer.tracer import Alert, Tracer
+
+
+@click.command("watch", context_settings={"allow_interspersed_args": False})
+@selection_options
+@click.option("--latent", is_flag=True, help="Show latent hang-ups as alerts, too.")
+@click.option("--no-fail", is_flag=True, help="End with status 0, or the command's own, in spite of alerts.")
+@run_options
+@json_option
+@click.argument("command_line", metavar="[--] [COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
+def command(
+    *,
+    selection: Selection,
+    latent: bool,
+    no_fail: bool,
+    probes: str,
+    duration: float | None,
+    ready: Ready,
+    as_json: bool,
+    command_line: tuple[str, ...],
+) -> None:
+    """Explain every connection that ends in a hang-up."""
+    preflight.require()
+    output = Output()
+
+    def show(alert: Alert) -> None:
+        output.line(alert_line(alert, wall_clock_offset()))
+        output.flush()
+
+    with Tracer(selection=selection, probes=probes, latent=latent) as tracer:
+        began = time.monotonic()
+        flavour = tracer.flavour or "capture"
+
+        def attached() -> None:
+            if not as_json:
+                until = f"while {command_line[0]} runs" if command_line else "; Ctrl-C ends"
+                note(f"watching with {flavour} ({len(tracer.functions)} functions){until}")
+            ready.report(flavour)
+
+        status = run(
+            tracer,
+            on_alert=show,
+            after_batch=output.require_reader,
+            on_ready=attached,
+            duration=duration,
+            command=command_line,
+        )
+        ended = Ended(
+            tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
+        )
+    for line in summary_lines(ended):
+        output.line(line)
+    output.flush()
+    if ended.statistics.alerts and not no_fail:
+        status = ExitStatus.ALERTS
+    click.get_current_context().exit(status or ExitStatus.OK)

@@ -1,0 +1,21 @@
+"""What a run leaves to sum up when it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracer.statistics import Statistics
+from tracer.tracer import Losses
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has ended: what was counted, what was lost, and how it was watched."""
+
+    statistics: Statistics
+    losses: Losses
+    seconds: float
+    probes: str | None
+    """How the probes were attached; None: it was a capture."""
+    functions: int
+    """How many functions were probed."""

@@ -1,0 +1,143 @@
+"""What `watch` and `trace` share: run until a signal, a time or the end of a command, and lose nothing of the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType, TracebackType
+from typing import Protocol
+
+from cli.child import Child, sent_by_terminal
+from tracer.tracer import Alert
+
+# How often a quiet ring buffer is looked at. Failures, signals and the end of the command wake it at once.
+POLL_SECONDS = 0.1
+
+# timeout(1) sends its signal twice, to the process and to the group; a person needs longer to press Ctrl-C again.
+_AGAIN_SECONDS = 0.5
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Watched(Protocol):
+    """The part of tracer.tracer.Tracer that is needed here."""
+
+    def poll(self, timeout: float) -> Iterable[Alert]:
+        """Wait a while and yield alerts."""
+
+    def stop(self) -> None:
+        """Take the probes away."""
+
+    def alerts(self) -> Iterable[Alert]:
+        """Yield what is left."""
+
+
+class Signals:
+    """The signals that end a run, noted while the context lasts; each interrupts a waiting poll."""
+
+    def __init__(self) -> None:
+        self._noted: list[int] = []
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._interrupted: float | None = None
+        self.received = False
+        """Whether any came."""
+
+    def __enter__(self) -> Signals:
+        for number in _ENDING:
+            # nohup(1) and a shell's background ignore signals for us on purpose.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        # Its arrival is all that matters: it ends the poll that waits while the command ends.
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = True
+        self._noted.append(number)
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            if self._interrupted is None:
+                self._interrupted = now
+            elif now - self._interrupted > _AGAIN_SECONDS:
+                # Ctrl-C again: whoever presses it does not want to wait for what is left.
+                raise KeyboardInterrupt
+
+    def take(self) -> list[int]:
+        """Return those that came since the last time."""
+        noted, self._noted = self._noted, []
+        return noted
+
+
+class _Command:
+    """Starts the command, passes signals on to it, and leaves none behind."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._child = Child(command)
+
+    def __enter__(self) -> _Command:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _value: object, _traceback: TracebackType | None) -> None:
+        # Whatever ends the run early ends the command too: it must not stay behind without its foreground.
+        if kind is not None and self._child.status is None:
+            self._child.end()
+
+    @property
+    def status(self) -> int | None:
+        return self._child.status
+
+    def pass_on(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if number != signal.SIGINT or not sent_by_terminal():
+                self._child.send(number)
+
+
+def run(
+    tracer: Watched,
+    *,
+    on_alert: Callable[[Alert], None],
+    after_batch: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None,
+    duration: float | None = None,
+    command: Sequence[str] = (),
+) -> int | None:
+    """Run until SIGINT, SIGTERM or SIGHUP, for `duration` seconds, or while the command runs; then drain.
+
+    The tracer is attached already and stays in its context. on_ready: called when whatever happens is seen;
+    after_batch: called after each look at the ring buffer. With a command, signals and the end of the duration (as
+    SIGTERM) are passed on to it, and the run ends when it does; its status is returned.
+    """
+    with Signals() as signals:
+        on_ready()
+        deadline = None if duration is None else time.monotonic() + duration
+        if command:
+            with _Command(command) as child:
+                while (status := child.status) is None:
+                    _look(tracer, deadline, on_alert, after_batch)
+                    child.pass_on(signals.take())
+                    if deadline is not None and time.monotonic() >= deadline:
+                        child.pass_on([signal.SIGTERM])
+                        deadline = None
+        else:
+            status = None
+            while not signals.received and (deadline is None or time.monotonic() < deadline):
+                _look(tracer, deadline, on_alert, after_batch)
+        tracer.stop()
+        for alert in tracer.alerts():
+            on_alert(alert)
+        after_batch()
+        return status
+
+
+def _look(
+    tracer: Watched, deadline: float | None, on_alert: Callable[[Alert], None], after_batch: Callable[[], None]
+) -> None:
+    left = POLL_SECONDS if deadline is None else max(deadline - time.monotonic(), 0)
+    for alert in tracer.poll(min(POLL_SECONDS, left)):
+        on_alert(alert)
+    after_batch()
