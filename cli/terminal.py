@@ -8,7 +8,9 @@ square brackets in a string for its own markup.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,3 +49,42 @@ def print_table(console: Console, table: Table) -> None:
     with console.capture() as capture:
         console.print(table)
     console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+Paint = Callable[[str, str], str]
+"""Given a style and a text, returns the text in that style."""
+
+# ECMA-48 select graphic rendition; what rich calls these styles too.
+_CODES = {"bold": "1", "dim": "2", "bold red": "1;31", "bold yellow": "1;33", "yellow": "33"}
+
+
+def plain(_style: str, text: str) -> str:
+    """Return the text as it is."""
+    return text
+
+
+def colour(style: str, text: str) -> str:
+    """Return the text in a style, for a terminal."""
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+
+
+def painter(file: IO[str]) -> Paint:
+    """Return what paints text for this file: with styles on a terminal that has them and wants them (no-color.org).
+
+    This is for what must be shown at once: rich takes milliseconds for a block, and a second to be imported in a guest.
+    """
+    wanted = file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
+    return colour if wanted else plain
+
+
+def columns(file: IO[str]) -> int:
+    """Return how wide the file's terminal is now; without a terminal, wider than any line."""
+    if not file.isatty():
+        return UNFOLDED_WIDTH
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(file.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

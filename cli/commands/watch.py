@@ -6,13 +6,16 @@ import time
 
 import click
 
+from cli import terminal
 from cli.clock import wall_clock_offset
 from cli.ended import Ended
 from cli.exit_status import ExitStatus
 from cli.options import json_option, run_options, selection_options
 from cli.output import Output, note
 from cli.ready import Ready
+from cli.reporters.alert import alert_block
 from cli.reporters.alert_json import alert_line
+from cli.reporters.summary import summary_text
 from cli.reporters.summary_json import summary_lines
 from cli.run import run
 from tracer import preflight
@@ -23,7 +26,7 @@ from tracer.tracer import Alert, Tracer
 @click.command("watch", context_settings={"allow_interspersed_args": False})
 @selection_options
 @click.option("--latent", is_flag=True, help="Show latent hang-ups as alerts, too.")
-@click.option("--no-fail", is_flag=True, help="End with status 0, or the command's own, in spite of alerts.")
+@click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
 @run_options
 @json_option
 @click.argument("command_line", metavar="[--] [COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
@@ -38,21 +41,35 @@ def command(
     as_json: bool,
     command_line: tuple[str, ...],
 ) -> None:
-    """Explain every connection that ends in a hang-up."""
+    """Explain every connection that ends in a hang-up.
+
+    Prints each one at once: what happened in one sentence, who was at both ends, and what both did till then. At the
+    end a table counts all connections by what became of them. It ends at Ctrl-C, SIGTERM, after --duration or with
+    COMMAND, and with status 1 if there was an alert.
+
+    COMMAND is run as the user who called sudo, with the environment as it is here but HOME, USER and LOGNAME of that
+    user in place of root's. The probes are attached before it starts. Signals are passed on to it, and SIGTERM after
+    --duration. Its own status becomes hangup's if there was no alert.
+    """
     preflight.require()
     output = Output()
+    paint = terminal.painter(output.file)
 
     def show(alert: Alert) -> None:
-        output.line(alert_line(alert, wall_clock_offset()))
+        offset = wall_clock_offset()
+        if as_json:
+            output.line(alert_line(alert, offset))
+        else:
+            output.line(alert_block(alert, offset, width=terminal.columns(output.file), paint=paint))
         output.flush()
 
     with Tracer(selection=selection, probes=probes, latent=latent) as tracer:
         began = time.monotonic()
-        flavour = tracer.flavour or "capture"
 
         def attached() -> None:
+            flavour = tracer.flavour or "a capture"
             if not as_json:
-                until = f"while {command_line[0]} runs" if command_line else "; Ctrl-C ends"
+                until = f" while {command_line[0]} runs" if command_line else "; Ctrl-C ends"
                 note(f"watching with {flavour} ({len(tracer.functions)} functions){until}")
             ready.report(flavour)
 
@@ -67,8 +84,11 @@ def command(
         ended = Ended(
             tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
         )
-    for line in summary_lines(ended):
-        output.line(line)
+    if as_json:
+        for line in summary_lines(ended):
+            output.line(line)
+    else:
+        output.line(summary_text(ended, width=terminal.columns(output.file), paint=paint))
     output.flush()
     if ended.statistics.alerts and not no_fail:
         status = ExitStatus.ALERTS

@@ -1,0 +1,97 @@
+"""`hangup trace`: one line for each operation on a Unix connection."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from cli import terminal
+from cli.clock import wall_clock_offset
+from cli.ended import Ended
+from cli.options import json_option, run_options, selection_options
+from cli.output import Output, note
+from cli.ready import Ready
+from cli.reporters.losses import losses_text
+from cli.reporters.operation import operation_row
+from cli.reporters.operation_json import operation_line
+from cli.reporters.summary_json import summary_lines
+from cli.reporters.units import counted
+from cli.run import run
+from tracer import preflight
+from tracer.endpoints import ConnectFailed, Operated
+from tracer.selection import Selection
+from tracer.tracer import Tracer
+
+
+class _Printer:
+    """Prints operations as they come, whole batches at a time."""
+
+    def __init__(self, output: Output, *, as_json: bool) -> None:
+        self._output = output
+        self._as_json = as_json
+        self.count = 0
+        self.after_batch()
+
+    def operation(self, occurrence: Operated | ConnectFailed) -> None:
+        """Print one operation."""
+        self.count += 1
+        if self._as_json:
+            self._output.line(operation_line(occurrence, self._offset))
+        else:
+            self._output.line(operation_row(occurrence, self._offset, self._width))
+
+    def after_batch(self) -> None:
+        """Hand over what was printed; see whether somebody reads it; look at the clock and the terminal again."""
+        self._output.flush()
+        self._output.require_reader()
+        self._offset = wall_clock_offset()
+        self._width = terminal.columns(self._output.file)
+
+
+@click.command("trace")
+@selection_options
+@run_options
+@json_option
+def command(
+    *,
+    selection: Selection,
+    probes: str,
+    duration: float | None,
+    ready: Ready,
+    as_json: bool,
+) -> None:
+    """Print every operation on a Unix connection.
+
+    One line each, when it has ended: the time, the process (with /thread if that is another), the system call with
+    its descriptor and what came of it, this end's socket and its peer's, and the path. Operations are printed in the
+    order they were recorded. It ends at Ctrl-C, SIGTERM or after --duration.
+    """
+    preflight.require()
+    output = Output()
+    printer = _Printer(output, as_json=as_json)
+    with Tracer(selection=selection, probes=probes, on_operation=printer.operation) as tracer:
+        began = time.monotonic()
+
+        def attached() -> None:
+            flavour = tracer.flavour or "a capture"
+            if not as_json:
+                note(f"tracing with {flavour} ({len(tracer.functions)} functions); Ctrl-C ends")
+            ready.report(flavour)
+
+        run(
+            tracer,
+            on_alert=lambda _alert: None,
+            after_batch=printer.after_batch,
+            on_ready=attached,
+            duration=duration,
+        )
+        ended = Ended(
+            tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
+        )
+    if as_json:
+        for line in summary_lines(ended):
+            output.line(line)
+        output.flush()
+    else:
+        note(f"{counted(printer.count, 'operation')}; {losses_text(ended.losses)}")

@@ -1,0 +1,78 @@
+"""One operation in words: a cell of an alert's timeline, and the line of `hangup trace`."""
+
+from __future__ import annotations
+
+from cli.clock import local
+from cli.reporters.operation_json import address, error_of, exit_of, operation_name, syscall_of
+from tracer.connection import process_of
+from tracer.endpoints import ConnectFailed, Operated
+from tracer.record import Event, Operation
+
+_SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
+
+# Of these system calls the name alone does not say whether they read, write, or what they release.
+_VAGUE = ("splice", "io_uring", "kernel", "32-bit call", "call ")
+_RELEASING = ("close", "close_range", "dup2", "dup3", "execve", "exit", "exit_group")
+
+# recv(2): the bytes stay in the queue.
+_MSG_PEEK = 2
+
+
+def operation_text(event: Event, *, descriptor: bool = False) -> str:
+    """Return the system call, what was asked of it and what came of it: "writev 4096 of 300000", "read: EAGAIN".
+
+    descriptor: whether to name the file descriptor too, as in "writev(26) 8".
+    """
+    name = _call(event)
+    if descriptor and event.descriptor >= 0:
+        name = f"{name}({event.descriptor})"
+    error = error_of(event)
+    if event.operation == Operation.WRITE:
+        if error:
+            return f"{name} {event.size}: {error}"
+        return f"{name} {event.result}" if event.result == event.size else f"{name} {event.result} of {event.size}"
+    if event.operation == Operation.SHUTDOWN:
+        name = f"{name} {_SHUTDOWNS.get(event.size, event.size)}"
+    if error:
+        return f"{name}: {error}"
+    if event.operation == Operation.READ:
+        end = " (end)" if event.result == 0 and event.size else ""
+        peek = " (peek)" if event.message_flags & _MSG_PEEK else ""
+        return f"{name} {event.result}{end}{peek}"
+    return name
+
+
+def operation_row(occurrence: Operated | ConnectFailed, offset: int, width: int) -> str:
+    """Return trace's line: time, process, operation, sock and peer, path.
+
+    offset: what makes a wall-clock time of a record's times. width: on a terminal a path that does not fit is left
+    out, but never where a connection begins.
+    """
+    event = occurrence.event
+    process = process_of(event)
+    thread = f"/{process.tid}" if process.tid != process.pid else ""
+    path = occurrence.path if isinstance(occurrence, ConnectFailed) else occurrence.endpoint.connection.path
+    operation = operation_text(event, descriptor=True)
+    if event.operation == Operation.RELEASE and event.unread_bytes:
+        operation += f", {event.unread_bytes} unread"
+    socks = f"{address(event.sock)}->{address(event.peer) or 'none'}"
+    who = f"{process.comm}[{process.pid}{thread}]"
+    row = f"{local(event.end + offset, '%H:%M:%S')} {who:<14} {operation:<14} {socks}"
+    if path is None and isinstance(occurrence, Operated):
+        peer = occurrence.endpoint.other
+        path = f"({peer.comm}[{peer.pid}])" if peer.pid else None
+    if path and (event.operation <= Operation.SOCKETPAIR or len(row) + 1 + len(path) <= width):
+        row = f"{row} {path}"
+    return row
+
+
+def _call(event: Event) -> str:
+    name = syscall_of(event)
+    if event.operation == Operation.RELEASE:
+        status, killed_by = exit_of(event)
+        if killed_by:
+            return f"killed by {killed_by}"
+        if status is not None:
+            return f"exit with {status}"
+        return name if name in _RELEASING else f"released in {name}"
+    return f"{name} ({operation_name(event)})" if name.startswith(_VAGUE) else name

@@ -1,0 +1,29 @@
+"""Times and counts in words, the same in every way of showing."""
+
+from __future__ import annotations
+
+
+def duration(nanoseconds: int) -> str:
+    """Return a time in the unit that suits it, to three digits: 89 µs, 1.25 ms, 31 s."""
+    for limit, divisor, unit in ((10**3, 1, "ns"), (10**6, 10**3, "µs"), (10**9, 10**6, "ms")):
+        # What would be rounded up to 1000 of a unit is shown in the next one.
+        if nanoseconds < limit - limit // 2000:
+            return f"{nanoseconds / divisor:.3g} {unit}"
+    seconds = nanoseconds / 10**9
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"
+
+
+def moment(nanoseconds: int, whole: int) -> str:
+    """Return a time as one of a column of times up to `whole`: all in one unit, with as many digits as that needs."""
+    if whole < 10**6:
+        return f"{nanoseconds / 10**3:.1f} µs"
+    if whole < 10 * 10**6:
+        return f"{nanoseconds / 10**3:.0f} µs"
+    if whole < 10 * 10**9:
+        return f"{nanoseconds / 10**6:.3f} ms"
+    return f"{nanoseconds / 10**9:.4f} s"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return "1 byte", "2 bytes"."""
+    return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
