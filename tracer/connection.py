@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from tracer.escape import escape_comm
@@ -13,6 +14,9 @@ Role = Literal["client", "server"]
 # Of a connection's operations the first and the last are kept; what was left out between them is counted.
 KEPT_FIRST = 16
 KEPT_LAST = 48
+
+# A socket that is handed down to one child after the other has no end of users.
+MAX_USERS = 64
 
 
 class Process(NamedTuple):
@@ -38,20 +42,21 @@ class Endpoint:
     __slots__ = (
         "connection",
         "count",
-        "first",
+        "ended_receiving",
+        "ended_sending",
         "holder",
         "inode",
         "inode_number",
-        "last",
         "last_transfer",
+        "opener_pid",
         "operations",
         "peer",
         "read_bytes",
         "release",
         "role",
-        "shutdown",
         "sock",
         "tail",
+        "users",
         "written_bytes",
     )
 
@@ -74,14 +79,18 @@ class Endpoint:
         """How many operations it has had."""
         self.read_bytes = 0
         self.written_bytes = 0
-        self.first: Event | None = None
-        self.last: Event | None = None
         self.last_transfer: Event | None = None
         """Its last read or write."""
-        self.shutdown: Event | None = None
-        """Its first successful shutdown(2)."""
+        self.ended_receiving: Event | None = None
+        """Its first successful shutdown(SHUT_RD or SHUT_RDWR)."""
+        self.ended_sending: Event | None = None
+        """Its first successful shutdown(SHUT_WR or SHUT_RDWR)."""
         self.release: Event | None = None
         self.holder: Holder | None = None
+        self.users: dict[int, bytes] = {}
+        """The processes that have been seen using it, the one that released it included: comm by pid, MAX_USERS."""
+        self.opener_pid = 0
+        """Who called connect, listen or socketpair for it, as SO_PEERCRED tells the other end; 0: not seen."""
 
     @property
     def other(self) -> Endpoint:
@@ -98,6 +107,11 @@ class Endpoint:
     def omitted(self) -> int:
         """How many operations were not kept."""
         return self.count - len(self.operations) - (len(self.tail) if self.tail else 0)
+
+    @property
+    def first(self) -> Event | None:
+        """The first operation seen of it."""
+        return self.operations[0] if self.operations else None
 
     @property
     def process(self) -> Process | None:
@@ -121,14 +135,21 @@ class Endpoint:
             return event.pid
         return self.holder.pid if self.holder else 0
 
-    @property
-    def pids(self) -> set[int]:
-        """Every process that has been seen using it, the one that released it included."""
-        return {event.pid for event in self.kept}
+    def processes(self) -> Iterator[tuple[int, str | None]]:
+        """Yield pid and comm of every process that is known to have used, held or made it."""
+        yield self.pid, self.comm
+        for pid, comm in self.users.items():
+            yield pid, escape_comm(comm)
+        if self.holder:
+            yield self.holder
+        if self.opener_pid:
+            yield self.opener_pid, None
 
     def add(self, event: Event) -> None:
         """Take one operation."""
         self.count += 1
+        if event.pid not in self.users and len(self.users) < MAX_USERS:
+            self.users[event.pid] = event.comm
         if len(self.operations) < KEPT_FIRST:
             self.operations.append(event)
         else:
@@ -149,7 +170,6 @@ class Connection:
         "losses",
         "pair",
         "path",
-        "selected",
         "server",
         "type",
     )
@@ -168,12 +188,11 @@ class Connection:
         self.connect: Event | None = None
         """The record of the connect or the socketpair."""
         self.complete = False
-        """Whether it was seen from its beginning."""
+        """Whether its beginning was recorded: then nothing of it came earlier."""
         self.losses = 0
-        """How many records had been lost when it began."""
+        """How many records had been lost, at the least, when it began."""
         self.failed: Event | None = None
         """The first broken write or reset read."""
-        self.selected = True
 
     @property
     def start(self) -> int:
@@ -208,11 +227,12 @@ def effect(event: Event) -> int:
     """Return when an operation took effect, in ns: what orders a story by cause.
 
     A write is there for the reader from its start on; a read has what was written by its end. A failed write, though,
-    may have started long before the hang-up that broke it. A release begins to count when it begins.
+    may have started long before the hang-up that broke it. A connect, a shutdown and a release have their effect before
+    they return: a server may have accepted, answered and hung up by then.
     """
     if event.operation == Operation.WRITE:
         return event.start if event.result >= 0 else event.end
-    if event.operation in (Operation.SHUTDOWN, Operation.RELEASE):
+    if event.operation in (Operation.CONNECT, Operation.SHUTDOWN, Operation.RELEASE):
         return event.start
     return event.end
 

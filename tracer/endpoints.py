@@ -25,6 +25,10 @@ _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 
+# shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR
+_RECEIVING = (0, 2)
+_SENDING = (1, 2)
+
 BROKEN = (-errno.EPIPE, -errno.ECONNRESET)
 
 # recv(2): the bytes stay in the queue.
@@ -90,8 +94,8 @@ class Endpoints:
         """Make an empty set.
 
         known: what is known of a connection older than the tracer, by inode number. name: the comm of a pid. losses:
-        how many records have been lost. pids: connections of no such process are dropped when they are accepted.
-        operations: whether every operation is an occurrence too.
+        how many records had been lost before the events that are being fed were recorded. pids: connections of no
+        such process are dropped when they are accepted. operations: whether every operation is an occurrence too.
         """
         self._known = known
         self._name = name
@@ -127,7 +131,6 @@ class Endpoints:
             elif not endpoint.inode_number:
                 self._learn(endpoint, event)
 
-            endpoint.last = event
             endpoint.add(event)
             if operation == _WRITE:
                 endpoint.last_transfer = event
@@ -138,8 +141,11 @@ class Endpoints:
                 if event.result > 0 and not event.message_flags & _MSG_PEEK:
                     endpoint.read_bytes += event.result
             elif operation == _SHUTDOWN:
-                if not event.result and endpoint.shutdown is None:
-                    endpoint.shutdown = event
+                if not event.result:
+                    if endpoint.ended_receiving is None and event.size in _RECEIVING:
+                        endpoint.ended_receiving = event
+                    if endpoint.ended_sending is None and event.size in _SENDING:
+                        endpoint.ended_sending = event
             elif operation == _RELEASE:
                 endpoint.release = event
                 del by_sock[event.sock]
@@ -153,7 +159,7 @@ class Endpoints:
                     yield Failed(endpoint, event)
             elif operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
                 # The other end may be dead without a record: before the tracer, or lost.
-                by_sock.pop(event.peer, None)
+                self._forget(endpoint.connection)
                 yield Concluded(endpoint.connection)
 
     def _endpoint(self, event: Event, found: Endpoint | None) -> Endpoint | None:
@@ -178,7 +184,6 @@ class Endpoints:
             endpoint = connection.client
         connection.type = event.type
         if operation <= _SOCKETPAIR:
-            connection.complete = True
             self._begin(endpoint, event)
             return self._decide(endpoint, event)
         self._recall(connection, event)
@@ -196,41 +201,40 @@ class Endpoints:
         return False
 
     def _begin(self, endpoint: Endpoint, event: Event) -> None:
+        """Learn what a connect, an accept or a socketpair says of a connection."""
         connection = endpoint.connection
         if event.operation != _ACCEPT:
             connection.connect = event
+            # Not so an accept: the client may have connected, and written, before the tracer came.
             connection.complete = True
-        if event.operation == _SOCKETPAIR:
-            connection.pair = True
-            other = connection.server
-            if other.holder is None:
-                other.holder = Holder(event.pid, self._name(event.pid) or "?")
+        connection.pair = event.operation == _SOCKETPAIR
         if event.address:
             connection.path = escape_socket_path(event.address)
-        other = endpoint.other
-        if event.operation != _SOCKETPAIR and other.first is None and event.peer_pid:
-            name = self._name(event.peer_pid)
-            other.holder = Holder(event.peer_pid, name or "?")
-        if not other.inode:
-            other.inode = event.peer_inode
         self._learn(endpoint, event)
 
     def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
-        """Drop a connection that is accepted and, as it turns out, of no selected process."""
-        if not self._pids or event.operation == _CONNECT:
+        """Drop a connection that is accepted and, as it turns out, of no selected process: see selected() in the C."""
+        pids = self._pids
+        if not pids or event.operation == _CONNECT or event.pid in pids:
             return endpoint
-        ends = (endpoint, endpoint.other)
-        if any(end.pid in self._pids for end in ends) or event.pid in self._pids or event.peer_pid in self._pids:
-            return endpoint
+        for end in (endpoint, endpoint.other):
+            if end.opener_pid in pids or not pids.isdisjoint(end.users):
+                return endpoint
         self._forget(endpoint.connection)
         return None
 
-    @staticmethod
-    def _learn(endpoint: Endpoint, event: Event) -> None:
-        if endpoint.first is None:
-            endpoint.first = event
+    def _learn(self, endpoint: Endpoint, event: Event) -> None:
+        """Learn what the first operation of an endpoint says of both ends."""
         endpoint.inode = event.inode
         endpoint.inode_number = event.inode_number
+        other = endpoint.other
+        if not other.inode:
+            other.inode = event.peer_inode
+        opener = event.peer_pid
+        if opener and not other.opener_pid:
+            other.opener_pid = opener
+            if other.holder is None and not other.operations:
+                other.holder = Holder(opener, self._name(opener) or "?")
 
     def _recall(self, connection: Connection, event: Event) -> None:
         """Fill in a connection that was open before the tracer."""
@@ -246,7 +250,6 @@ class Endpoints:
         this.holder = known.holder
         this.other.holder = known.other_holder
         this.other.inode_number = known.other_inode_number
-        this.other.inode = event.peer_inode
 
     def _add(self, client_sock: int, server_sock: int) -> Connection:
         if len(self._by_sock) >= 2 * MAX_CONNECTIONS:
@@ -256,8 +259,7 @@ class Endpoints:
         connection = Connection(client_sock, server_sock, self._generation)
         connection.losses = self._losses()
         self._by_sock[client_sock] = connection.client
-        if server_sock:
-            self._by_sock[server_sock] = connection.server
+        self._by_sock[server_sock] = connection.server
         return connection
 
     def _forget(self, connection: Connection) -> None:

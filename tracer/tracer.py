@@ -11,7 +11,7 @@ from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known,
 from tracer.inventory import Inventory, Socket, snapshot
 from tracer.probes import Flavour, Probes
 from tracer.process import ProcessNames
-from tracer.record import Event, unpack_all
+from tracer.record import Counter, Event, unpack_all
 from tracer.selection import Selection
 from tracer.source import Source
 from tracer.statistics import Key, Statistics
@@ -87,13 +87,17 @@ class Tracer:
         self._on_operation = on_operation
         self._inventory: Inventory | None = None
         self._names = ProcessNames()
+        # How many records had been lost before, and after, those that are being processed were read: what was lost in
+        # between may belong to any of their connections.
+        self._lost_before = 0
         self._lost = 0
+        self._final_losses: Mapping[Counter, int] | None = None
         self._stopped = False
         self.statistics = Statistics()
         self._endpoints = Endpoints(
             known=self._known,
             name=self._names.comm,
-            losses=lambda: self._lost,
+            losses=lambda: self._lost_before,
             pids=self.selection.pids,
             operations=on_operation is not None,
         )
@@ -112,7 +116,9 @@ class Tracer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the probes away."""
+        """Take the probes away; statistics and losses can still be asked for."""
+        if self._source:
+            self._final_losses = self._source.losses()
         if self._probes:
             self._probes.close()
 
@@ -134,7 +140,10 @@ class Tracer:
 
     def losses(self) -> Losses:
         """Return what is missing so far, in the kernel and here."""
-        by_cause = {cause.name.lower(): count for cause, count in self._source.losses().items()} if self._source else {}
+        losses = self._final_losses
+        if losses is None:
+            losses = self._source.losses() if self._source else {}
+        by_cause = {cause.name.lower(): count for cause, count in losses.items()}
         by_cause["connections_evicted"] = self._endpoints.evicted
         by_cause["releases_missed"] = self._endpoints.stale
         return Losses(by_cause)
@@ -153,9 +162,10 @@ class Tracer:
 
     def _read(self, timeout: float) -> list[bytes]:
         assert self._source is not None, "enter the context first"
+        # Not what was last read: records that came since then may be older than a loss since then.
+        self._lost_before = sum(self._source.losses().values())
         records = self._source.read(timeout)
-        if records:
-            self._lost = sum(self._source.losses().values())
+        self._lost = sum(self._source.losses().values())
         return records
 
     def _process(self, records: list[bytes]) -> Iterator[Alert]:
@@ -227,8 +237,7 @@ class Tracer:
         selection = self.selection
         if selection.selects_all:
             return True
-        ends = (connection.client, connection.server)
-        return selection.matches(connection.path, [(end.pid, end.comm) for end in ends])
+        return selection.matches(connection.path, [*connection.client.processes(), *connection.server.processes()])
 
     @property
     def _ended(self) -> bool:

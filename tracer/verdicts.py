@@ -15,10 +15,6 @@ from tracer.escape import escape_comm
 from tracer.names import error_name, signal_name
 from tracer.record import Event, EventFlag, Operation
 
-# shutdown(2)'s argument, and sk_shutdown (include/net/sock.h: RCV_SHUTDOWN, SEND_SHUTDOWN).
-_SHUT_RD, _SHUT_WR, _SHUT_RDWR = 0, 1, 2
-_RECEIVE_SHUTDOWN, _SEND_SHUTDOWN = 1, 2
-
 
 class Kind(Enum):
     """The verdicts: name, whether it is an alert, what it means."""
@@ -71,7 +67,7 @@ class Kind(Enum):
     PEER_SHUTDOWN = (
         "peer-shutdown",
         True,
-        "The peer had ended receiving with shutdown(SHUT_RD or SHUT_RDWR); its socket was still open.",
+        "The peer had ended receiving with shutdown(SHUT_RD or SHUT_RDWR), before it hung up, if it has.",
     )
     UNSEEN = (
         "unseen",
@@ -99,7 +95,7 @@ class Kind(Enum):
         "A hang-up with bytes unread after which nobody happened to fail: the same race, lost by nobody this time. "
         "Counted, and an alert only if asked for.",
     )
-    CLEAN = ("clean", False, "Nothing was lost: everything sent before the first release was read. Counted.")
+    CLEAN = ("clean", False, "The end that hung up first had read everything that was sent to it. Counted.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +134,9 @@ class Verdict:
         return not self.doubts
 
 
-_CLEAN_SENTENCE = "closed with nothing unread"
+_STREAM = 1
+
+_CLEAN_SENTENCE = "hung up with nothing unread"
 
 
 def judge_failure(endpoint: Endpoint, event: Event, *, losses: int = 0) -> Verdict:
@@ -147,26 +145,29 @@ def judge_failure(endpoint: Endpoint, event: Event, *, losses: int = 0) -> Verdi
     losses: how many records have been lost till now, by any cause.
     """
     peer = endpoint.other
-    figures = _figures(endpoint, event)
-    kind = _kind_of_failure(endpoint, event, figures)
-    doubts = _doubts(endpoint.connection, losses)
+    doubts = _doubts(endpoint, losses)
+    kind = _kind_of_shutdown(endpoint, event)
+    # A shutdown's failure has no gap: what the peer did later, or not, did not bring it about.
+    figures = _figures(endpoint, event, peer.release if kind is None else None, losses)
+    if kind is None:
+        kind = _kind_of_hangup(event, peer.release, figures)
     if kind is Kind.UNSEEN:
         doubts = (*doubts, "the hang-up was not recorded")
-    return Verdict(kind, _failure_sentence(kind, endpoint, peer, event, figures), figures, doubts)
+    elif kind is Kind.PEER_SHUTDOWN and peer.ended_receiving is None:
+        doubts = (*doubts, "the shutdown was not recorded: it may have been the process's own")
+    return Verdict(kind, _failure_sentence(kind, endpoint, event, figures), figures, doubts)
 
 
 def judge_conclusion(connection: Connection, *, losses: int = 0) -> Verdict:
     """Return the verdict on a connection whose ends are both released and on which nothing failed."""
     hangup = connection.hangup
-    doubts = _doubts(connection, losses)
-    if hangup is None:
-        return Verdict(Kind.CLEAN, _CLEAN_SENTENCE, Figures(), doubts)
     gone = connection.client if connection.client.release is hangup else connection.server
-    figures = _figures(gone.other, None)
-    if not figures.unread_bytes:
+    figures = _figures(gone.other, None, hangup, losses)
+    doubts = _doubts(gone.other, losses)
+    if hangup is None or not figures.unread_bytes:
         return Verdict(Kind.CLEAN, _CLEAN_SENTENCE, figures, doubts)
     sentence = (
-        f"{_ended(gone, hangup)} with {_unread(figures)} from {_name(gone.other)} unread"
+        f"{_ended(gone, hangup)} with {_bytes(figures.unread_bytes)} from {_name(gone.other)} unread"
         f"{_answer(figures)}; nobody failed this time"
     )
     return Verdict(Kind.LATENT, sentence, figures, doubts)
@@ -184,40 +185,51 @@ def judge_connect(event: Event, path: str | None) -> Verdict:
     return Verdict(Kind.CONNECT_FAILED, f"{who} could not connect to {where} ({error_name(error)})", Figures())
 
 
-def _kind_of_failure(endpoint: Endpoint, event: Event, figures: Figures) -> Kind:
-    peer = endpoint.other
-    hangup = peer.release
-    writing = event.operation == Operation.WRITE
-    # What broke the write first is its cause: a hang-up that came later changed nothing.
-    if writing and event.result == -errno.EPIPE:
-        own, theirs = endpoint.shutdown, peer.shutdown
-        before = hangup.start if hangup else event.end
-        if own and own.size in (_SHUT_WR, _SHUT_RDWR) and own.start <= before:
-            return Kind.OWN_SHUTDOWN
-        if theirs and theirs.size in (_SHUT_RD, _SHUT_RDWR) and theirs.start <= before:
-            return Kind.PEER_SHUTDOWN
-        if hangup is None and not event.flags & EventFlag.PEER_DEAD:
-            # Neither shutdown was recorded, but the sockets tell: unix_shutdown() sets one bit at either end.
-            return Kind.PEER_SHUTDOWN if event.peer_shutdown & _RECEIVE_SHUTDOWN else Kind.OWN_SHUTDOWN
+def _kind_of_shutdown(endpoint: Endpoint, event: Event) -> Kind | None:
+    """Return whose shutdown(2) broke a write; None if a hang-up did. What came first is the cause."""
+    if event.operation != Operation.WRITE or event.result != -errno.EPIPE:
+        return None
+    hangup = endpoint.other.release
+    own, theirs = endpoint.ended_sending, endpoint.other.ended_receiving
+    before = hangup.start if hangup else event.end
+    if own and own.start <= before and not (theirs and theirs.start < own.start):
+        return Kind.OWN_SHUTDOWN
+    if theirs and theirs.start <= before:
+        return Kind.PEER_SHUTDOWN
+    if hangup or event.flags & EventFlag.PEER_DEAD:
+        return None
+    # The peer lives, so there was a shutdown. Whose, the sockets do not tell: both ends have the same bits after either
+    # (unix_shutdown()).
+    return Kind.PEER_SHUTDOWN
+
+
+def _kind_of_hangup(event: Event, hangup: Event | None, figures: Figures) -> Kind:
     if hangup is None:
         return Kind.UNSEEN
     if hangup.flags & EventFlag.EMBRYO:
         return Kind.NEVER_ACCEPTED
     if hangup.flags & EventFlag.EXITING:
         return Kind.KILLED if hangup.exit_code & 0x7F else Kind.EXITED
-    if figures.unread_bytes:
+    # ECONNRESET says that bytes were unread, even if they came when they had been counted.
+    if figures.unread_bytes or event.result == -errno.ECONNRESET:
         return Kind.UNREAD
     return Kind.ANSWERED if figures.answered_bytes else Kind.UNANSWERED
 
 
-def _figures(survivor: Endpoint, failed: Event | None) -> Figures:
+def _exact(connection: Connection, losses: int) -> bool:
+    """Whether every byte that was written and read has been recorded."""
+    return connection.complete and connection.type == _STREAM and losses == connection.losses
+
+
+def _figures(survivor: Endpoint, failed: Event | None, hangup: Event | None, losses: int) -> Figures:
     peer = survivor.other
-    hangup = peer.release
-    unread = hangup.unread_bytes if hangup else 0
-    if survivor.connection.complete and survivor.connection.type == 1:
-        # The queue is counted when the release begins. A write may still slip in before the kernel closes it, and a
-        # very long queue is not counted to its end; what was written and not read is exact.
-        unread = max(unread, survivor.written_bytes - peer.read_bytes) if hangup else 0
+    unread = 0
+    if hangup:
+        unread = hangup.unread_bytes
+        if _exact(survivor.connection, losses):
+            # The queue is counted when the release begins. A write may still slip in before the kernel closes it, and a
+            # very long queue is not counted to its end; what was written and not read is exact.
+            unread = max(unread, survivor.written_bytes - peer.read_bytes)
     return Figures(
         sent_bytes=survivor.written_bytes,
         read_bytes=peer.read_bytes,
@@ -229,17 +241,22 @@ def _figures(survivor: Endpoint, failed: Event | None) -> Figures:
     )
 
 
-def _doubts(connection: Connection, losses: int) -> tuple[str, ...]:
+def _doubts(survivor: Endpoint, losses: int) -> tuple[str, ...]:
+    connection = survivor.connection
+    hangup = survivor.other.release
+    lost = losses - connection.losses
     doubts = []
     if not connection.complete:
-        doubts.append("the connection is older than the tracer")
-    lost = losses - connection.losses
+        doubts.append("its beginning was not recorded: the connection is older than the tracer, or a record was lost")
     if lost:
-        doubts.append(f"{lost} records were lost while it was open")
+        doubts.append(f"{'1 record was' if lost == 1 else f'{lost} records were'} lost while it was open")
+    if hangup and hangup.flags & EventFlag.UNREAD_AT_LEAST and not _exact(connection, losses):
+        doubts.append("more bytes were unread than were counted")
     return tuple(doubts)
 
 
-def _failure_sentence(kind: Kind, endpoint: Endpoint, peer: Endpoint, event: Event, figures: Figures) -> str:
+def _failure_sentence(kind: Kind, endpoint: Endpoint, event: Event, figures: Figures) -> str:
+    peer = endpoint.other
     who = _name(endpoint, event)
     if event.operation == Operation.WRITE:
         what = f"write of {_bytes(event.size)} failed with {error_name(-event.result)}"
@@ -252,29 +269,34 @@ def _failure_sentence(kind: Kind, endpoint: Endpoint, peer: Endpoint, event: Eve
     hangup = peer.release
     if hangup is None:
         return f"{_name(peer)} had hung up unseen; {who}'s {what}"
-    when = f"; {_duration(figures.gap)} later" if figures.gap is not None and figures.gap >= 0 else ";"
+    when = "" if figures.gap is None else f" {_duration(figures.gap)} later"
     if kind is Kind.NEVER_ACCEPTED:
         cause = f"{_name(peer, hangup)} closed the listener without accepting"
     elif figures.unread_bytes:
-        cause = f"{_ended(peer, hangup)} with {_unread(figures)} unread{_answer(figures)}"
+        cause = f"{_ended(peer, hangup)} with {_bytes(figures.unread_bytes)} unread{_answer(figures)}"
+    elif kind is Kind.UNREAD:
+        cause = f"{_ended(peer, hangup)} while more came in{_answer(figures)}"
     elif figures.answered_bytes:
-        cause = f"{_name(peer)} read {_bytes(figures.read_bytes)}, answered {_bytes(figures.answered_bytes)} and " + (
-            _ended(peer, hangup, subject=False)
-        )
+        cause = f"{_name(peer)} read {_bytes(figures.read_bytes)}, answered {_bytes(figures.answered_bytes)}"
+        # Who did all of it is named once.
+        cause += " and " + _ending(peer, hangup) if hangup.pid == peer.pid else f"; {_ended(peer, hangup)}"
     else:
         cause = f"{_ended(peer, hangup)} without an answer"
-    return f"{cause}{when} {who}'s {what}"
+    return f"{cause};{when} {who}'s {what}"
 
 
-def _ended(endpoint: Endpoint, hangup: Event, *, subject: bool = True) -> str:
+def _ended(endpoint: Endpoint, hangup: Event) -> str:
     """Say how an endpoint's release came about, and by whom."""
-    who = f"{_name(endpoint, hangup)} " if subject else ""
+    return f"{_name(endpoint, hangup)} {_ending(endpoint, hangup)}"
+
+
+def _ending(endpoint: Endpoint, hangup: Event) -> str:
     if not hangup.flags & EventFlag.EXITING:
-        return f"{who}hung up{_heir(endpoint, hangup)}"
+        return f"hung up{_heir(endpoint, hangup)}"
     number = hangup.exit_code & 0x7F
     if number:
-        return f"{who}was killed by {signal_name(number)}{_heir(endpoint, hangup)}"
-    return f"{who}exited with status {hangup.exit_code >> 8 & 0xFF}{_heir(endpoint, hangup)}"
+        return f"was killed by {signal_name(number)}{_heir(endpoint, hangup)}"
+    return f"exited with status {hangup.exit_code >> 8 & 0xFF}{_heir(endpoint, hangup)}"
 
 
 def _heir(endpoint: Endpoint, hangup: Event) -> str:
@@ -292,10 +314,6 @@ def _name(endpoint: Endpoint, event: Event | None = None) -> str:
     if event is not None:
         return f"{escape_comm(event.comm)}[{event.pid}]"
     return f"{endpoint.comm}[{endpoint.pid}]" if endpoint.pid else f"an unknown {endpoint.role}"
-
-
-def _unread(figures: Figures) -> str:
-    return _bytes(figures.unread_bytes)
 
 
 def _answer(figures: Figures) -> str:

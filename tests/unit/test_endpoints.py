@@ -1,0 +1,557 @@
+"""From events to connections: whose end is whose, and which generation of an address, whatever the order allows."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from tests import stories
+from tests.stories import HTTPD, SEQPACKET, SHUT_RD, SHUT_RDWR, SHUT_WR, UWSGI, Story, Task, established
+from tracer import endpoints as module
+from tracer.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint, Holder, timeline
+from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
+from tracer.record import Event, EventFlag, Operation
+
+
+def concluded(endpoints: Endpoints, events: Iterable[Event]) -> list[Connection]:
+    return [occurrence.connection for occurrence in endpoints.feed(events) if isinstance(occurrence, Concluded)]
+
+
+def failures(endpoints: Endpoints, events: Iterable[Event]) -> list[Failed]:
+    return [occurrence for occurrence in endpoints.feed(events) if isinstance(occurrence, Failed)]
+
+
+def only_open(endpoints: Endpoints) -> Connection:
+    (connection,) = endpoints.open_connections
+    return connection
+
+
+def test_a_connection_has_both_ends_its_path_and_what_each_has_done() -> None:
+    story = stories.seeds_failure()
+    (connection,) = concluded(Endpoints(), story.events)
+    client, server = connection.client, connection.server
+    assert (client.role, server.role) == ("client", "server")
+    assert (client.other, server.other) == (server, client)
+    assert (client.sock, client.peer) == (server.peer, server.sock) == (story.client.sock, story.server.sock)
+    assert (client.inode, client.inode_number) == (story.client.inode, story.client.inode_number)
+    assert (server.inode, server.inode_number) == (story.server.inode, story.server.inode_number)
+    assert (client.comm, client.pid, server.comm, server.pid) == ("httpd", 4711, "uwsgi", 815)
+    assert (client.written_bytes, server.read_bytes) == (723, 723)
+    assert (server.written_bytes, client.read_bytes) == (94, 0)
+    assert connection.path == "/tmp/helloFastCGI.s"
+    assert connection.complete
+    assert not connection.pair
+    assert connection.start == story.events[0].start
+    assert connection.hangup is server.release
+
+
+def test_an_ended_connection_leaves_nothing_behind() -> None:
+    endpoints = Endpoints()
+    for make in stories.STORIES.values():
+        concluded(endpoints, make().events)
+        assert endpoints.open_connections == []
+        assert endpoints._by_sock == {}
+    assert (endpoints.stale, endpoints.evicted) == (0, 0)
+
+
+def test_the_same_addresses_again_are_another_connection() -> None:
+    endpoints = Endpoints()
+    first, second = (
+        concluded(endpoints, stories.clean(path=path, inode_number=number).events)[0]
+        for path, number in (("/run/one.s", 100), ("/run/two.s", 200))
+    )
+    assert (first.client.sock, first.server.sock) == (second.client.sock, second.server.sock)
+    assert second.generation > first.generation
+    assert (first.path, second.path) == ("/run/one.s", "/run/two.s")
+    assert (first.client.inode_number, second.client.inode_number) == (100, 200)
+    assert second.client.written_bytes == first.client.written_bytes
+    assert endpoints.stale == 0
+
+
+def test_the_same_addresses_again_with_the_roles_exchanged_are_another_connection() -> None:
+    story = stories.clean()
+    exchanged = stories.clean(client_sock=story.server.sock, server_sock=story.client.sock, client=UWSGI, server=HTTPD)
+    endpoints = Endpoints()
+    _, second = concluded(endpoints, [*story.events, *exchanged.events])
+    assert (second.client.sock, second.client.comm) == (story.server.sock, "uwsgi")
+    assert endpoints.stale == 0
+
+
+def test_an_accept_may_be_recorded_before_its_connect() -> None:
+    story = stories.seeds_failure()
+    connect, accept, *rest = story.events
+    (connection,) = concluded(Endpoints(), [accept, connect, *rest])
+    assert connection.complete
+    assert connection.connect is connect
+    assert connection.client.sock == story.client.sock
+    assert connection.start == connect.start
+
+
+def test_a_whole_short_life_of_the_server_may_be_recorded_before_the_connect() -> None:
+    # unix_stream_connect() wakes the listener and may return only after the server has come and gone.
+    story = Story()
+    connect = story.connect()
+    accept = story.accept()
+    write = story.server.write(5)
+    release = story.server.release()
+    rest = [story.client.read(), story.client.release()]
+    late = connect._replace(end=release.end + 1, flags=int(EventFlag.PEER_DEAD), peer_inode=0)
+    endpoints = Endpoints()
+    (connection,) = concluded(endpoints, [accept, write, release, late, *rest])
+    assert connection.complete
+    assert connection.client.sock == story.client.sock
+    assert connection.client.read_bytes == 5
+    assert connection.hangup is release
+    assert endpoints.stale == 0
+    # The connect came first all the same.
+    assert next(iter(timeline(connection))).event is late
+
+
+def test_another_thread_may_write_before_the_connect_is_recorded() -> None:
+    story = Story()
+    connect = story.connect()
+    write = story.client.write(7, by=HTTPD.thread(4714))
+    accept = story.accept()
+    endpoints = Endpoints()
+    list(endpoints.feed([write, accept, connect]))
+    connection = only_open(endpoints)
+    assert connection.complete
+    assert connection.client.sock == story.client.sock
+    assert connection.client.written_bytes == 7
+    assert endpoints.stale == 0
+
+
+def test_a_connection_whose_connect_was_not_recorded_is_not_complete() -> None:
+    story = Story()
+    story.connect()
+    story.client.write(7)
+    accept = story.accept()
+    endpoints = Endpoints()
+    list(endpoints.feed([accept, story.server.read()]))
+    connection = only_open(endpoints)
+    assert not connection.complete
+    assert connection.path == "/run/app.s"
+    assert connection.server.sock == story.server.sock
+
+
+def test_a_connection_that_is_never_accepted_ends_with_its_listener() -> None:
+    story = Story()
+    story.connect()
+    story.client.write(16)
+    story.server.release(flags=int(EventFlag.EMBRYO))
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    endpoints = Endpoints()
+    occurrences = list(endpoints.feed(story.events))
+    failed, ended = occurrences
+    assert isinstance(failed, Failed)
+    assert isinstance(ended, Concluded)
+    release = ended.connection.server.release
+    assert release is not None
+    assert release.flags & EventFlag.EMBRYO
+    assert endpoints.open_connections == []
+
+
+def test_a_client_may_be_gone_when_it_is_accepted() -> None:
+    story = Story()
+    story.connect()
+    story.client.write(16)
+    story.client.release()
+    story.accept()
+    story.server.read()
+    story.server.release()
+    endpoints = Endpoints()
+    (connection,) = concluded(endpoints, story.events)
+    assert connection.server.read_bytes == 16
+    assert connection.hangup is connection.client.release
+    assert endpoints.open_connections == []
+
+
+def test_a_connection_whose_end_was_missed_is_stale_when_its_addresses_come_back() -> None:
+    endpoints = Endpoints()
+    list(endpoints.feed(established(path="/run/old.s").events))
+    assert [connection.path for connection in concluded(endpoints, stories.clean().events)] == ["/run/app.s"]
+    assert endpoints.stale == 1
+    assert endpoints.open_connections == []
+
+
+@pytest.mark.parametrize("reused", ["client", "server"])
+def test_a_connection_whose_end_was_missed_is_stale_when_one_of_its_addresses_comes_back(reused: str) -> None:
+    endpoints = Endpoints()
+    old = established(path="/run/old.s")
+    list(endpoints.feed(old.events))
+    options = {f"{reused}_sock": getattr(old, reused).sock}
+    other = "server" if reused == "client" else "client"
+    options[f"{other}_sock"] = 0xFFFF_8801_0000_0000
+    assert [connection.path for connection in concluded(endpoints, stories.clean(**options).events)] == ["/run/app.s"]
+    assert endpoints.stale == 1
+    assert endpoints.open_connections == []
+
+
+def test_a_missed_release_does_not_hide_the_end_of_the_other() -> None:
+    story = established()
+    story.server.release()
+    story.client.release()
+    endpoints = Endpoints()
+    connect, accept, _, release = story.events
+    (connection,) = concluded(endpoints, [connect, accept, release])
+    assert connection.hangup is release
+    assert endpoints.open_connections == []
+
+
+def test_the_oldest_connection_is_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 3)
+    endpoints = Endpoints()
+    for number in range(5):
+        base = 0xFFFF_8801_0000_0000 + number * 0x1000
+        list(endpoints.feed(established(path=f"/run/{number}.s", client_sock=base, server_sock=base + 0x800).events))
+    assert [connection.path for connection in endpoints.open_connections] == ["/run/2.s", "/run/3.s", "/run/4.s"]
+    assert endpoints.evicted == 2
+
+
+def test_what_is_kept_of_a_long_connection_is_its_beginning_and_its_end() -> None:
+    story = established()
+    for _ in range(200):
+        story.client.write(1)
+        story.server.read()
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    client = only_open(endpoints).client
+    mine = [event for event in story.events if event.sock == client.sock]
+    assert client.kept == [*mine[:KEPT_FIRST], *mine[-KEPT_LAST:]]
+    assert client.omitted == client.count - len(client.kept) == 201 - KEPT_FIRST - KEPT_LAST
+    assert client.written_bytes == 200
+
+
+def test_the_users_of_a_socket_that_is_handed_down_are_bounded() -> None:
+    story = established()
+    for pid in range(1000, 1000 + 2 * MAX_USERS):
+        story.client.write(1, by=Task("child", pid))
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    assert len(only_open(endpoints).client.users) == MAX_USERS
+
+
+# ---- selection by pid
+
+
+def selecting(*pids: int) -> Endpoints:
+    return Endpoints(pids=frozenset(pids))
+
+
+def test_a_connection_of_no_selected_process_is_dropped_when_it_is_accepted() -> None:
+    story = Story()
+    connect, write, accept = story.connect(), story.client.write(16), story.accept()
+    endpoints = selecting(1)
+    list(endpoints.feed([connect, write]))
+    assert len(endpoints.open_connections) == 1
+    list(endpoints.feed([accept]))
+    assert endpoints._by_sock == {}
+    assert endpoints.stale == 0
+
+
+CHILD = Task("child", 900)
+
+
+def by_the_client(story: Story) -> None:
+    story.connect(by=Task("client", 1))
+    story.accept()
+
+
+def by_the_server(story: Story) -> None:
+    story.connect()
+    story.accept(by=Task("server", 1))
+
+
+def by_the_clients_child(story: Story) -> None:
+    story.connect()
+    story.client.write(1, by=Task("child", 1))
+    story.client.write(1)
+    story.accept()
+
+
+def by_the_clients_parent(story: Story) -> None:
+    story.connect(by=Task("parent", 1))
+    story.client.write(1, by=CHILD)
+    story.accept(peer_pid=2)
+
+
+def by_the_listeners_maker(story: Story) -> None:
+    # The master listens, a worker accepts: the client's SO_PEERCRED names the master.
+    story.connect(peer_pid=1)
+    story.accept()
+
+
+def by_the_connecter_that_is_gone(story: Story) -> None:
+    story.connect()
+    story.accept(peer_pid=1)
+
+
+def by_the_pair(story: Story) -> None:
+    story.socketpair(by=Task("pair", 1), peer_pid=1)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        by_the_client,
+        by_the_server,
+        by_the_clients_child,
+        by_the_clients_parent,
+        by_the_listeners_maker,
+        by_the_connecter_that_is_gone,
+        by_the_pair,
+    ],
+)
+def test_a_connection_is_kept_if_a_selected_process_took_part(begin: Callable[[Story], None]) -> None:
+    story = Story()
+    begin(story)
+    endpoints = selecting(1)
+    list(endpoints.feed(story.events))
+    connection = only_open(endpoints)
+    ends = (connection.client, connection.server)
+    assert any(pid == 1 for end in ends for pid, _ in end.processes())
+
+
+# ---- connections older than the tracer
+
+
+def older(**options: object) -> Story:
+    return Story(older=True, **options)  # type: ignore[arg-type]
+
+
+def knowing(story: Story, *, is_server: bool) -> Endpoints:
+    """Return endpoints that know of a connection what unix_diag and /proc tell."""
+    ends = (story.server, story.client) if is_server else (story.client, story.server)
+    this, other = ends
+    known = Known(
+        path="/run/app.s",
+        pair=False,
+        is_server=is_server,
+        holder=Holder(this.task.pid, this.task.comm),
+        other_inode_number=other.inode_number,
+        other_holder=Holder(other.task.pid, other.task.comm),
+    )
+    return Endpoints(known={this.inode_number: known}.get)
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_an_older_connection_has_both_ends_from_its_first_operation(first: str) -> None:
+    story = older()
+    end = getattr(story, first)
+    end.write(16)
+    endpoints = knowing(story, is_server=first == "server")
+    list(endpoints.feed(story.events))
+    connection = only_open(endpoints)
+    assert (connection.client.sock, connection.server.sock) == (story.client.sock, story.server.sock)
+    assert (connection.client.role, connection.server.role) == ("client", "server")
+    assert (connection.client.pid, connection.client.comm) == (4711, "httpd")
+    assert (connection.server.pid, connection.server.comm) == (815, "uwsgi")
+    assert connection.client.inode_number == story.client.inode_number
+    assert connection.server.inode_number == story.server.inode_number
+    assert connection.client.inode == story.client.inode
+    assert connection.server.inode == story.server.inode
+    assert connection.path == "/run/app.s"
+    assert not connection.complete
+    assert connection.start == story.events[0].start
+
+
+def test_the_far_end_of_an_older_connection_is_who_uses_it_once_it_does() -> None:
+    story = older()
+    story.client.write(16)
+    story.server.release(by=CHILD)
+    endpoints = knowing(story, is_server=False)
+    list(endpoints.feed(story.events))
+    server = only_open(endpoints).server
+    assert server.first is story.events[1]
+    assert (server.pid, server.comm) == (900, "child")
+    assert server.holder == Holder(815, "uwsgi")
+
+
+def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> None:
+    story = older()
+    story.client.write(16)
+    endpoints = Endpoints(name={815: "uwsgi"}.get)
+    list(endpoints.feed(story.events))
+    server = only_open(endpoints).server
+    assert server.holder == Holder(815, "uwsgi")
+    assert server.inode == story.server.inode
+
+
+def test_an_older_connection_whose_peer_is_dead_already_ends_with_its_release() -> None:
+    story = older()
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    endpoints = Endpoints()
+    failed, ended = list(endpoints.feed(story.events[1:]))
+    assert isinstance(failed, Failed)
+    assert isinstance(ended, Concluded)
+    assert ended.connection.server.release is None
+    assert endpoints._by_sock == {}
+
+
+def test_an_endpoint_that_is_only_released_is_known_all_the_same() -> None:
+    story = older()
+    story.server.release()
+    endpoints = knowing(story, is_server=True)
+    list(endpoints.feed(story.events))
+    connection = only_open(endpoints)
+    assert connection.server.sock == story.server.sock
+    assert connection.hangup is story.events[0]
+
+
+# ---- kinds of sockets and calls
+
+
+def test_a_seqpacket_connection_is_one_too() -> None:
+    (connection,) = concluded(Endpoints(), stories.clean(type=SEQPACKET).events)
+    assert connection.type == SEQPACKET
+
+
+def test_a_socketpair_has_no_path_and_its_maker_at_both_ends() -> None:
+    story = Story(client=HTTPD, server=HTTPD)
+    story.socketpair()
+    endpoints = Endpoints(name={4711: "httpd"}.get)
+    list(endpoints.feed(story.events))
+    connection = only_open(endpoints)
+    assert connection.pair
+    assert connection.complete
+    assert connection.path is None
+    assert connection.server.holder == Holder(4711, "httpd")
+    assert (connection.client.pid, connection.server.pid) == (4711, 4711)
+    assert connection.server.inode == story.server.inode
+    story.client.write(3)
+    story.server.read(by=CHILD)
+    story.server.release(by=CHILD)
+    story.client.release()
+    (ended,) = concluded(endpoints, story.events[1:])
+    assert ended is connection
+    assert connection.server.pid == CHILD.pid
+
+
+def test_an_abstract_name_is_shown_with_an_at_sign() -> None:
+    (connection,) = concluded(Endpoints(), stories.clean(path=b"\0app").events)
+    assert connection.path == "@app"
+
+
+def test_peeked_bytes_are_not_read() -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read(peek=True)
+    story.server.read(4)
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    assert only_open(endpoints).server.read_bytes == 4
+
+
+def test_failed_operations_move_no_bytes() -> None:
+    story = established()
+    story.client.write(10, error=errno.EAGAIN)
+    story.server.read(error=errno.EAGAIN)
+    endpoints = Endpoints()
+    assert list(endpoints.feed(story.events)) == []
+    connection = only_open(endpoints)
+    assert (connection.client.written_bytes, connection.server.read_bytes) == (0, 0)
+    assert connection.failed is None
+
+
+def test_each_direction_s_shutdown_is_known() -> None:
+    def ends(*hows: int) -> Endpoint:
+        story = established()
+        for how in hows:
+            story.client.shutdown(how)
+        endpoints = Endpoints()
+        list(endpoints.feed(story.events))
+        return only_open(endpoints).client
+
+    assert ends().ended_sending is ends().ended_receiving is None
+    client = ends(SHUT_RD, SHUT_WR, SHUT_RDWR)
+    assert client.ended_receiving is not None
+    assert client.ended_sending is not None
+    assert (client.ended_receiving.size, client.ended_sending.size) == (SHUT_RD, SHUT_WR)
+    client = ends(SHUT_RDWR, SHUT_WR)
+    assert client.ended_receiving is client.ended_sending is not None
+
+
+def test_a_failed_shutdown_ends_nothing() -> None:
+    story = established()
+    story.client.shutdown(SHUT_WR, result=-errno.ENOTCONN)
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    assert only_open(endpoints).client.ended_sending is None
+
+
+def test_only_the_first_failure_of_a_connection_is_one() -> None:
+    story = established()
+    story.client.write(16)
+    story.server.release()
+    reset = story.client.read(error=errno.ECONNRESET)
+    story.client.write(8, error=errno.EPIPE)
+    story.client.write(8, error=errno.EPIPE)
+    (failed,) = failures(Endpoints(), story.events)
+    assert failed.event is reset
+    assert failed.endpoint.role == "client"
+
+
+def test_a_write_that_slept_when_the_peer_hung_up_may_be_reset() -> None:
+    # sock_alloc_send_pskb() looks at the socket's error before it looks at its shutdown.
+    story = established()
+    story.client.write(16)
+    story.server.release()
+    story.client.write(8, error=errno.ECONNRESET)
+    assert len(failures(Endpoints(), story.events)) == 1
+
+
+def test_a_connect_that_fails_leaves_no_connection() -> None:
+    story = Story(path=b"\0gone")
+    story.connect(error=errno.ECONNREFUSED)
+    endpoints = Endpoints()
+    (failed,) = list(endpoints.feed(story.events))
+    assert isinstance(failed, ConnectFailed)
+    assert failed.path == "@gone"
+    assert endpoints._by_sock == {}
+
+
+def test_connecting_again_does_not_disturb_the_connection_that_stands() -> None:
+    story = established()
+    story.connect(error=errno.EISCONN)
+    endpoints = Endpoints()
+    (failed,) = list(endpoints.feed(story.events))
+    assert isinstance(failed, ConnectFailed)
+    assert only_open(endpoints).client.count == 1
+
+
+def test_every_operation_is_told_if_asked_for() -> None:
+    story = stories.seeds_failure()
+    told = [
+        occurrence.event
+        for occurrence in Endpoints(operations=True).feed(story.events)
+        if isinstance(occurrence, Operated)
+    ]
+    assert told == story.events
+
+
+def test_the_timeline_is_by_cause() -> None:
+    story = established()
+    # The reader waits; the writer returns late.
+    waiting = story.now
+    written = story.client.write(16, took=50_000)
+    read = story.server.read()._replace(start=waiting, end=written.start + 1)
+    endpoints = Endpoints()
+    list(endpoints.feed([*story.events[:2], read, written]))
+    assert [moment.event for moment in timeline(only_open(endpoints))][2:] == [written, read]
+
+
+def test_a_hostile_capture_changes_nothing_but_its_own_connections() -> None:
+    good = stories.clean(client_sock=0x1000, server_sock=0x2000)
+    same = stories.event(Operation.WRITE, sock=5, peer=5, result=1)
+    released = stories.event(Operation.RELEASE, sock=5, peer=5)
+    nobody = stories.event(Operation.READ, result=1)
+    unknown = nobody._replace(operation=99)
+    endpoints = Endpoints()
+    hostile = [same, nobody, unknown, released, released, stories.event(Operation.RELEASE), same]
+    connections = concluded(endpoints, [*good.events[:4], *hostile, *good.events[4:]])
+    assert [connection.client.sock for connection in connections if connection.client.sock == 0x1000] == [0x1000]
