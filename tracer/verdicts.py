@@ -326,7 +326,9 @@ def _bytes(count: int) -> str:
 
 def _duration(nanoseconds: int) -> str:
     """Return a time in the unit that suits it: 89 µs, 1.25 ms, 3.1 s."""
-    for limit, divisor, unit in ((10**3, 1, "ns"), (10**6, 10**3, "µs"), (10**9, 10**6, "ms")):
-        if nanoseconds < limit:
+    for divisor, unit in ((1, "ns"), (10**3, "µs"), (10**6, "ms")):
+        # From here on three digits would round up to a thousand.
+        if nanoseconds < 999.5 * divisor:
             return f"{nanoseconds / divisor:.3g} {unit}"
-    return f"{nanoseconds / 10**9:.3g} s"
+    seconds = nanoseconds / 10**9
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"
