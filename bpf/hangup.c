@@ -129,7 +129,7 @@ static __always_inline u64 task_registers(u64 task)
 	return (u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
 #else
 	/* Kernels without the helper (5b53ed9f1b6e) have no padding above the registers. */
-	return read_u64(task + OFFSET(task_struct, stack)) + SIZE(thread_union) - sizeof(struct pt_regs);
+	return read_u64(task + OFFSET(task_struct, stack)) + THREAD_SIZE - sizeof(struct pt_regs);
 #endif
 }
 

@@ -4,14 +4,14 @@
  *
  * OFFSET(type, member) is a macro that the loader defines from the running
  * kernel's BTF; the loader finds what to define by reading these sources, so a
- * member is named where it is used and nowhere else. HAS_HELPER is 0 or 1, from
- * the same BTF.
+ * member is named where it is used and nowhere else. HAS_MEMBER and HAS_HELPER
+ * are 0 or 1, from the same BTF.
  */
 #ifndef HANGUP_KERNEL_H
 #define HANGUP_KERNEL_H
 
 #define OFFSET(type, member) OFFSET_##type##__##member
-#define SIZE(type) SIZE_##type
+#define HAS_MEMBER(type, member) HAS_MEMBER_##type##__##member
 #define HAS_HELPER(helper) HAS_HELPER_##helper
 
 /* include/linux/sched.h; the values have not changed since 5.1. */
@@ -20,6 +20,8 @@
 #define PF_KTHREAD 0x00200000
 /* arch/x86/include/asm/thread_info.h */
 #define TS_COMPAT 0x0002
+/* arch/x86/include/asm/page_64_types.h: KASAN doubles the stacks and gives tasks a member. */
+#define THREAD_SIZE (16384UL << HAS_MEMBER(task_struct, kasan_depth))
 /* include/net/sock.h, enum sock_flags */
 #define SOCK_DEAD 0
 /* include/linux/net.h, enum sock_type */

@@ -44,8 +44,6 @@ def libbpf() -> ctypes.CDLL:
     library.btf__type_by_id.restype = ctypes.c_void_p
     library.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     library.btf__name_by_offset.restype = ctypes.c_char_p
-    library.btf__resolve_size.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-    library.btf__resolve_size.restype = ctypes.c_int64
     library.btf__free.argtypes = [ctypes.c_void_p]
     library.btf__free.restype = None
     return library
@@ -109,17 +107,6 @@ class Btf:
         if offset is None:
             raise KeyError(f"{structure}.{member}")
         return offset
-
-    def has_type(self, structure: str) -> bool:
-        """Whether the kernel has a struct or union of this name."""
-        return self._structure(structure) is not None
-
-    def size(self, structure: str) -> int:
-        """Return the size of a struct or union in bytes; KeyError if there is none."""
-        type_id = self._structure(structure)
-        if type_id is None:
-            raise KeyError(structure)
-        return int(self._library.btf__resolve_size(self._handle, type_id))
 
     def enum_value(self, enum: str, enumerator: str) -> int | None:
         """Return the value of an enumerator, None if the kernel does not have it."""

@@ -25,7 +25,7 @@ MAPS = ("ring", "counters", "selected_pids")
 """The maps of bpf/hangup.c that Python reads or writes."""
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_QUESTION = re.compile(r"\b(?P<question>OFFSET|SIZE|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)")
+_QUESTION = re.compile(r"\b(?P<question>OFFSET|HAS_MEMBER|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def kernel_macros(source: str, btf: Btf) -> dict[str, int]:
         names = match["arguments"].split(", ")
         if question == "OFFSET" and btf.has_member(*names):
             macros[f"OFFSET_{names[0]}__{names[1]}"] = btf.offset(*names)
-        elif question == "SIZE" and btf.has_type(names[0]):
-            macros[f"SIZE_{names[0]}"] = btf.size(names[0])
+        elif question == "HAS_MEMBER":
+            macros[f"HAS_MEMBER_{names[0]}__{names[1]}"] = int(btf.has_member(*names))
         elif question == "HAS_HELPER":
             known = btf.enum_value("bpf_func_id", f"BPF_FUNC_{names[0]}") is not None
             macros[f"HAS_HELPER_{names[0]}"] = int(known)
@@ -78,7 +78,7 @@ def compiled(macros: Mapping[str, int]) -> Iterator[Compiled]:
     flags = [f"-D{name}={value}" for name, value in macros.items()]
     with _environment("BCC_KERNEL_SOURCE", str(SOURCES)), _captured_stderr() as messages:
         try:
-            module = BPF(src_file=str(SOURCES / "hangup.c"), cflags=[f"-I{SOURCES}", *flags])
+            module = BPF(src_file=bytes(SOURCES / "hangup.c"), cflags=[f"-I{SOURCES}", *flags])
         except Exception as error:
             reasons = [line for line in messages().splitlines() if "error" in line] or [str(error)]
             raise HangupError(

@@ -1,0 +1,627 @@
+"""Each verdict of docs/verdicts.md made to happen with real sockets on a real kernel, with both kinds of probes."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, talk, wait_for_hangup
+from tracer.endpoints import ConnectFailed, Operated
+from tracer.names import syscall_name
+from tracer.record import Event, EventFlag, Operation
+from tracer.tracer import Alert, Tracer
+from tracer.verdicts import Kind
+
+# include/uapi/asm-generic/socket.h: beyond net.core.wmem_max, for root.
+SO_SNDBUFFORCE = 32
+
+
+class Seen:
+    """What a tracer has seen since the last scenario."""
+
+    def __init__(self, flavour: str) -> None:
+        self.events: list[Event] = []
+        self.tracer = Tracer(probes=flavour, latent=True, on_operation=self._keep)
+
+    def _keep(self, operation: Operated | ConnectFailed) -> None:
+        self.events.append(operation.event)
+
+    def alerts(self, path: Path | str | None) -> list[Alert]:
+        """Return the alerts about connections to a path till now; None: about socketpairs."""
+        # What has ended is recorded: one look at the ring buffer gets all of it.
+        wanted = None if path is None else str(path)
+        return [alert for alert in self.tracer.poll(0.2) if alert.path == wanted]
+
+    def the_alert(self, path: Path | str | None) -> Alert:
+        """Return the only alert about a path."""
+        (alert,) = self.alerts(path)
+        return alert
+
+    def of(self, pid: int, *operations: Operation) -> list[Event]:
+        """Return what a process did, in order."""
+        return [event for event in self.events if event.pid == pid and event.operation in operations]
+
+
+@pytest.fixture(scope="module", params=["fentry", "kprobe"])
+def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OlderConnection]:
+    """Open a connection before the tracer is started."""
+    connection = OlderConnection(tmp_path_factory.mktemp("older") / "socket", request.param)
+    yield connection
+    connection.end()
+
+
+class OlderConnection:
+    """A connection that is open before the tracer; finish() lets the server close and the client write."""
+
+    def __init__(self, path: Path, flavour: str) -> None:
+        self.path = path
+        self.flavour = flavour
+        self._listening, self._connected, self._go, self._closed = (Baton() for _ in range(4))
+        self._finished = False
+
+        def serve() -> None:
+            with listener(path) as waiting:
+                self._listening.pass_on()
+                accepted, _ = waiting.accept()
+            receive(accepted, 5)
+            self._connected.pass_on()
+            self._go.take()
+            accepted.close()
+            self._closed.pass_on()
+
+        def call() -> None:
+            self._listening.take()
+            end = client(path)
+            end.sendall(b"hello")
+            self._closed.take()
+            assert fails(lambda: end.send(b"lost")) == errno.EPIPE
+
+        self.server, self.client = Player(serve), Player(call)
+        self._connected.take()
+
+    def finish(self) -> None:
+        """Let it break."""
+        self._finished = True
+        self._go.pass_on()
+        self.server.end()
+        self.client.end()
+
+    def end(self) -> None:
+        """Let it end if no test did."""
+        if not self._finished:
+            self.finish()
+
+
+@pytest.fixture(scope="module")
+def seen(older: OlderConnection) -> Iterator[Seen]:
+    """Trace, from one start of the tracer for all scenarios: it takes long in an emulated guest."""
+    watching = Seen(older.flavour)
+    with watching.tracer:
+        yield watching
+        assert watching.tracer.losses().total == 0
+
+
+@pytest.fixture(autouse=True)
+def _only_this_scenario(seen: Seen) -> None:
+    for _ in seen.tracer.poll(0):
+        pass
+    seen.events.clear()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where to listen."""
+    return tmp_path / "socket"
+
+
+def test_a_peer_that_closes_with_bytes_unread_is_told_with_their_exact_number(seen: Seen, path: Path) -> None:
+    sent = Baton()
+
+    def serve(end: socket.socket) -> None:
+        sent.take()
+        receive(end, 3)
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"0123456789")
+        end.sendall(b"0123456789")
+        sent.pass_on()
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"lost")) == errno.EPIPE
+
+    server, caller = talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.UNREAD
+    assert alert.verdict.figures.unread_bytes == 17
+    assert alert.verdict.figures.read_bytes == 3
+    assert alert.verdict.figures.sent_bytes == 20
+    assert alert.verdict.figures.failed_bytes == 4
+    assert alert.verdict.certain
+    assert alert.server is not None
+    assert alert.client is not None
+    assert (alert.client.pid, alert.server.pid) == (caller, server)
+    assert alert.verdict.figures.gap is not None
+    assert alert.verdict.figures.gap > 0
+
+
+def test_a_peer_that_answers_and_closes_while_we_still_write_is_told_so(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        end.sendall(b"answer")
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"the rest")) == errno.EPIPE
+
+    talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.ANSWERED
+    assert alert.verdict.figures.unread_bytes == 0
+    assert alert.verdict.figures.answered_bytes == 6
+
+
+def test_a_peer_that_closes_without_an_answer_is_told_so(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    talk(path, serve, call)
+    assert seen.the_alert(path).verdict.kind is Kind.UNANSWERED
+
+
+def test_a_reset_read_is_found_too(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.send(b"unread")
+
+    received = Baton()
+
+    def serve_late(end: socket.socket) -> None:
+        received.take()
+        serve(end)
+
+    def call_and_read(end: socket.socket) -> None:
+        call(end)
+        received.pass_on()
+        wait_for_hangup(end)
+        assert fails(lambda: end.recv(10)) == errno.ECONNRESET
+
+    talk(path, serve_late, call_and_read)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.UNREAD
+    assert alert.failed is not None
+    assert Operation(alert.failed.operation) is Operation.READ
+    assert seen.tracer.statistics.total.reset_reads >= 1
+
+
+def test_a_peer_that_exits_is_told_with_its_status(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 1)
+        os._exit(7)
+
+    def call(end: socket.socket) -> None:
+        end.send(b"x")
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.EXITED
+    assert "exited with status 7" in alert.verdict.sentence
+
+
+def test_a_peer_that_is_killed_is_told_with_the_signals_name(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def call(end: socket.socket) -> None:
+        end.send(b"x")
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.KILLED
+    assert "SIGKILL" in alert.verdict.sentence
+
+
+def test_our_own_shutdown_is_not_blamed_on_the_peer(seen: Seen, path: Path) -> None:
+    def call(end: socket.socket) -> None:
+        end.shutdown(socket.SHUT_WR)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    talk(path, wait_for_end, call)
+    assert seen.the_alert(path).verdict.kind is Kind.OWN_SHUTDOWN
+
+
+def wait_for_end(end: socket.socket) -> None:
+    """Read until the peer sends no more."""
+    while end.recv(1000):
+        pass
+
+
+def test_a_peer_that_ended_receiving_has_not_hung_up(seen: Seen, path: Path) -> None:
+    shut, done = Baton(), Baton()
+
+    def serve(end: socket.socket) -> None:
+        end.shutdown(socket.SHUT_RD)
+        shut.pass_on()
+        done.take()
+
+    def call(end: socket.socket) -> None:
+        shut.take()
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+        done.pass_on()
+
+    talk(path, serve, call)
+    assert seen.the_alert(path).verdict.kind is Kind.PEER_SHUTDOWN
+
+
+def test_an_inherited_descriptor_keeps_the_connection_open_until_its_heir_closes_it(seen: Seen, path: Path) -> None:
+    closed, written = Baton(), Baton()
+    heirs: list[int] = []
+    told, tell = os.pipe()
+
+    def serve(end: socket.socket) -> None:
+        receive(end, 1)
+
+        def inherit() -> None:
+            written.take()
+            end.close()
+
+        heir = Player(inherit)
+        os.write(tell, str(heir.pid).encode())
+        end.close()
+        closed.pass_on()
+        heir.end()
+
+    def call(end: socket.socket) -> None:
+        end.send(b"x")
+        closed.take()
+        # The parent has closed it, but this is no hang-up: it is written, and stays unread.
+        assert end.send(b"still open") == 10
+        written.pass_on()
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    server, _ = talk(path, serve, call)
+    heirs.append(int(os.read(told, 20)))
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.UNREAD
+    assert alert.verdict.figures.unread_bytes == 10
+    (release,) = seen.of(heirs[0], Operation.RELEASE)
+    assert f"[{heirs[0]}]" in alert.verdict.sentence
+    assert f"[{server}]" in alert.verdict.sentence
+    assert syscall_name(release.syscall) == "close"
+
+
+def test_a_socket_without_listener_refuses(seen: Seen, path: Path) -> None:
+    def call() -> None:
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.bind(str(path))
+            assert fails(lambda: client(path)) == errno.ECONNREFUSED
+
+    Player(call).end()
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.REFUSED
+    assert alert.connection is None
+
+
+def test_a_full_backlog_turns_away_who_does_not_wait(seen: Seen, path: Path) -> None:
+    def call() -> None:
+        with listener(path, backlog=0):
+            waiting = client(path)
+            impatient = socket.socket(socket.AF_UNIX)
+            impatient.setblocking(False)
+            assert fails(lambda: impatient.connect(str(path))) == errno.EAGAIN
+            waiting.close()
+
+    Player(call).end()
+    assert [alert.verdict.kind for alert in seen.alerts(path)] == [Kind.BACKLOG_FULL]
+
+
+def test_a_missing_path_is_counted_and_no_alert(seen: Seen, path: Path) -> None:
+    def call() -> None:
+        assert fails(lambda: client(path)) == errno.ENOENT
+
+    Player(call).end()
+    assert not seen.alerts(path)
+    assert any(key.path == str(path) and key.kind is Kind.CONNECT_FAILED for key in seen.tracer.statistics.rows)
+
+
+def test_a_listener_that_closes_without_accepting_is_told_so(seen: Seen, path: Path) -> None:
+    def call() -> None:
+        waiting = listener(path)
+        end = client(path)
+        end.send(b"nobody reads this")
+        waiting.close()
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    Player(call).end()
+    assert seen.the_alert(path).verdict.kind is Kind.NEVER_ACCEPTED
+
+
+def test_a_hangup_with_bytes_unread_that_nobody_noticed_is_latent(seen: Seen, path: Path) -> None:
+    sent = Baton()
+
+    def serve(end: socket.socket) -> None:
+        sent.take()
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.send(b"unread")
+        sent.pass_on()
+        wait_for_hangup(end)
+        end.close()
+
+    talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.LATENT
+    assert alert.verdict.figures.unread_bytes == 6
+
+
+def test_a_connection_that_loses_nothing_is_no_alert(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        end.sendall(b"answer")
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        wait_for_end(end)
+
+    talk(path, serve, call)
+    assert not seen.alerts(path)
+    assert any(key.path == str(path) and key.kind is Kind.CLEAN for key in seen.tracer.statistics.rows)
+
+
+def test_seqpacket_and_abstract_names_are_traced(seen: Seen) -> None:
+    name = "\0hangup test"
+    sent = Baton()
+
+    def serve(end: socket.socket) -> None:
+        sent.take()
+        end.recv(2)  # the rest of the packet is gone with it
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.send(b"packet")
+        end.send(b"unread")
+        sent.pass_on()
+        wait_for_hangup(end)
+        # unix_dgram_sendmsg() looks at sk_err, which the hang-up has set, before it looks at sk_shutdown.
+        assert fails(lambda: end.send(b"x")) == errno.ECONNRESET
+
+    talk(name, serve, call, kind=socket.SOCK_SEQPACKET)
+    alert = seen.the_alert("@hangup test")
+    assert alert.verdict.kind is Kind.UNREAD
+    assert alert.verdict.figures.unread_bytes == 6
+
+
+def test_a_socketpair_is_a_connection(seen: Seen) -> None:
+    def call() -> None:
+        one, other = socket.socketpair()
+        one.send(b"unread")
+        other.close()
+        assert fails(lambda: one.send(b"x")) == errno.EPIPE
+
+    pid = Player(call).pid
+    os.waitpid(pid, 0)
+    (alert,) = [alert for alert in seen.alerts(None) if alert.client and alert.client.pid == pid]
+    assert alert.verdict.kind is Kind.UNREAD
+    assert alert.connection is not None
+    assert alert.connection.pair
+
+
+def test_unread_bytes_are_exact_however_many_messages_hold_them(seen: Seen, path: Path) -> None:
+    filled = Baton()
+
+    def serve(end: socket.socket) -> None:
+        filled.take()
+        receive(end, 1)
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        end.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 20)
+        for _ in range(1009):
+            end.send(b"abc")
+        filled.pass_on()
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    server, _ = talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.figures.unread_bytes == 3 * 1009 - 1
+    (release,) = seen.of(server, Operation.RELEASE)
+    assert release.flags & EventFlag.UNREAD_AT_LEAST
+    assert release.unread_messages == 1009
+
+
+def test_a_prime_number_of_operations_is_seen_one_by_one(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        for _ in range(997):
+            receive(end, 1)
+            end.send(b"ab")
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        for _ in range(997):
+            end.send(b"x")
+            receive(end, 2)
+        end.close()
+
+    server, caller = talk(path, serve, call)
+    assert not seen.alerts(path)
+    for pid, sent in ((server, 2), (caller, 1)):
+        assert [event.result for event in seen.of(pid, Operation.WRITE)] == [sent] * 997
+        assert len(seen.of(pid, Operation.READ)) == 997
+
+
+def test_sendfile_and_splice_are_writes_on_the_sockets_descriptor(seen: Seen, path: Path, tmp_path: Path) -> None:
+    content = tmp_path / "content"
+    content.write_bytes(b"x" * 5000)
+
+    def call(end: socket.socket) -> None:
+        with content.open("rb") as file:
+            assert os.sendfile(end.fileno(), file.fileno(), 0, 5000) == 5000
+        out, into = os.pipe()
+        os.write(into, b"y" * 100)
+        assert os.splice(out, end.fileno(), 100) == 100
+        os.write(into, b"lost")
+        wait_for_hangup(end)
+        assert fails(lambda: os.splice(out, end.fileno(), 4)) == errno.EPIPE
+
+    def serve(end: socket.socket) -> None:
+        receive(end, 5000)
+        out, into = os.pipe()
+        assert os.splice(end.fileno(), into, 100) == 100
+        assert len(os.read(out, 100)) == 100
+        end.close()
+
+    server, caller = talk(path, serve, call)
+    alert = seen.the_alert(path)
+    writes = seen.of(caller, Operation.WRITE)
+    assert {syscall_name(event.syscall) for event in writes} == {"sendfile", "splice"}
+    assert sum(event.result for event in writes if event.result > 0) == 5100
+    assert [event.result for event in seen.of(server, Operation.READ) if syscall_name(event.syscall) == "splice"] == [
+        100
+    ]
+    assert alert.failed is not None
+    assert syscall_name(alert.failed.syscall) == "splice"
+    (release,) = seen.of(caller, Operation.RELEASE)
+    assert {event.descriptor for event in writes} == {writes[0].descriptor}
+    assert release.sock == writes[0].sock
+
+
+def test_io_uring_is_seen(seen: Seen, path: Path) -> None:
+    if not io_uring_available():
+        pytest.skip("this kernel has no io_uring")
+
+    def call(end: socket.socket) -> None:
+        assert io_uring_send(end.fileno(), b"by io_uring") == 11
+
+    talk(path, lambda end: receive(end, 11), call)
+    assert not seen.alerts(path)
+    (write,) = [event for event in seen.events if event.operation == Operation.WRITE]
+    assert write.result == 11
+    assert write.flags & EventFlag.IO_URING
+
+
+def test_who_did_it_is_known_as_of_that_instant(seen: Seen, path: Path) -> None:
+    def call(end: socket.socket) -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        Path("/proc/self/comm").write_text("short-lived")
+        end.send(b"x")
+
+    _, caller = talk(path, lambda end: receive(end, 1), call)
+    list(seen.tracer.poll(0.2))
+    (connect,) = seen.of(caller, Operation.CONNECT)
+    (write,) = seen.of(caller, Operation.WRITE)
+    assert (connect.uid, connect.gid) == (0, 0)
+    assert (write.uid, write.gid) == (65534, 65534)
+    assert write.comm.rstrip(b"\0") == b"short-lived"
+    assert not Path(f"/proc/{caller}").exists()
+
+
+def test_inode_numbers_are_those_of_proc(seen: Seen, path: Path) -> None:
+    told, tell = os.pipe()
+
+    def call(end: socket.socket) -> None:
+        os.write(tell, bytes(Path(f"/proc/self/fd/{end.fileno()}").readlink()))
+        end.send(b"x")
+
+    _, caller = talk(path, lambda end: receive(end, 1), call)
+    list(seen.tracer.poll(0.2))
+    (write,) = seen.of(caller, Operation.WRITE)
+    assert os.read(told, 100).decode() == f"socket:[{write.inode_number}]"
+
+
+def test_the_tracer_does_not_trace_itself(seen: Seen, path: Path) -> None:
+    one, other = socket.socketpair()
+    one.send(b"x")
+    other.recv(1)
+    with listener(path), client(path) as end:
+        end.send(b"x")
+
+    # Nor a child that holds the other end of what the tracer writes to.
+    def read() -> None:
+        other.recv(1)
+
+    one.send(b"y")
+    Player(read).end()
+    one.close()
+    other.close()
+    list(seen.tracer.poll(0.2))
+    assert not seen.events
+
+
+def test_a_connection_older_than_the_tracer_has_its_path_its_server_and_a_doubt(
+    seen: Seen, older: OlderConnection
+) -> None:
+    older.finish()
+    alert = seen.the_alert(older.path)
+    assert alert.server is not None
+    assert alert.client is not None
+    assert alert.server.pid == older.server.pid
+    assert alert.client.pid == older.client.pid
+    assert alert.verdict.kind is Kind.UNANSWERED
+    assert not alert.verdict.certain
+
+
+def io_uring_available() -> bool:
+    """Whether io_uring_setup(2) is there and allowed."""
+    return io_uring_setup(1)[0] >= 0
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_PR_SET_NAME = 15
+_IO_URING_SETUP, _IO_URING_ENTER = 425, 426
+_ENTER_GETEVENTS = 1
+_OP_SEND = 26
+
+
+def io_uring_setup(entries: int) -> tuple[int, bytes]:
+    """Return a ring's descriptor (negative: none) and its struct io_uring_params (io_uring_setup(2))."""
+    parameters = ctypes.create_string_buffer(120)
+    return _libc.syscall(_IO_URING_SETUP, entries, parameters), parameters.raw
+
+
+def io_uring_send(descriptor: int, data: bytes) -> int:
+    """Send by io_uring, through the rings themselves: there is no Python binding in Debian."""
+    ring, parameters = io_uring_setup(1)
+    assert ring >= 0
+    submission = struct.unpack_from("8I", parameters, 40)  # struct io_sqring_offsets
+    completion = struct.unpack_from("7I", parameters, 80)  # struct io_cqring_offsets
+    queue = mmap.mmap(ring, submission[6] + 4 * 8, offset=0)  # IORING_OFF_SQ_RING
+    completions = mmap.mmap(ring, completion[5] + 16 * 8, offset=0x8000000)  # IORING_OFF_CQ_RING
+    entries = mmap.mmap(ring, 64, offset=0x10000000)  # IORING_OFF_SQES
+    buffer = ctypes.create_string_buffer(data, len(data))
+    # struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, msg_flags, user_data
+    entries[:40] = struct.pack("BBHiQQIIQ", _OP_SEND, 0, 0, descriptor, 0, ctypes.addressof(buffer), len(data), 0, 1)
+    struct.pack_into("I", queue, submission[6], 0)
+    struct.pack_into("I", queue, submission[1], 1)
+    assert _libc.syscall(_IO_URING_ENTER, ring, 1, 1, _ENTER_GETEVENTS, None, 0) == 1
+    (_, result, _) = struct.unpack_from("QiI", completions, completion[5])
+    os.close(ring)
+    return int(result)
