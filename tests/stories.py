@@ -107,7 +107,7 @@ class End:
         """Write so many bytes; error: the errno it fails with."""
         if not error:
             self.other.queue.append(fields.get("result", size))
-        return self._record(Operation.WRITE, by, took, size=size, result=-error or size, **fields)
+        return self._record(Operation.WRITE, by, took, **{"size": size, "result": -error or size, **fields})
 
     def read(
         self,

@@ -17,6 +17,7 @@ from cli.reporters.operation_json import address
 from cli.reporters.units import counted, duration, moment
 from cli.terminal import Paint, plain
 from tracer.connection import Holder, Process, timeline
+from tracer.escape import escape_comm
 from tracer.record import Event, EventFlag, Operation
 from tracer.tracer import Alert
 
@@ -50,17 +51,22 @@ def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain) 
     """
     verdict = alert.verdict
     style = "bold red" if verdict.kind.is_alert else "bold yellow"
-    sentence = verdict.sentence
-    lines = textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
-    lines = [paint(style, line) for line in lines] if len(sentence) > width else [paint(style, sentence)]
+    lines = [paint(style, line) for line in _folded(verdict.sentence, width)]
     lines.append(f"{verdict.kind.label}  {local(alert.when + offset)}  {_place(alert)}")
-    lines.extend(paint("yellow", f"uncertain: {doubt}") for doubt in verdict.doubts)
+    for doubt in verdict.doubts:
+        lines.extend(paint("yellow", line) for line in _folded(f"uncertain: {doubt}", width))
     lines.append("")
     lines.extend(_ends(alert, paint))
     lines.append("")
     lines.extend(_timeline(alert, paint))
     lines.append("")
     return "\n".join(lines)
+
+
+def _folded(text: str, width: int) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _place(alert: Alert) -> str:
@@ -75,26 +81,27 @@ def _ends(alert: Alert, paint: Paint) -> Iterator[str]:
     connection = alert.connection
     if connection is None:
         assert alert.failed is not None
-        yield from _cells("process", [_process(alert.client)], [])
+        yield from _cells("process", _process(alert.client), [], separator=" ")
         yield from _cells("sock", [address(alert.failed.sock) or "?"], [])
-        yield from _cells("inode", _inode(alert.failed.inode_number, alert.failed.inode), [])
+        yield from _cells("inode", _inode(alert.failed.inode_number, alert.failed.inode), [], separator=" ")
         return
     client, server = connection.client, connection.server
-    yield from (paint("bold", line) for line in _cells("", ["client"], ["server"]))
-    yield from _cells("process", *([part] for part in (_process(alert.client), _process(alert.server))))
+    names = ("one end", "other end") if connection.pair else ("client", "server")
+    yield from (paint("bold", line) for line in _cells("", *([name] for name in names)))
+    yield from _cells("process", _process(alert.client), _process(alert.server), separator=" ")
     yield from _cells("sock", [address(client.sock) or "?"], [address(server.sock) or "?"])
-    yield from _cells("inode", *(_inode(end.inode_number, end.inode) for end in (client, server)))
+    yield from _cells("inode", *(_inode(end.inode_number, end.inode) for end in (client, server)), separator=" ")
 
 
-def _process(process: Process | Holder | None) -> str:
+def _process(process: Process | Holder | None) -> list[str]:
     if process is None:
-        return "?"
+        return ["?"]
     name = f"{process.comm}[{process.pid}]"
-    return f"{name} tid {process.tid} uid {process.uid}" if isinstance(process, Process) else name
+    return [name, f"tid {process.tid} uid {process.uid}"] if isinstance(process, Process) else [name]
 
 
 def _inode(number: int, inode: int) -> list[str]:
-    return [f"{number or '?'} {address(inode) or ''}".rstrip()]
+    return [str(number or "?"), *([address(inode) or ""] if inode else [])]
 
 
 def _timeline(alert: Alert, paint: Paint) -> Iterator[str]:
@@ -129,15 +136,19 @@ def _rows(alert: Alert) -> list[_Row]:
     hangup = connection.hangup
     suffered = survivor(alert)
     gaps = {id(end.tail[0]): end.omitted for end in (connection.client, connection.server) if end.tail and end.omitted}
+    # Who an end's heading names; what another process did is marked with that one's name.
+    users = {"client": alert.client.pid if alert.client else 0, "server": alert.server.pid if alert.server else 0}
     rows: list[_Row] = []
     for when, endpoint, event in timeline(connection):
         omitted = gaps.get(id(event))
         if omitted:
             rows.append(_Row(when, endpoint.role, [f"... {omitted} operations not kept ..."], not_kept=omitted))
         row = _Row(when, endpoint.role, [operation_text(event)])
+        if event.pid != users[endpoint.role]:
+            row.parts.append(f"by {escape_comm(event.comm)}[{event.pid}]")
         if event is hangup:
             row.parts[0] += ": HANG-UP"
-            row.parts.append(_unread(event, alert, of_peer=endpoint.role != suffered))
+            row.parts.insert(1, _unread(event, alert, of_peer=endpoint.role != suffered))
             row.style = "bold yellow"
         elif alert.failed is not None and event is alert.failed and endpoint.role == suffered:
             row.parts.append("BROKEN WRITE" if event.operation == Operation.WRITE else "RESET READ")
@@ -165,11 +176,13 @@ def _cells(
     client: list[str],
     server: list[str],
     *,
+    separator: str = ", ",
     right: bool = False,
     style: tuple[str, Paint] | None = None,
 ) -> Iterator[str]:
     """Lay out one row; parts that do not fit beside each other stand below each other."""
-    left_lines, right_lines = _fit(client, _CLIENT if server else 80 - _TIME - 2), _fit(server, _SERVER)
+    left_lines = _fit(client, _CLIENT if server else 80 - _TIME - 2, separator)
+    right_lines = _fit(server, _SERVER, separator)
     name, paint = style or ("", plain)
     for number in range(max(len(left_lines), len(right_lines))):
         left = left_lines[number] if number < len(left_lines) else ""
@@ -184,11 +197,11 @@ def _cells(
         yield f"{head}  {body}".rstrip()
 
 
-def _fit(parts: list[str], width: int) -> list[str]:
+def _fit(parts: list[str], width: int, separator: str) -> list[str]:
     lines: list[str] = []
     for part in parts:
-        if lines and len(lines[-1]) + 2 + len(part) <= width:
-            lines[-1] += f", {part}"
+        if lines and len(lines[-1]) + len(separator) + len(part) <= width:
+            lines[-1] += separator + part
         else:
             lines.append(part)
     return lines

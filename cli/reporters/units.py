@@ -21,7 +21,8 @@ def moment(nanoseconds: int, whole: int) -> str:
         return f"{nanoseconds / 10**3:.0f} µs"
     if whole < 10 * 10**9:
         return f"{nanoseconds / 10**6:.3f} ms"
-    return f"{nanoseconds / 10**9:.4f} s"
+    # Nine characters: microseconds up to 99 s, then what there is room for.
+    return f"{nanoseconds / 10**9:.{max(8 - len(str(whole // 10**9)), 0)}f} s"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

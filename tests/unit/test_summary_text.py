@@ -1,0 +1,94 @@
+"""The table at the end: alerts first, no number without its row, and what was lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli import terminal
+from cli.ended import Ended
+from cli.reporters.summary import summary_text
+from cli.reporters.units import duration, moment
+from tests.unit.snapshots import check
+from tracer.record import Operation
+from tracer.statistics import Key, Statistics
+from tracer.tracer import Losses
+from tracer.verdicts import Kind
+
+FASTCGI = Key("httpd", "uwsgi", "/tmp/helloFastCGI.s", Kind.ANSWERED)
+LARGE = Key("nginx", "uwsgi-core", "/run/uwsgi/app/site/socket", Kind.UNREAD)
+
+
+def statistics() -> Statistics:
+    counts = Statistics()
+    for number in range(741):
+        counts.count(FASTCGI._replace(kind=Kind.CLEAN), operation=None, gap=None, is_alert=False)
+        if number < 259:
+            counts.count(FASTCGI, operation=Operation.WRITE, gap=20_000 + number * 500, is_alert=True)
+        if number < 300:
+            operation = Operation.READ if number % 10 == 0 else Operation.WRITE
+            counts.count(LARGE, operation=operation, gap=number * 40_000, is_alert=True)
+        if number < 12:
+            counts.count(LARGE._replace(kind=Kind.LATENT), operation=None, gap=None, is_alert=False)
+    counts.count(Key("x", "?", "@\\x00bad", Kind.REFUSED), operation=Operation.CONNECT, gap=None, is_alert=True)
+    return counts
+
+
+ENDED = Ended(statistics(), Losses({"ring_full": 0, "releases_missed": 0}), 61.25, "fentry", 11)
+
+
+@pytest.mark.parametrize(("name", "width"), [("80", 80), ("120", 120), ("pipe", terminal.UNFOLDED_WIDTH)])
+def test_the_table_fits_its_reader(name: str, width: int) -> None:
+    text = summary_text(ENDED, width=width)
+    check(f"summary-{name}", text + "\n")
+    if width == 80:
+        assert all(len(line.rsplit("  ", 1)[0]) <= 80 for line in text.splitlines())
+
+
+def test_a_run_without_anything_says_so() -> None:
+    text = summary_text(Ended(Statistics(), Losses({"ring_full": 0}), 0.5, "kprobe", 11), width=80)
+    assert text == (
+        "No connection ended or failed.\n0 alerts in 500 ms, watched with kprobe (11 functions); nothing lost"
+    )
+
+
+def test_every_loss_is_told_by_its_cause_also_one_without_words_for_it() -> None:
+    losses = Losses({"ring_full": 1, "missed_return": 0, "releases_missed": 7, "moon_phase": 3})
+    text = summary_text(Ended(Statistics(), losses, 1, None, 0), width=80)
+    assert text.splitlines()[-1] == (
+        "LOST: 1 operation, as the ring buffer was full; 7 connections whose end was missed; 3 moon phase"
+    )
+
+
+def test_alerts_are_marked_on_a_terminal() -> None:
+    text = summary_text(ENDED, width=80, paint=terminal.colour)
+    assert "\x1b[1;31manswered\x1b[0m" in text
+    assert "\x1b[1;31mclean" not in text
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (89_000, "89 µs"),
+        (999_400, "999 µs"),
+        (999_600, "1 ms"),
+        (1_250_000, "1.25 ms"),
+        (31_000_000_000, "31 s"),
+        (7_200_000_000_000, "7200 s"),
+    ],
+)
+def test_times_have_the_unit_that_suits_them(nanoseconds: int, text: str) -> None:
+    assert duration(nanoseconds) == text
+
+
+def test_times_of_a_column_share_their_unit() -> None:
+    assert [
+        moment(1_500, whole) for whole in (900_000, 9_000_000, 9_000_000_000, 90_000_000_000, 90_000_000_000_000)
+    ] == [
+        "1.5 µs",
+        "2 µs",
+        "0.002 ms",
+        "0.000002 s",
+        "0.000 s",
+    ]
