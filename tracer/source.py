@@ -46,19 +46,22 @@ class FileSource:
         try:
             header = json.loads(self._file.readline(_HEADER_MAX))
             known = header.get("format") == _MAGIC
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             known = False
         if not known:
             self._file.close()
             raise HangupError(f"{path} is not a hangup capture", "name a file that hangup has written")
         if header.get("version") != record.VERSION or header.get("size") != record.SIZE:
             self._file.close()
+            version = header.get("version")
+            # Whatever else somebody may have put there is not for the terminal.
+            named = version if isinstance(version, int) and 0 < version < 1000 else "unknown"
             raise HangupError(
-                f"{path} has records of version {header.get('version')}, this hangup reads {record.VERSION}",
+                f"{path} has records of version {named}, this hangup reads {record.VERSION}",
                 "read it with the hangup that wrote it",
             )
         self.truncated = False
-        """Whether the file ends in the middle of a record."""
+        """Whether the file ends in the middle of a record, or goes on with none: nothing is read from there on."""
 
     def __enter__(self) -> FileSource:
         return self
@@ -68,7 +71,9 @@ class FileSource:
 
     def read(self, timeout: float) -> list[bytes]:  # noqa: ARG002 - a file never makes wait
         """Return some thousand records, none at the end."""
-        records = []
+        records: list[bytes] = []
+        if self.truncated:
+            return records
         read = self._file.read
         for _ in range(_BATCH):
             prefix = read(_LENGTH.size)

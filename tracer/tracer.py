@@ -13,7 +13,7 @@ from tracer.probes import Flavour, Probes
 from tracer.process import ProcessNames
 from tracer.record import Counter, Event, unpack_all
 from tracer.selection import Selection
-from tracer.source import Source
+from tracer.source import FileSource, Source
 from tracer.statistics import Key, Statistics
 from tracer.verdicts import Kind, Verdict, judge_conclusion, judge_connect, judge_failure
 
@@ -146,6 +146,8 @@ class Tracer:
         by_cause = {cause.name.lower(): count for cause, count in losses.items()}
         by_cause["connections_evicted"] = self._endpoints.evicted
         by_cause["releases_missed"] = self._endpoints.stale
+        if isinstance(self._source, FileSource):
+            by_cause["capture_truncated"] = int(self._source.truncated)
         return Losses(by_cause)
 
     def alerts(self) -> Iterator[Alert]:
