@@ -1,0 +1,283 @@
+"""The whole pipeline after the source: alerts, statistics, selections and losses, of records in a list."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests import stories
+from tests.stories import HTTPD, UWSGI, Story, Task, established
+from tracer.connection import Process
+from tracer.endpoints import ConnectFailed, Operated
+from tracer.record import Counter, Event, pack
+from tracer.selection import Selection
+from tracer.source import FileSource, write_capture
+from tracer.statistics import Key, Row
+from tracer.tracer import Alert, Tracer
+from tracer.verdicts import Kind
+
+
+class ListSource:
+    """Records that are there already, in the batches given; losses are counted when a batch has been read."""
+
+    def __init__(self, *batches: list[Event], losses: tuple[int, ...] = ()) -> None:
+        self._batches = list(batches)
+        self._losses = list(losses)
+        self._lost = 0
+
+    def read(self, timeout: float) -> list[bytes]:
+        """Return the next batch."""
+        assert timeout >= 0
+        if not self._batches:
+            return []
+        if self._losses:
+            self._lost = self._losses.pop(0)
+        return [pack(event) for event in self._batches.pop(0)]
+
+    def losses(self) -> Mapping[Counter, int]:
+        """Return what was lost till now."""
+        return {Counter.RING_FULL: self._lost, Counter.MISSED_RETURN: 0}
+
+
+def alerts(
+    *batches: list[Event], selection: Selection | None = None, latent: bool = False, losses: tuple[int, ...] = ()
+) -> list[Alert]:
+    with Tracer(source=ListSource(*batches, losses=losses), selection=selection, latent=latent) as tracer:
+        return list(tracer.alerts())
+
+
+def rows(*events: Event, selection: Selection | None = None) -> dict[Key, Row]:
+    with Tracer(source=ListSource(list(events)), selection=selection) as tracer:
+        list(tracer.alerts())
+        return tracer.statistics.rows
+
+
+def test_the_seeds_failure_is_one_alert() -> None:
+    story = stories.seeds_failure()
+    (alert,) = alerts(story.events)
+    assert alert.verdict.kind is Kind.ANSWERED
+    assert alert.path == "/tmp/helloFastCGI.s"
+    assert alert.client == Process(4711, 4713, 33, 33, "httpd")
+    assert alert.server == Process(815, 817, 998, 998, "uwsgi")
+    assert alert.connection is not None
+    assert alert.failed == story.events[-2]
+    assert alert.when == story.events[-2].end
+
+
+def test_an_alert_comes_with_its_failure_and_not_with_the_connections_end() -> None:
+    story = stories.seeds_failure()
+    with Tracer(source=ListSource(story.events[:-1], story.events[-1:])) as tracer:
+        assert len(list(tracer.poll(0))) == 1
+        assert list(tracer.poll(0)) == []
+        assert tracer.statistics.total.connections == 1
+
+
+def test_each_connection_is_counted_once_under_its_verdict() -> None:
+    refused = Story()
+    refused.connect(error=errno.ECONNREFUSED)
+    path = "/run/app.s"
+    counted = rows(
+        *stories.seeds_failure(path=path).events,
+        *stories.clean().events,
+        *stories.clean().events,
+        *stories.latent().events,
+        *refused.events,
+    )
+    assert {key: row.connections for key, row in counted.items()} == {
+        Key("httpd", "uwsgi", path, Kind.ANSWERED): 1,
+        Key("httpd", "uwsgi", path, Kind.CLEAN): 2,
+        Key("httpd", "uwsgi", path, Kind.LATENT): 1,
+        Key("httpd", "?", path, Kind.REFUSED): 1,
+    }
+    failed = counted[Key("httpd", "uwsgi", path, Kind.ANSWERED)]
+    assert (failed.broken_writes, failed.reset_reads, failed.gaps.maximum) == (1, 0, 89_000)
+    assert counted[Key("httpd", "uwsgi", path, Kind.LATENT)].latent == 1
+
+
+def test_a_latent_hangup_is_an_alert_only_if_asked_for() -> None:
+    story = stories.latent()
+    assert alerts(story.events) == []
+    (alert,) = alerts(story.events, latent=True)
+    assert alert.verdict.kind is Kind.LATENT
+    assert alert.failed is None
+    assert alert.connection is not None
+    assert alert.connection.hangup is not None
+    assert alert.when == alert.connection.hangup.start
+
+
+def test_a_refused_connect_is_an_alert_without_a_server() -> None:
+    story = Story(path=b"\0app")
+    story.connect(error=errno.ECONNREFUSED)
+    (alert,) = alerts(story.events)
+    assert alert.verdict.kind is Kind.REFUSED
+    assert alert.path == "@app"
+    assert alert.client == Process(4711, 4713, 33, 33, "httpd")
+    assert alert.server is None
+    assert alert.connection is None
+
+
+def test_a_connect_that_fails_otherwise_is_counted_only() -> None:
+    story = Story()
+    story.connect(error=errno.ENOENT)
+    assert alerts(story.events) == []
+    assert list(rows(*story.events)) == [Key("httpd", "?", "/run/app.s", Kind.CONNECT_FAILED)]
+
+
+def test_a_socketpair_has_a_row_of_its_own() -> None:
+    story = Story(client=HTTPD, server=Task("child", 5))
+    story.socketpair()
+    story.server.write(1)
+    story.client.read()
+    story.client.release()
+    story.server.release()
+    assert list(rows(*story.events)) == [Key("httpd", "child", "(socketpair)", Kind.CLEAN)]
+
+
+# ---- selection
+
+
+OTHER = Task("other", 99)
+
+SELECTIONS = {
+    "nothing": (Selection(), True),
+    "the client's name": (Selection(comms=("httpd",)), True),
+    "the server's name": (Selection(comms=("uw*",)), True),
+    "another name": (Selection(comms=("nginx",)), False),
+    "the path": (Selection(paths=("/tmp/*.s",)), True),
+    "another path": (Selection(paths=("/run/*",)), False),
+    "path and name": (Selection(comms=("httpd",), paths=("/tmp/*",)), True),
+    "path and another name": (Selection(comms=("nginx",), paths=("/tmp/*",)), False),
+    "the client's pid": (Selection(frozenset({4711})), True),
+    "the server's pid": (Selection(frozenset({815})), True),
+    "another pid": (Selection(frozenset({1})), False),
+}
+
+
+@pytest.mark.parametrize(("selection", "selected"), SELECTIONS.values(), ids=SELECTIONS.keys())
+def test_only_what_is_selected_is_told_and_counted(selection: Selection, selected: bool) -> None:
+    failure, latent = stories.seeds_failure(), stories.latent(path="/tmp/other.s")
+    assert len(alerts([*failure.events, *latent.events], selection=selection, latent=True)) == 2 * selected
+    assert len(rows(*failure.events, *latent.events, selection=selection)) == 2 * selected
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected"),
+    [
+        (Selection(comms=("httpd",)), True),
+        (Selection(comms=("nginx",)), False),
+        (Selection(paths=("/run/*",)), True),
+        (Selection(frozenset({4711})), True),
+        (Selection(frozenset({815})), False),
+    ],
+)
+def test_a_failed_connect_is_selected_by_its_client_and_path(selection: Selection, selected: bool) -> None:
+    story = Story()
+    story.connect(error=errno.ECONNREFUSED)
+    assert len(alerts(story.events, selection=selection)) == selected
+    assert len(rows(*story.events, selection=selection)) == selected
+
+
+@pytest.mark.parametrize("selection", [Selection(frozenset({50})), Selection(comms=("master",))])
+def test_a_process_that_used_an_end_earlier_selects_it_too(selection: Selection) -> None:
+    story = Story()
+    story.connect(by=Task("master", 50))
+    story.accept()
+    story.client.write(16)
+    story.server.read()
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    assert len(alerts(story.events, selection=selection)) == 1
+
+
+def test_pids_are_short_for_a_selection() -> None:
+    with Tracer(source=ListSource(stories.seeds_failure().events), pids=[1]) as tracer:
+        assert list(tracer.alerts()) == []
+    assert tracer.selection == Selection(frozenset({1}))
+
+
+def test_every_selected_operation_is_handed_over() -> None:
+    story, other = stories.seeds_failure(), stories.clean(client=OTHER, server=OTHER)
+    refused = Story()
+    refused.connect(error=errno.ECONNREFUSED)
+    told: list[Event] = []
+
+    def take(occurrence: Operated | ConnectFailed) -> None:
+        told.append(occurrence.event)
+
+    source = ListSource([*story.events, *other.events, *refused.events])
+    with Tracer(source=source, selection=Selection(comms=("httpd",)), on_operation=take) as tracer:
+        assert len(list(tracer.alerts())) == 2
+    assert told == [*story.events, *refused.events]
+
+
+# ---- losses
+
+
+def test_losses_are_told_by_cause_also_when_it_is_over() -> None:
+    with Tracer(source=ListSource(stories.clean().events, losses=(3,))) as tracer:
+        assert tracer.losses().total == 0
+        list(tracer.alerts())
+        assert tracer.losses().by_cause["ring_full"] == 3
+    assert tracer.losses().by_cause == {
+        "ring_full": 3,
+        "missed_return": 0,
+        "connections_evicted": 0,
+        "releases_missed": 0,
+    }
+    assert tracer.losses().total == 3
+
+
+def test_a_missed_release_is_a_loss() -> None:
+    with Tracer(source=ListSource([*established().events, *stories.clean().events])) as tracer:
+        list(tracer.alerts())
+        assert tracer.losses().by_cause["releases_missed"] == 1
+
+
+def test_a_loss_between_two_records_that_were_read_together_is_a_doubt() -> None:
+    # The counters are read with the records: the loss may have come after the connect.
+    (alert,) = alerts(stories.seeds_failure().events, losses=(1,))
+    assert alert.verdict.doubts == ("1 record was lost while it was open",)
+
+
+def test_a_loss_before_a_connection_is_no_doubt() -> None:
+    (alert,) = alerts(stories.clean().events, stories.seeds_failure().events, losses=(1, 1))
+    assert alert.verdict.certain
+
+
+def test_a_loss_after_a_connections_beginning_is_a_doubt() -> None:
+    story = stories.seeds_failure()
+    (alert,) = alerts(story.events[:5], story.events[5:], losses=(0, 2))
+    assert alert.verdict.doubts == ("2 records were lost while it was open",)
+
+
+def test_a_capture_gives_what_the_live_host_gave(tmp_path: Path) -> None:
+    events = [*stories.clean().events, *stories.seeds_failure().events, *stories.latent().events]
+    write_capture(tmp_path / "capture", map(pack, events))
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source, latent=True) as tracer:
+        replayed = [alert.verdict for alert in tracer.alerts()]
+        assert tracer.losses().total == 0
+        assert tracer.flavour is None
+    assert replayed == [alert.verdict for alert in alerts(events, latent=True)]
+
+
+def test_a_truncated_capture_is_a_loss(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    write_capture(path, map(pack, stories.seeds_failure().events))
+    path.write_bytes(path.read_bytes()[:-3])
+    with FileSource(path) as source, Tracer(source=source) as tracer:
+        assert len(list(tracer.alerts())) == 1
+        assert tracer.losses().by_cause["capture_truncated"] == 1
+
+
+def test_an_unnamed_far_end_is_unknown_in_the_table() -> None:
+    story = Story(older=True, server=UWSGI)
+    story.client.write(16)
+    story.client.release()
+    story.server.release()
+    told = [event._replace(peer_pid=0, inode_number=0) for event in story.events[:2]]
+    told[1] = told[1]._replace(flags=32)
+    assert list(rows(*told)) == [Key("httpd", "?", "?", Kind.CLEAN)]
