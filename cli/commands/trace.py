@@ -74,7 +74,7 @@ def command(
         began = time.monotonic()
 
         def attached() -> None:
-            flavour = tracer.flavour or "a capture"
+            flavour = tracer.flavour or "capture"
             if not as_json:
                 note(f"tracing with {flavour} ({len(tracer.functions)} functions); Ctrl-C ends")
             ready.report(flavour)

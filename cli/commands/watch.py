@@ -67,7 +67,7 @@ def command(
         began = time.monotonic()
 
         def attached() -> None:
-            flavour = tracer.flavour or "a capture"
+            flavour = tracer.flavour or "capture"
             if not as_json:
                 until = f" while {command_line[0]} runs" if command_line else "; Ctrl-C ends"
                 note(f"watching with {flavour} ({len(tracer.functions)} functions){until}")

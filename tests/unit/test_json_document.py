@@ -13,12 +13,20 @@ import pytest
 
 from cli.commands import doctor, peers
 from cli.json_lines import HEADER, Field, markdown
+from cli.reporters import alert_json, operation_json, summary_json
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 
 # Every table of the document, by the name in the comment above it. Add yours here and its comments there.
 TABLES: dict[str, Sequence[Field]] = {
     "header": HEADER,
+    "watch alert": [field for field, _ in alert_json.ALERT_FIELDS],
+    "watch end": [field for field, _ in alert_json.END_FIELDS],
+    "watch figures": [field for field, _ in alert_json.FIGURE_FIELDS],
+    "operation": [field for field, _ in operation_json.OPERATION_FIELDS],
+    "trace operation": [field for field, _ in operation_json.TRACE_FIELDS[len(operation_json.OPERATION_FIELDS) :]],
+    "summary": [field for field, _ in summary_json.ROW_FIELDS],
+    "total": [field for field, _ in summary_json.TOTAL_FIELDS],
     "peers connection": [field for field, _ in peers.CONNECTION_FIELDS],
     "peers end": [field for field, _ in peers.END_FIELDS],
     "peers process": [field for field, _ in peers.HOLDER_FIELDS],
