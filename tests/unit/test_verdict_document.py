@@ -26,9 +26,10 @@ def test_a_verdict_has_its_meaning_and_a_sentence_that_is_said(kind: Kind) -> No
 
 
 def test_alerts_stand_where_alerts_are_announced() -> None:
+    alerts = {kind.label for kind in Kind if kind.is_alert}
     for heading, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL):
-        labels = re.findall(r"^### `([\w-]+)`", body, re.MULTILINE)
+        labels = set(re.findall(r"^### `([\w-]+)`", body, re.MULTILINE))
         if heading.endswith(": alerts"):
-            assert all(Kind(label).is_alert for label in labels)
+            assert labels <= alerts
         if heading == "Nobody failed":
-            assert not any(Kind(label).is_alert for label in labels)
+            assert not labels & alerts
