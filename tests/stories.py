@@ -13,14 +13,18 @@ of both ends, so that a story says only what happens:
     story.events
 
 Each of these returns its event, too, and takes any field of the event by name to say otherwise.
+
+A `Script` says only what depends on what; `interleaved` makes of many scripts one of the orders of records that the
+kernel allows.
 """
 
 from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from tracer.record import Event, EventFlag, Operation
@@ -296,3 +300,278 @@ def latent(**options: Any) -> Story:
 
 
 STORIES: dict[str, Callable[..., Story]] = {"seed's failure": seeds_failure, "clean": clean, "latent": latent}
+
+
+# ---- any order that causes allow
+
+
+@dataclass
+class Step:
+    """One operation of a `Script`. Other steps are named by their place in it."""
+
+    end: str
+    """"client" or "server"."""
+    operation: Operation
+    result: int = 0
+    causes: tuple[int, ...] = ()
+    """Steps that have had their effect before this one has."""
+    after: tuple[int, ...] = ()
+    """Steps that have had their effect before this one begins."""
+    after_record: tuple[int, ...] = ()
+    """Steps that have been recorded before this one begins."""
+    thread: int = 0
+    """Which of its end's threads does it: the steps of a thread come one after the other."""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """What happens, in this order. A release is recorded when it begins (enter_release() in bpf/hangup.c)."""
+        if self.operation is Operation.RELEASE:
+            return ("record", "effect")
+        return ("start", "effect", "record")
+
+
+@dataclass
+class Script:
+    """What a connection's processes do, as far as one thing depends on another; and what is to be concluded."""
+
+    steps: list[Step] = field(default_factory=list)
+    unread: int = 0
+    """Bytes that the end that hangs up first leaves unread."""
+    written: dict[str, int] = field(default_factory=lambda: {"client": 0, "server": 0})
+    read: dict[str, int] = field(default_factory=lambda: {"client": 0, "server": 0})
+    gone: str = "server"
+    """The end that hangs up first."""
+    failed: Operation | None = None
+    label: str = "clean"
+    """The verdict."""
+
+    def add(self, end: str, operation: Operation, result: int = 0, **options: Any) -> int:
+        """Add a step and return its place."""
+        self.steps.append(Step(end, operation, result, **options))
+        return len(self.steps) - 1
+
+
+_OTHER = {"client": "server", "server": "client"}
+
+
+def random_script(random: Random) -> Script:
+    """Return a connection from its connect to its second release, whose outcome is settled by its causes."""
+    return _Author(random).script
+
+
+class _Author:
+    """Writes a script by chance."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.script = script = Script()
+        self.queues: dict[str, list[list[int]]] = {"client": [], "server": []}
+        """What was sent to each end and is unread: step and bytes of each message."""
+        self.early: tuple[int, ...] = ()
+        """A write of the client's other thread that its first thread has not waited for yet."""
+        self.connect = script.add("client", Operation.CONNECT)
+        self.accepted = random.random() < 0.9
+        if self.accepted:
+            script.add("server", Operation.ACCEPT, causes=(self.connect,))
+        script.gone = random.choice(("client", "server")) if self.accepted else "server"
+        self.survivor = _OTHER[script.gone]
+
+        self.talk()
+        script.unread = self.unread(script.gone)
+        self.how: dict[str, Any] = {}
+        if not self.accepted:
+            self.how = {"flags": int(EventFlag.EMBRYO)}
+        elif random.random() < 0.3:
+            self.how = {"flags": int(EventFlag.EXITING), "exit_code": random.choice((0, 1 << 8, 9, 11 | 0x80))}
+        hangup = self.shut_down() if self.accepted and random.random() < 0.2 else self.hang_up()
+        self.add(self.survivor, Operation.RELEASE, after=(hangup,))
+
+    def add(self, end: str, operation: Operation, result: int = 0, **options: Any) -> int:
+        """Add a step; the client's waits for its other thread."""
+        if end == "client" and self.early:
+            options["after_record"] = (*options.get("after_record", ()), *self.early)
+            self.early = ()
+        return self.script.add(end, operation, result, **options)
+
+    def write(self, end: str, **options: Any) -> int:
+        size = self.random.randint(1, 999)
+        place = self.add(end, Operation.WRITE, size, **options)
+        self.script.written[end] += size
+        self.queues[_OTHER[end]].append([place, size])
+        return place
+
+    def read(self, end: str, size: int, *, peek: bool = False) -> None:
+        """Read bytes that are there: after the writes that brought them."""
+        causes, wanted = [], size
+        for message in list(self.queues[end]):
+            taken = min(wanted, message[1])
+            causes.append(message[0])
+            wanted -= taken
+            if not peek:
+                message[1] -= taken
+                if not message[1]:
+                    self.queues[end].remove(message)
+            if not wanted:
+                break
+        self.script.read[end] += 0 if peek else size
+        options = {"fields": {"message_flags": MSG_PEEK}} if peek else {}
+        self.add(end, Operation.READ, size, causes=tuple(causes), **options)
+
+    def unread(self, end: str) -> int:
+        return sum(size for _, size in self.queues[end])
+
+    def talk(self) -> None:
+        random = self.random
+        if random.random() < 0.3:
+            # Another thread need not wait for the connect to return.
+            self.early = (self.write("client", thread=1, causes=(self.connect,)),)
+        for _ in range(random.randint(0, 8)):
+            end = random.choice(("client", "server")) if self.accepted else "client"
+            if self.unread(end) and random.random() < 0.6:
+                self.read(end, random.randint(1, self.unread(end)), peek=random.random() < 0.2)
+            else:
+                self.write(end)
+
+    def shut_down(self) -> int:
+        """Let a shutdown, its own or the peer's, break the survivor's write; then hang up."""
+        script = self.script
+        own = self.random.random() < 0.5
+        ender, what = (self.survivor, SHUT_WR) if own else (script.gone, SHUT_RD)
+        shutdown = self.add(ender, Operation.SHUTDOWN, fields={"size": what})
+        failed = self.add(self.survivor, Operation.WRITE, -errno.EPIPE, after=(shutdown,), fields={"size": 8})
+        script.failed, script.label = Operation.WRITE, "own-shutdown" if own else "peer-shutdown"
+        return self.add(script.gone, Operation.RELEASE, fields=self.how, after_record=(failed,))
+
+    def hang_up(self) -> int:
+        """Hang up; the survivor may read what is left, and may fail."""
+        script, random, survivor = self.script, self.random, self.survivor
+        # What the survivor wrote arrived: it had its effect before the hang-up had.
+        arrived = tuple(
+            place
+            for place, step in enumerate(script.steps)
+            if step.end == survivor and step.operation is Operation.WRITE
+        )
+        begun = () if self.accepted else (self.connect,)
+        hangup = self.add(script.gone, Operation.RELEASE, causes=arrived, fields=self.how, after=begun)
+        if random.random() < 0.7 and self.unread(survivor):
+            self.read(survivor, self.unread(survivor))
+        if not self.unread(survivor) and random.random() < 0.4:
+            error = -errno.ECONNRESET if script.unread else 0
+            self.add(survivor, Operation.READ, error, causes=(hangup,), fields={"size": 4096})
+            script.failed = Operation.READ if error else None
+        if random.random() < 0.5:
+            self.add(survivor, Operation.WRITE, -errno.EPIPE, causes=(hangup,), fields={"size": 8})
+            script.failed = script.failed or Operation.WRITE
+        script.label = self.conclusion()
+        return hangup
+
+    def conclusion(self) -> str:
+        script = self.script
+        if not script.failed:
+            return "latent" if script.unread else "clean"
+        if not self.accepted:
+            return "never-accepted"
+        if self.how:
+            return "killed" if self.how["exit_code"] & 0x7F else "exited"
+        if script.unread:
+            return "unread"
+        return "answered" if script.written[script.gone] else "unanswered"
+
+
+class _Played:
+    """A script that is being played: what the kernel knows of its two ends."""
+
+    def __init__(self, script: Script, addresses: int, number: int) -> None:
+        base = CLIENT_SOCK + addresses * 0x1_0000
+        self.script = script
+        self.story = Story(
+            path=f"/run/{number}.s",
+            # Every other pair of addresses is used the other way round next time.
+            client_sock=base + (number % 2) * 0x800,
+            server_sock=base + (1 - number % 2) * 0x800,
+            inode_number=1000 + 2 * number,
+        )
+        self.story.client.has_inode = True
+        self.unread = {"client": 0, "server": 0}
+        self.starts: dict[int, int] = {}
+
+    def play(self, place: int, phase: str, now: int) -> Event | None:
+        """Let a phase of a step happen; return its record."""
+        step = self.script.steps[place]
+        end = getattr(self.story, step.end)
+        if phase == "start":
+            self.starts[place] = now
+        elif phase == "effect":
+            self._take_effect(step, end)
+        else:
+            return self._record(step, end, self.starts.get(place, now), now)
+        return None
+
+    def _take_effect(self, step: Step, end: End) -> None:
+        if step.operation is Operation.ACCEPT:
+            end.has_inode = True
+        elif step.operation is Operation.WRITE:
+            self.unread[_OTHER[step.end]] += max(step.result, 0)
+        elif step.operation is Operation.READ and "message_flags" not in step.fields:
+            self.unread[step.end] -= max(step.result, 0)
+        elif step.operation is Operation.RELEASE:
+            end.dead = True
+            end.has_inode = False
+
+    def _record(self, step: Step, end: End, start: int, now: int) -> Event:
+        fields: dict[str, Any] = {"size": max(step.result, 0), "result": step.result, **step.fields}
+        if step.operation in (Operation.CONNECT, Operation.ACCEPT):
+            fields["address"] = self.story.address
+        elif step.operation is Operation.RELEASE:
+            fields["unread_bytes"] = self.unread[step.end]
+        by = end.task.thread(end.task.pid + step.thread)
+        return end._record(step.operation, by, 0, **{"start": start, "end": now, **fields})
+
+
+def interleaved(scripts: Sequence[Script], addresses: Sequence[int], random: Random) -> list[Event]:
+    """Return the records of several connections, in one of the orders that causes allow.
+
+    addresses: which pair of kernel addresses each connection has. A later connection of the same pair begins when both
+    ends of the earlier one are released: the survivor keeps its dead peer's struct sock (unix_release_sock()).
+    """
+    played = [
+        _Played(script, pair, number) for number, (script, pair) in enumerate(zip(scripts, addresses, strict=True))
+    ]
+    waits: dict[tuple[int, int, str], set[tuple[int, int, str]]] = {}
+    users: dict[int, int] = {}
+    for number, script in enumerate(scripts):
+        last: dict[tuple[str, int], tuple[int, int, str]] = {}
+        earlier = users.get(addresses[number])
+        for place, step in enumerate(script.steps):
+            first, *_, end = ((number, place, phase) for phase in step.phases)
+            before = None
+            for phase in step.phases:
+                waits[number, place, phase] = {before} if before else set()
+                before = (number, place, phase)
+            thread = (step.end, step.thread)
+            if thread in last:
+                waits[first].add(last[thread])
+            last[thread] = end
+            waits[number, place, "effect"] |= {(number, cause, "effect") for cause in step.causes}
+            waits[first] |= {(number, cause, "effect") for cause in step.after}
+            waits[first] |= {(number, cause, "record") for cause in step.after_record}
+            if earlier is not None and step.operation is Operation.CONNECT:
+                released = enumerate(scripts[earlier].steps)
+                waits[first] |= {
+                    (earlier, other, "effect") for other, step in released if step.operation is Operation.RELEASE
+                }
+        users[addresses[number]] = number
+
+    events = []
+    now = 1_000_000_000
+    while waits:
+        ready = [point for point, causes in waits.items() if causes.isdisjoint(waits)]
+        point = random.choice(ready)
+        del waits[point]
+        now += MICROSECOND
+        number, place, phase = point
+        record = played[number].play(place, phase, now)
+        if record is not None:
+            events.append(record)
+    return events

@@ -23,6 +23,7 @@ _READ = int(Operation.READ)
 _WRITE = int(Operation.WRITE)
 _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
+_EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 
 # shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR
@@ -176,7 +177,8 @@ class Endpoints:
         if leftover is not None:
             self._forget(leftover.connection)
             self.stale += 1
-        if operation == _ACCEPT:
+        # What a listener drops with itself is a server's end, even if its connect has not returned yet.
+        if operation == _ACCEPT or (operation == _RELEASE and event.flags & _EMBRYO):
             connection = self._add(event.peer, event.sock)
             endpoint = connection.server
         else:

@@ -154,6 +154,19 @@ def test_a_connection_that_is_never_accepted_ends_with_its_listener() -> None:
     assert endpoints.open_connections == []
 
 
+def test_a_listener_may_be_released_before_the_connect_is_recorded() -> None:
+    story = Story()
+    connect = story.connect()
+    released = story.server.release(flags=int(EventFlag.EMBRYO))
+    story.client.release()
+    endpoints = Endpoints()
+    (connection,) = concluded(endpoints, [released, connect, *story.events[2:]])
+    assert connection.client.sock == story.client.sock
+    assert connection.complete
+    assert connection.hangup is released
+    assert endpoints.stale == 0
+
+
 def test_a_client_may_be_gone_when_it_is_accepted() -> None:
     story = Story()
     story.connect()

@@ -1,0 +1,124 @@
+"""In whatever order the kernel records them: the same operations by cause give the same verdicts and the same counts.
+
+Records stand in the ring buffer in the order of their reservation. An operation is recorded when it ends, a release
+when it begins; so a reader may be recorded before the writer whose bytes it read, and a server's whole life before the
+connect that began it. tests/stories.py generates such orders, of many connections that use the same few addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.stories import Script, interleaved, random_script
+from tests.unit.test_tracer import ListSource
+from tracer.record import Event, Operation
+from tracer.statistics import Key, Row
+from tracer.tracer import Alert, Tracer
+from tracer.verdicts import Kind
+
+_TIME = re.compile(r"; [0-9.]+ (ns|µs|ms|s) later")
+
+
+def traced(events: list[Event], batch: int) -> tuple[list[Alert], dict[Key, Row], int]:
+    batches = [events[start : start + batch] for start in range(0, len(events), batch)]
+    with Tracer(source=ListSource(*batches), latent=True) as tracer:
+        alerts = list(tracer.alerts())
+        assert tracer._endpoints._by_sock == {}
+        return alerts, tracer.statistics.rows, tracer.losses().total
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.randoms(use_true_random=False),
+    st.randoms(use_true_random=False),
+    st.lists(st.integers(0, 2), min_size=1, max_size=8),
+    st.integers(1, 50),
+)
+def test_any_order_of_records_gives_the_verdicts_that_the_causes_give(
+    told: Random, played: Random, addresses: list[int], batch: int
+) -> None:
+    scripts = [random_script(told) for _ in addresses]
+    alerts, rows, losses = traced(interleaved(scripts, addresses, played), batch)
+    assert losses == 0
+
+    verdicts = {alert.path: alert.verdict for alert in alerts}
+    assert len(verdicts) == len(alerts)
+    for number, script in enumerate(scripts):
+        path = f"/run/{number}.s"
+        row = rows[Key("httpd", "uwsgi", path, Kind(script.label))]  # type: ignore[call-arg]
+        assert row.connections == 1
+        assert row.broken_writes == (script.failed is Operation.WRITE)
+        assert row.reset_reads == (script.failed is Operation.READ)
+        assert row.latent == (script.label == "latent")
+        assert row.gaps.count == (script.failed is not None and "shutdown" not in script.label)
+        if script.label == "clean":
+            assert path not in verdicts
+            continue
+        verdict = verdicts[path]
+        assert verdict.kind.label == script.label
+        # The peer's shutdown may be recorded after the write that it broke.
+        assert verdict.certain or script.label == "peer-shutdown"
+        if script.failed and "shutdown" in script.label:
+            continue
+        assert verdict.figures.unread_bytes == script.unread
+        assert verdict.figures.read_bytes == script.read[script.gone]
+        assert verdict.figures.answered_bytes == script.written[script.gone]
+    assert len(rows) == len(scripts)
+
+
+def conclusions(scripts: list[Script], addresses: list[int], seed: int) -> list[tuple[object, ...]]:
+    alerts, _, _ = traced(interleaved(scripts, addresses, Random(seed)), 1000)
+    return sorted(
+        (
+            str(alert.path),
+            _TIME.sub("; later", alert.verdict.sentence),
+            alert.verdict.figures.sent_bytes,
+            alert.failed.operation if alert.failed else 0,
+            # Not the thread: which of two wrote last is nobody's cause.
+            alert.client.pid if alert.client else 0,
+            alert.server.pid if alert.server else 0,
+        )
+        for alert in alerts
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.randoms(use_true_random=False), st.lists(st.integers(0, 2), min_size=1, max_size=6))
+def test_any_two_orders_of_records_say_the_same(told: Random, addresses: list[int]) -> None:
+    scripts = [random_script(told) for _ in addresses]
+    first, *others = (conclusions(scripts, addresses, seed) for seed in range(4))
+    for other in others:
+        assert other == first
+
+
+def test_the_generated_connections_reach_every_order_that_matters() -> None:
+    seen = set()
+    labels = set()
+    random = Random(1)
+    for _ in range(300):
+        script = random_script(random)
+        labels.add(script.label)
+        events = interleaved([script], [0], random)
+        operations = [(event.operation, event.sock == events[0].sock) for event in events]
+        if events[0].operation == Operation.ACCEPT:
+            seen.add("an accept before its connect")
+        if events[0].operation == Operation.WRITE:
+            seen.add("a write before its connect")
+        if (Operation.RELEASE, True) in operations[: [o for o, _ in operations].index(Operation.CONNECT)]:
+            seen.add("a release before its connect")
+        released = next(place for place, event in enumerate(events) if event.operation == Operation.RELEASE)
+        if any(event.operation == Operation.WRITE and event.result > 0 for event in events[released:]):
+            seen.add("a write after the release that it came before")
+        if events[released].unread_bytes < script.unread:
+            seen.add("a write that slipped in when the queue had been counted")
+    assert len(seen) == 5
+    assert labels == {kind.label for kind in Kind} - {
+        Kind.UNSEEN.label,
+        Kind.REFUSED.label,
+        Kind.BACKLOG_FULL.label,
+        Kind.CONNECT_FAILED.label,
+    }
