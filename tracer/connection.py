@@ -133,7 +133,7 @@ class Endpoint:
         event = self.last_transfer or self.first
         if event:
             return event.pid
-        return self.holder.pid if self.holder else 0
+        return self.holder.pid if self.holder else self.opener_pid
 
     def processes(self) -> Iterator[tuple[int, str | None]]:
         """Yield pid and comm of every process that is known to have used, held or made it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tracer.connection import Connection, Endpoint, Holder
-from tracer.escape import escape_socket_path
+from tracer.escape import escape_comm, escape_socket_path
 from tracer.record import Event, EventFlag, Operation
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -99,7 +99,7 @@ class Endpoints:
         such process are dropped when they are accepted. operations: whether every operation is an occurrence too.
         """
         self._known = known
-        self._name = name
+        self._comm = name
         self._losses = losses
         self._pids = pids
         self._operations = operations
@@ -151,16 +151,19 @@ class Endpoints:
                 endpoint.release = event
                 del by_sock[event.sock]
             if every:
+                self._name(endpoint.connection)
                 yield Operated(endpoint, event)
 
             if event.result in BROKEN:
                 connection = endpoint.connection
                 if connection.failed is None and (operation == _WRITE or event.result == -errno.ECONNRESET):
                     connection.failed = event
+                    self._name(connection)
                     yield Failed(endpoint, event)
             elif operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
                 # The other end may be dead without a record: before the tracer, or lost.
                 self._forget(endpoint.connection)
+                self._name(endpoint.connection)
                 yield Concluded(endpoint.connection)
 
     def _endpoint(self, event: Event, found: Endpoint | None) -> Endpoint | None:
@@ -232,11 +235,16 @@ class Endpoints:
         other = endpoint.other
         if not other.inode:
             other.inode = event.peer_inode
-        opener = event.peer_pid
-        if opener and not other.opener_pid:
-            other.opener_pid = opener
-            if other.holder is None and not other.operations:
-                other.holder = Holder(opener, self._name(opener) or "?")
+        if not other.opener_pid:
+            other.opener_pid = event.peer_pid
+
+    def _name(self, connection: Connection) -> None:
+        """Name an end that nothing has been seen of: only for who looks at it, for /proc is slow."""
+        for end in (connection.client, connection.server):
+            if end.holder is None and not end.operations and end.opener_pid:
+                comm = end.other.users.get(end.opener_pid)
+                name = escape_comm(comm) if comm else self._comm(end.opener_pid)
+                end.holder = Holder(end.opener_pid, name or "?")
 
     def _recall(self, connection: Connection, event: Event) -> None:
         """Fill in a connection that was open before the tracer."""

@@ -135,6 +135,8 @@ class Verdict:
 
 
 _STREAM = 1
+# A plain number: of an IntFlag "&" makes a new one, for every connection.
+_UNREAD_AT_LEAST = int(EventFlag.UNREAD_AT_LEAST)
 
 _CLEAN_SENTENCE = "hung up with nothing unread"
 
@@ -250,7 +252,7 @@ def _doubts(survivor: Endpoint, losses: int) -> tuple[str, ...]:
         doubts.append("its beginning was not recorded: the connection is older than the tracer, or a record was lost")
     if lost:
         doubts.append(f"{'1 record was' if lost == 1 else f'{lost} records were'} lost while it was open")
-    if hangup and hangup.flags & EventFlag.UNREAD_AT_LEAST and not _exact(connection, losses):
+    if hangup and hangup.flags & _UNREAD_AT_LEAST and not _exact(connection, losses):
         doubts.append("more bytes were unread than were counted")
     return tuple(doubts)
 

@@ -386,11 +386,29 @@ def test_the_far_end_of_an_older_connection_is_who_uses_it_once_it_does() -> Non
 def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> None:
     story = older()
     story.client.write(16)
-    endpoints = Endpoints(name={815: "uwsgi"}.get)
+    endpoints = Endpoints(name={815: "uwsgi"}.get, operations=True)
     list(endpoints.feed(story.events))
     server = only_open(endpoints).server
     assert server.holder == Holder(815, "uwsgi")
+    assert (server.pid, server.comm) == (815, "uwsgi")
     assert server.inode == story.server.inode
+
+
+def test_nobody_is_looked_up_who_is_seen_anyway() -> None:
+    asked: list[int] = []
+
+    def name(pid: int) -> str | None:
+        asked.append(pid)
+        return None
+
+    endpoints = Endpoints(name=name)
+    for make in stories.STORIES.values():
+        concluded(endpoints, make().events)
+    assert asked == []
+    story = older()
+    story.client.release()
+    concluded(endpoints, [story.events[0]._replace(flags=int(EventFlag.PEER_DEAD))])
+    assert asked == [815]
 
 
 def test_an_older_connection_whose_peer_is_dead_already_ends_with_its_release() -> None:
@@ -427,7 +445,7 @@ def test_a_seqpacket_connection_is_one_too() -> None:
 def test_a_socketpair_has_no_path_and_its_maker_at_both_ends() -> None:
     story = Story(client=HTTPD, server=HTTPD)
     story.socketpair()
-    endpoints = Endpoints(name={4711: "httpd"}.get)
+    endpoints = Endpoints(operations=True)
     list(endpoints.feed(story.events))
     connection = only_open(endpoints)
     assert connection.pair
