@@ -1,0 +1,245 @@
+"""Figures, not judgements: how fast and in how much memory operations become verdicts, and how fast tracing starts.
+
+    python -m tests.bench            throughput and memory
+    python -m tests.bench --quick    the same with a tenth of the operations
+    python -m tests.bench start      reading BTF and compiling the probes, where python3-bpfcc is (nothing is loaded)
+
+Throughput and memory are of generated records of the classic failure's connection, of which one in twenty fails; the
+figures of one run compare with each other, those of two machines do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import count, islice
+from pathlib import Path
+
+from tests import stories
+from tests.stories import CLIENT_SOCK, Story, established
+from tracer.endpoints import Concluded, Endpoints
+from tracer.errors import HangupError
+from tracer.record import Counter, Event, pack, unpack, unpack_all
+from tracer.source import FileSource, Source, write_capture
+from tracer.tracer import Tracer
+from tracer.verdicts import judge_conclusion
+
+# How many connections are open at a time; the same addresses come back at once, as they do under load.
+_OPEN = 64
+_BATCH = 1024
+_MEBIBYTE = 1 << 20
+
+
+def answered(**options: int) -> Story:
+    """Return the connection of the classic failure when it goes well: the answer is read and both ends close."""
+    story = established(**{"path": "/tmp/helloFastCGI.s", **options})
+    client, server = story.client, story.server
+    for size in (16, 699, 8):
+        client.write(size, syscall=20)
+        server.read(size)
+    for size in (8, 43, 8, 11, 24):
+        server.write(size)
+        client.read(size)
+    server.release()
+    client.read()
+    client.release()
+    return story
+
+
+class Records:
+    """Records of connection after connection, the same addresses again and again. As good as endless."""
+
+    def __init__(self, goes_well: Callable[..., Story] = answered) -> None:
+        """Make what is repeated; goes_well: nineteen connections of twenty, the others fail."""
+        self._templates = []
+        for number in range(_OPEN):
+            base = CLIENT_SOCK + number * 0x1000
+            options = {"client_sock": base, "server_sock": base + 0x800, "inode_number": 1000 + 2 * number}
+            both = stories.seeds_failure(**options), goes_well(**options)
+            self._templates.append(tuple([pack(event) for event in story.events] for story in both))
+
+    def connections(self) -> Iterator[list[bytes]]:
+        """Yield the records of one connection after the other."""
+        for number in count():
+            fails, goes_well = self._templates[number % _OPEN]
+            # Twenty does not divide the number of addresses: each has both.
+            yield fails if number % 20 == 7 else goes_well
+
+    def interleaved(self) -> Iterator[bytes]:
+        """Yield records of connections that are open at the same time."""
+        connections = self.connections()
+        while True:
+            several = [list(reversed(connection)) for connection in islice(connections, _OPEN)]
+            while several:
+                for connection in several:
+                    yield connection.pop()
+                several = [connection for connection in several if connection]
+
+
+class Stream:
+    """A source like the ring buffer's: records in memory, handed over some hundred at a time."""
+
+    def __init__(self, records: Iterable[bytes]) -> None:
+        self._records = iter(records)
+
+    def read(self, timeout: float) -> list[bytes]:  # noqa: ARG002 - it never makes wait
+        """Return the next records."""
+        return list(islice(self._records, _BATCH))
+
+    def losses(self) -> Mapping[Counter, int]:
+        """Return that nothing was lost."""
+        return dict.fromkeys(Counter, 0)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return how many seconds of this thread's processor some work takes."""
+    gc.collect()
+    start = time.thread_time()
+    work()
+    return time.thread_time() - start
+
+
+def exhaust(items: Iterable[object]) -> int:
+    """Take everything and return how much it was."""
+    return sum(1 for _ in items)
+
+
+def trace(source: Source) -> Tracer:
+    """Trace a source to its end."""
+    with Tracer(source=source) as tracer:
+        exhaust(tracer.alerts())
+    return tracer
+
+
+def resident(what: str = "VmRSS") -> float:
+    """Return how many MiB this process has in memory now (proc_pid_status(5): VmRSS; RssAnon, what is not a file's)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"/proc/self/status has no {what}")
+
+
+def throughput(operations: int) -> None:
+    """Print operations per second, by part and in all."""
+    records = list(islice(Records().interleaved(), operations))
+    events = [unpack(record) for record in islice(records, operations // 4)]
+    with tempfile.TemporaryDirectory() as folder:
+        capture = Path(folder) / "capture"
+        write_capture(capture, records)
+        size = capture.stat().st_size
+
+        def from_file() -> None:
+            with FileSource(capture) as source:
+                trace(source)
+
+        def read_only() -> None:
+            with FileSource(capture) as source:
+                while source.read(0):
+                    pass
+
+        def judge(events: Sequence[Event]) -> None:
+            for occurrence in Endpoints().feed(events):
+                if isinstance(occurrence, Concluded) and not occurrence.connection.failed:
+                    judge_conclusion(occurrence.connection)
+
+        parts: list[tuple[str, int, Callable[[], object]]] = [
+            ("capture file to verdicts", operations, from_file),
+            ("ring buffer's records to verdicts", operations, lambda: trace(Stream(records))),
+            ("  of it: reading the capture", operations, read_only),
+            ("  of it: unpacking", operations, lambda: exhaust(unpack_all(records))),
+            ("  of it: matching", len(events), lambda: exhaust(Endpoints().feed(events))),
+            ("  of it: matching and judging", len(events), lambda: judge(events)),
+        ]
+        print(f"throughput, {operations:,} operations ({size // _MEBIBYTE} MiB), one core:")
+        whole = 0.0
+        for name, count, work in parts:
+            each = timed(work) / count
+            whole = whole or each
+            print(f"  {name:36}{1 / each:>12,.0f} operations/s {each * 1e6:6.2f} µs each {each / whole:6.0%}")
+
+
+def memory(operations: int, first: int = 100_000) -> None:
+    """Print how much memory many short connections leave behind; for a process of its own."""
+    records = Records(stories.clean).interleaved()
+    before = 0.0
+    with Tracer(source=Stream(islice(records, operations))) as tracer:
+        for done in range(0, operations, _BATCH):
+            if not before and done >= first:
+                before = resident()
+            exhaust(tracer.poll(0))
+        after = resident()
+    print(f"memory, {operations:,} operations over {tracer.statistics.total.connections:,} connections:")
+    print(f"  after the first {first:>11,} operations {before:8.1f} MiB")
+    print(f"  after all {operations:>17,} operations {after:8.1f} MiB")
+    print(f"  more{after - before:43.1f} MiB")
+
+
+def start() -> int:
+    """Print how long it takes to get the probes ready, and in how much memory. Nothing is loaded into the kernel."""
+    from tracer.btf import Btf  # noqa: PLC0415 - not where only the rest is measured
+    from tracer.compiler import compiled, kernel_macros, sources  # noqa: PLC0415
+
+    def line(what: str, begun: float) -> None:
+        taken = time.perf_counter() - begun
+        now, own = resident(), resident("RssAnon")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"  {what:28}{taken:7.3f} s {now:7.1f} MiB, {own:5.1f} of them no file's; {peak:.1f} at most till now")
+
+    print("start, until the probes can be loaded:")
+    begun = time.perf_counter()
+    try:
+        with Btf.vmlinux() as btf:
+            macros = kernel_macros("\n".join(sources().values()), btf)
+        line("offsets from BTF", begun)
+        macros |= {"TRACER_PID": os.getpid(), "SELECT_PIDS": 0, "RING_PAGES": 16, "WAKE_RECORDS": _BATCH}
+        begun = time.perf_counter()
+        with suppress(ImportError):
+            # compiled() says it better.
+            import bcc  # noqa: F401, PLC0415
+
+            line("bcc and LLVM loaded", begun)
+        for flavour, more in (("fentry", {"PROBES_FENTRY": 1}), ("kprobe", {})):
+            begun = time.perf_counter()
+            with compiled({**macros, **more}):
+                line(f"compiled for {flavour}", begun)
+                begun = time.perf_counter()
+            line("  memory given back", begun)
+    except HangupError as error:
+        print(f"  not measured: {error}")
+        return error.exit_status
+    return 0
+
+
+def main() -> int:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", nargs="?", choices=("throughput", "memory", "start"), help="only this part")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the operations")
+    arguments = parser.parse_args()
+    fewer = 10 if arguments.quick else 1
+    if arguments.part == "start":
+        return start()
+    if arguments.part == "throughput":
+        throughput(1_000_000 // fewer)
+    elif arguments.part == "memory":
+        memory(10_000_000 // fewer)
+    else:
+        # Each in a process of its own: memory is what one run leaves, and a list of records is not part of it.
+        quick = ["--quick"] if arguments.quick else []
+        for part in ("throughput", "memory"):
+            subprocess.run([sys.executable, "-m", "tests.bench", part, *quick], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
