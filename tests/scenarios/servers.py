@@ -166,7 +166,7 @@ def httpd_to_fastcgi(directory: Path) -> Iterator[Scenario]:
 
 @contextmanager
 def nginx_to_fastcgi(directory: Path) -> Iterator[Scenario]:
-    """Put the same server behind nginx, which sends all of a request in one write: nothing fails, all is latent."""
+    """Put the same server behind nginx, which sends all of a request in one write: it is read in one, nothing fails."""
     socket = directory / "helloFastCGI.s"
     with _uwsgi_1_9_20(directory, socket) as server, _nginx(directory, "fastcgi", socket) as client:
         url = f"http://127.0.0.1:{_NGINX_PORT}/"

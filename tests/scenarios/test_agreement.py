@@ -6,7 +6,7 @@ as they should is tested as well: to agree with an empty log would prove nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,7 @@ class Show:
 
 
 @pytest.fixture(scope="module", params=["fentry", "kprobe"])
-def show(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, requests_to_send: int
-) -> Iterator[Show]:
+def show(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, requests_to_send: int) -> Show:
     """Play all scenarios: hangup takes some seconds to start in an emulated guest."""
     played = {}
     output = tmp_path_factory.mktemp("watch") / "output"
@@ -53,11 +51,11 @@ def show(
             ("httpd to FastCGI", servers.httpd_to_fastcgi, 0),
             ("nginx to FastCGI", servers.nginx_to_fastcgi, 0),
         ):
-            folder = tmp_path_factory.mktemp("s")
-            with servers_of(folder) as scenario:
-                load = servers.load(scenario.url, folder, requests=requests_to_send, body_bytes=body_bytes)
-            played[name] = Played(scenario.socket, load, scenario.failures())
-    yield Show(played, found, requests_to_send)
+            # Not below pytest's own folder: httpd's worker is not root, and may not enter it.
+            with tempfile.TemporaryDirectory(prefix="hangup-") as folder, servers_of(Path(folder)) as scenario:
+                load = servers.load(scenario.url, Path(folder), requests=requests_to_send, body_bytes=body_bytes)
+                played[name] = Played(scenario.socket, load, scenario.failures())
+    return Show(played, found, requests_to_send)
 
 
 @pytest.mark.parametrize("name", ["300 kB to uWSGI", "3 kB to uWSGI", "httpd to FastCGI", "nginx to FastCGI"])
@@ -87,10 +85,11 @@ def test_a_large_body_that_is_not_read_breaks_nearly_every_request(show: Show) -
         assert alert["server"]["comm"] == "uwsgi"
 
 
-def test_a_small_body_that_is_not_read_fails_nobody_and_is_latent_each_time(show: Show) -> None:
+def test_a_small_body_is_read_along_with_the_request_and_fails_nobody(show: Show) -> None:
     played = show.scenarios["3 kB to uWSGI"]
     assert played.failures == []
-    assert show.watch.connections(played.socket, "latent") == show.requests
+    # The application ignores it, but uWSGI's first read of 4 KiB takes it out of the socket: nothing stays unread.
+    assert show.watch.connections(played.socket, "clean") == show.requests
 
 
 def test_the_last_record_of_a_request_meets_a_closed_socket(show: Show) -> None:
@@ -108,10 +107,17 @@ def test_the_last_record_of_a_request_meets_a_closed_socket(show: Show) -> None:
         assert alert["hangup"]["syscall"] == "close"
 
 
-def test_a_request_sent_in_one_write_leaves_its_last_eight_bytes_unread_and_fails_nobody(show: Show) -> None:
+def test_the_last_record_that_comes_in_time_is_a_latent_hang_up_or_was_read(show: Show) -> None:
+    played = show.scenarios["httpd to FastCGI"]
+    fine = show.requests - len(played.failures)
+    assert show.watch.connections(played.socket, "latent", "clean") == fine
+    assert show.watch.connections(played.socket, "latent") > 0
+
+
+def test_a_request_sent_in_one_write_is_read_in_one_and_fails_nobody(show: Show) -> None:
     played = show.scenarios["nginx to FastCGI"]
     assert played.failures == []
-    assert show.watch.connections(played.socket, "latent") == show.requests
+    assert show.watch.connections(played.socket, "clean") == show.requests
 
 
 def test_a_watch_with_alerts_ends_with_status_1(show: Show) -> None:
