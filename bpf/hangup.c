@@ -42,12 +42,12 @@ struct pending {
 	u32 unused;
 };
 
-/* enum in <linux/socket.h> and <linux/errno.h> */
+/* include/uapi/asm-generic/errno.h */
 #define EAGAIN 11
+#define EINVAL 22
 #define EPIPE 32
 #define ECONNRESET 104
 #define ECONNREFUSED 111
-#define MAX_ERRNO 4095
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_PERCPU_ARRAY(counters, u64, COUNTERS);
@@ -396,17 +396,6 @@ int enter_socketpair(CONTEXT *ctx)
 	return enter(OPERATION_SOCKETPAIR, &entered);
 }
 
-/* int unix_shutdown(struct socket *, int how) */
-int enter_shutdown(CONTEXT *ctx)
-{
-	struct pending entered = {
-		.socket = ARGUMENT(1),
-		.size = (s32)ARGUMENT(2),
-	};
-
-	return enter(OPERATION_SHUTDOWN, &entered);
-}
-
 /* ---- leaving it ---------------------------------------------------------- */
 
 /* with_address is constant: a program writes one kind of record. */
@@ -459,43 +448,69 @@ static __always_inline int finish(s64 result, bool with_address)
 
 LEAVE_PROBES
 
-/* ---- release ------------------------------------------------------------- */
+/* ---- what is recorded when it begins --------------------------------------- */
 
 /*
- * void unix_release_sock(struct sock *, int embrion), recorded when it is
- * entered: then its record stands in the ring before anything that follows from
- * it, the broken write as well as the next user of a freed struct sock, and the
- * receive queue has not been purged.
+ * Shutdown and release are recorded when they are entered: then their records
+ * stand in the ring before anything that follows from them, the broken write as
+ * well as the next user of a freed struct sock.
  */
-int enter_release(CONTEXT *ctx)
+static __always_inline int record_entry(u32 operation, u64 sock, u64 peer, s64 size, s64 result, bool embryo)
 {
-	u64 sock = ARGUMENT(1);
-	s32 embryo = ARGUMENT(2);
-	struct pending entered = {};
+	struct pending entered = {
+		.size = size,
+	};
+	u32 tid = bpf_get_current_pid_tgid();
 	struct event *event;
-	bool wanted;
-	u64 peer;
 
-	if (!traced_type(sock))
-		return 0;
-	/* A listener, or a socket that was never connected. */
-	peer = unix_peer(sock);
-	if (!peer)
-		return 0;
-	wanted = selected(OPERATION_RELEASE, sock, peer);
-	sockets.delete(&sock);
-	if (!wanted)
-		return 0;
+	/* A thread that is here is not inside another function with a connection. */
+	if (pending.lookup(&tid)) {
+		count(LOSS_MISSED_RETURN);
+		pending.delete(&tid);
+	}
 	entered.start = bpf_ktime_get_ns();
 	event = ring.ringbuf_reserve(sizeof(*event));
 	if (!event) {
 		count(LOSS_RING_FULL);
 		return 0;
 	}
-	fill(event, OPERATION_RELEASE, sock, peer, &entered, 0);
-	if (embryo)
-		event->flags |= EVENT_EMBRYO;
-	fill_unread_bytes(event, sock);
-	ring.ringbuf_submit(event, wake_flags(OPERATION_RELEASE, 0));
+	fill(event, operation, sock, peer, &entered, result);
+	if (operation == OPERATION_RELEASE) {
+		if (embryo)
+			event->flags |= EVENT_EMBRYO;
+		fill_unread_bytes(event, sock);
+	}
+	ring.ringbuf_submit(event, wake_flags(operation, result));
 	return 0;
+}
+
+/* int unix_shutdown(struct socket *, int how): fails for nothing but another "how" */
+int enter_shutdown(CONTEXT *ctx)
+{
+	u64 sock = socket_sock(ARGUMENT(1));
+	s32 how = ARGUMENT(2);
+	u64 peer = unix_peer(sock);
+
+	if (!peer || !traced_type(sock) || !selected(OPERATION_SHUTDOWN, sock, peer))
+		return 0;
+	return record_entry(OPERATION_SHUTDOWN, sock, peer, how, how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0,
+			    false);
+}
+
+/* void unix_release_sock(struct sock *, int embrion): the receive queue has not been purged */
+int enter_release(CONTEXT *ctx)
+{
+	u64 sock = ARGUMENT(1);
+	s32 embryo = ARGUMENT(2);
+	u64 peer = unix_peer(sock);
+	bool wanted;
+
+	/* No peer: a listener, or a socket that was never connected. */
+	if (!peer || !traced_type(sock))
+		return 0;
+	wanted = selected(OPERATION_RELEASE, sock, peer);
+	sockets.delete(&sock);
+	if (!wanted)
+		return 0;
+	return record_entry(OPERATION_RELEASE, sock, peer, 0, 0, embryo);
 }

@@ -27,8 +27,9 @@
 /* include/linux/net.h, enum sock_type */
 #define SOCK_STREAM 1
 #define SOCK_SEQPACKET 5
-/* include/net/tcp_states.h, which unix sockets use too */
-#define TCP_LISTEN 10
+/* include/linux/net.h, enum sock_shutdown_cmd */
+#define SHUT_RD 0
+#define SHUT_RDWR 2
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_close 3

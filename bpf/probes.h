@@ -16,16 +16,16 @@
 
 #define CONTEXT unsigned long long
 #define ARGUMENT(n) ((u64)ctx[(n) - 1])
-#define LEAVE_PROBE(name, arguments, with_address)               \
-	int name##_##arguments(CONTEXT *ctx)                     \
-	{                                                        \
+#define LEAVE_PROBE(name, arguments, with_address)                \
+	int name##_##arguments(CONTEXT *ctx)                      \
+	{                                                         \
 		return finish((s32)ctx[arguments], with_address); \
 	}
-#define LEAVE_PROBES                     \
-	LEAVE_PROBE(leave, 2, false)     \
-	LEAVE_PROBE(leave, 3, false)     \
-	LEAVE_PROBE(leave, 4, false)     \
-	LEAVE_PROBE(leave, 5, false)     \
+#define LEAVE_PROBES                        \
+	LEAVE_PROBE(leave, 2, false)        \
+	LEAVE_PROBE(leave, 3, false)        \
+	LEAVE_PROBE(leave, 4, false)        \
+	LEAVE_PROBE(leave, 5, false)        \
 	LEAVE_PROBE(leave_address, 3, true) \
 	LEAVE_PROBE(leave_address, 4, true)
 
@@ -42,7 +42,7 @@
 #define LEAVE_PROBE(name, with_address)                    \
 	int name(CONTEXT *ctx)                             \
 	{                                                  \
-		return finish((s32)ctx->ax, with_address);  \
+		return finish((s32)ctx->ax, with_address); \
 	}
 #define LEAVE_PROBES              \
 	LEAVE_PROBE(leave, false) \

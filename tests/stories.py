@@ -50,6 +50,9 @@ _SYSCALLS = {
     Operation.RELEASE: 3,
 }
 
+# See record_entry() in bpf/hangup.c: these stand in the ring before anything that follows from them.
+RECORDED_AT_ENTRY = (Operation.SHUTDOWN, Operation.RELEASE)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -132,11 +135,12 @@ class End:
 
     def shutdown(self, how: int, *, by: Task | None = None, **fields: Any) -> Event:
         """End receiving, sending or both; what that sets at either end is read from unix_shutdown()."""
+        shutdown = self._record(Operation.SHUTDOWN, by, 0, size=how, **fields)
         bits = how + 1
         self.shutdown_bits |= bits
         # One's receiving is the other's sending.
         self.other.shutdown_bits |= (bits & 1) << 1 | bits >> 1
-        return self._record(Operation.SHUTDOWN, by, 0, size=how, **fields)
+        return shutdown
 
     def release(
         self,
@@ -173,7 +177,7 @@ class End:
         made = {
             "start": start,
             # A release is recorded when it begins.
-            "end": start if operation is Operation.RELEASE else story.now,
+            "end": start if operation in RECORDED_AT_ENTRY else story.now,
             "sock": self.sock,
             "peer": other.sock,
             "inode": self.inode if self.has_inode else 0,
@@ -325,8 +329,8 @@ class Step:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """What happens, in this order. A release is recorded when it begins (enter_release() in bpf/hangup.c)."""
-        if self.operation is Operation.RELEASE:
+        """What happens, in this order. Some are recorded when they begin."""
+        if self.operation in RECORDED_AT_ENTRY:
             return ("record", "effect")
         return ("start", "effect", "record")
 

@@ -12,8 +12,8 @@ from tracer.record import Event, Operation
 Role = Literal["client", "server"]
 
 # Of a connection's operations the first and the last are kept; what was left out between them is counted.
-KEPT_FIRST = 16
-KEPT_LAST = 48
+KEPT_FIRST = 12
+KEPT_LAST = 28
 
 # A socket that is handed down to one child after the other has no end of users.
 MAX_USERS = 64

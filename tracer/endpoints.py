@@ -1,7 +1,7 @@
 """From events to connections: matches client and server, and tells generations of an address apart.
 
 Records come in the order in which they were written to the ring buffer. Nothing that follows from a release is
-recorded before it (see enter_release() in bpf/hangup.c), so a freed and reused struct sock needs no sorting: a release
+recorded before it (see record_entry() in bpf/hangup.c), so a freed and reused struct sock needs no sorting: a release
 ends a generation. All else may come in any order that causes allow; an accept may come before its connect.
 """
 
@@ -35,7 +35,8 @@ BROKEN = (-errno.EPIPE, -errno.ECONNRESET)
 # recv(2): the bytes stay in the queue.
 _MSG_PEEK = 2
 
-MAX_CONNECTIONS = 100_000
+# Each takes a few KiB, a busy one up to 60: beyond this the oldest are forgotten, and counted.
+MAX_CONNECTIONS = 20_000
 
 
 class Operated(NamedTuple):

@@ -49,7 +49,7 @@ PROBED = (
     Probed("unix_stream_recvmsg", "enter_recvmsg"),
     Probed("unix_stream_splice_read", "enter_splice_read"),
     Probed("unix_seqpacket_recvmsg", "enter_recvmsg"),
-    Probed("unix_shutdown", "enter_shutdown"),
+    Probed("unix_shutdown", "enter_shutdown", leave=None),
     Probed("unix_release_sock", "enter_release", leave=None),
 )
 """Everything hangup attaches to."""

@@ -1,4 +1,4 @@
-"""`make demo`: requests of real servers fail, hangup explains them, and the servers' own logs say it has found them all.
+"""`make demo`: real servers' requests fail, hangup explains them, and the servers' own logs say that it found them all.
 
 httpd's mod_proxy_fcgi in front of a uWSGI that hangs up early (the case that hangup was made for), then today's nginx
 and uWSGI with an application that ignores what is posted to it. Two more runs of `hangup watch`, with both kinds of

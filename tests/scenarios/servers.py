@@ -27,6 +27,10 @@ _NGINX_PORT = 8080
 _HTTPD_PORT = 8081
 _FASTCGI_PORT = 9001
 
+# The race is lost when uWSGI gets to run between two writes of httpd's. In an emulated guest that runs nothing else
+# that is two requests in a hundred, and in 200 perhaps none; with the scheduler in uWSGI's favour it is more than half.
+_BEHIND = ("nice", "--adjustment=19")
+
 _APPLICATION = '''\
 """Answers at once and never looks at the body of the request."""
 
@@ -155,7 +159,7 @@ def httpd_to_fastcgi(directory: Path) -> Iterator[Scenario]:
             log_format=HTTPD_ERROR_LOG_FORMAT,
         )
     )
-    command = ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(configuration)]
+    command = [*_BEHIND, "/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(configuration)]
     with (
         _uwsgi_1_9_20(directory, socket) as server,
         _running("httpd", command, directory, lambda: _listens_on(_HTTPD_PORT)) as client,

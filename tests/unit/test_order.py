@@ -49,7 +49,8 @@ def test_any_order_of_records_gives_the_verdicts_that_the_causes_give(
     assert len(verdicts) == len(alerts)
     for number, script in enumerate(scripts):
         path = f"/run/{number}.s"
-        row = rows[Key("httpd", "uwsgi", path, Kind(script.label))]  # type: ignore[call-arg]
+        # Who is at the other end may not be known yet when something fails: its name is not compared.
+        (row,) = (row for key, row in rows.items() if (key.path, key.kind.label) == (path, script.label))
         assert row.connections == 1
         assert row.broken_writes == (script.failed is Operation.WRITE)
         assert row.reset_reads == (script.failed is Operation.READ)
@@ -60,8 +61,7 @@ def test_any_order_of_records_gives_the_verdicts_that_the_causes_give(
             continue
         verdict = verdicts[path]
         assert verdict.kind.label == script.label
-        # The peer's shutdown may be recorded after the write that it broke.
-        assert verdict.certain or script.label == "peer-shutdown"
+        assert verdict.certain
         if script.failed and "shutdown" in script.label:
             continue
         assert verdict.figures.unread_bytes == script.unread
