@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tracer.btf import Btf, libbpf
@@ -58,6 +60,13 @@ _RING_BYTES = 16 << 20
 _PAGE = 4096
 # A reader is woken after so many records at the latest; a record is at most 280 bytes in the ring.
 _WAKE_RECORDS = 1024
+
+KRETPROBE_SLOTS = 4096
+"""As many as tracefs grants one probe (KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c)."""
+
+TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+
+_LEFTOVER = re.compile(r"^r\d*:kprobes/(hangup_\w+_bcc_(\d+)) ", re.MULTILINE)
 
 _LOG_BYTES = 1 << 20
 
@@ -133,11 +142,14 @@ def choose_flavour(wanted: str, btf: Btf) -> Flavour:
 class Probes:
     """The attached probes. Closing it detaches them; so does the end of the process."""
 
-    def __init__(self, *, flavour: str = "auto", pids: Collection[int] = ()) -> None:
+    def __init__(
+        self, *, flavour: str = "auto", pids: Collection[int] = (), kretprobe_slots: int = KRETPROBE_SLOTS
+    ) -> None:
         """Compile, load and attach.
 
         flavour: "kprobe", "fentry" or "auto". pids: trace only connections of these thread groups (pids as the host
-        sees them); empty: all. Raises HangupError if this host cannot do it.
+        sees them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns
+        are missed (and counted); 0: what the kernel gives by default. Raises HangupError if this host cannot do it.
         """
         self._library = _library()
         self._descriptors: list[int] = []
@@ -145,6 +157,8 @@ class Probes:
         self._records: list[bytes] = []
         self._ring: int | None = None
         self._cpus = self._library.libbpf_num_possible_cpus()
+        self._kretprobe_slots = kretprobe_slots
+        self._tracefs_events: list[bytes] = []
         try:
             with Btf.vmlinux() as btf:
                 self.flavour = choose_flavour(flavour, btf)
@@ -164,6 +178,8 @@ class Probes:
             for pid in pids:
                 self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
             self._open_ring()
+            if self.flavour == "kprobe":
+                remove_leftovers()
             # Returns first: an entry whose return is not probed yet would be counted as missed.
             for function, at_return, descriptor in sorted(loaded, key=lambda probe: not probe[1]):
                 self._descriptors.append(self._attach(function, at_return, descriptor))
@@ -179,9 +195,7 @@ class Probes:
 
     def close(self) -> None:
         """Detach the probes and free their maps; records not read yet are gone."""
-        for descriptor in self._descriptors:
-            os.close(descriptor)
-        self._descriptors.clear()
+        self.detach()
         if self._ring:
             self._library.ring_buffer__free(self._ring)
             self._ring = None
@@ -194,6 +208,7 @@ class Probes:
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
+        self._remove_tracefs_events()
 
     def read(self, timeout: float) -> list[bytes]:
         """Return the records of the ring buffer, in the order they were written (seldom none, after timeout seconds).
@@ -289,13 +304,63 @@ class Probes:
         if self.flavour == "fentry":
             descriptor: int = self._library.bpf_raw_tracepoint_open(None, program)
         else:
-            from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
-
-            event = f"hangup_{os.getpid()}_{function}_{'return' if at_return else 'entry'}".encode()
-            descriptor = lib.bpf_attach_kprobe(program, int(at_return), event, function.encode(), 0, 0)
+            descriptor = self._attach_kprobe(function, at_return, program)
         if descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
             raise HangupError(
                 f"cannot attach a {self.flavour} to {function} ({reason})", "see what `hangup doctor` says"
             )
         return descriptor
+
+    def _attach_kprobe(self, function: str, at_return: bool, program: int) -> int:
+        from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
+
+        name = f"hangup_{function}_{'return' if at_return else 'entry'}".encode()
+        if at_return and self._kretprobe_slots:
+            # A return probe that tracefs makes has as many slots as we like, one of perf_event_open(2) two a cpu.
+            descriptor: int = lib.bpf_attach_kprobe(program, 1, name, function.encode(), 0, self._kretprobe_slots)
+            if descriptor >= 0:
+                self._tracefs_events.append(name)
+                return descriptor
+        return int(lib.bpf_attach_kprobe(program, int(at_return), name, function.encode(), 0, 0))
+
+    def _remove_tracefs_events(self) -> None:
+        if self._tracefs_events:
+            from bcc.libbcc import lib  # noqa: PLC0415 - it was loaded to attach them
+
+            for name in self._tracefs_events:
+                lib.bpf_detach_kprobe(name)
+            self._tracefs_events.clear()
+
+
+def remove_leftovers(tracefs: Collection[Path] = TRACEFS, proc: Path = Path("/proc")) -> list[str]:
+    """Remove the return probes that a killed hangup has left in tracefs, switched off; returns their names.
+
+    BCC appends the pid of the process that made them to their names (create_probe_event(), libbpf.c).
+    """
+    removed = []
+    for folder in tracefs:
+        events = folder / "kprobe_events"
+        try:
+            names = _LEFTOVER.findall(events.read_text())
+        except OSError:
+            continue
+        for name, pid in names:
+            if not (proc / pid).exists() and _append(events, f"-:kprobes/{name}\n"):
+                removed.append(name)
+        break
+    return removed
+
+
+def _append(path: Path, line: str) -> bool:
+    # Python's mode "a" seeks to the end, which these files refuse; without O_APPEND the kernel clears them all.
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return False
+    try:
+        return os.write(descriptor, line.encode()) == len(line)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

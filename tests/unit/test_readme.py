@@ -1,0 +1,39 @@
+"""README says what the lists say.
+
+`python -m tests.unit.test_readme` writes the table of kernels anew.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+
+_TABLE = re.compile(r"(?<=<!-- kernels: tests/kernels.toml -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def kernels() -> str:
+    """Return tests/kernels.toml as README's table."""
+    with (ROOT / "tests" / "kernels.toml").open("rb") as file:
+        rows = tomllib.load(file)["kernel"]
+    lines = [
+        f"| {row['name']}{' (default)' if row.get('default') else ''} | {row['suite']} | {row['distinct']} |"
+        for row in rows
+    ]
+    return "\n".join(["| kernel | from Debian's | what is new there |", "|---|---|---|", *lines, ""])
+
+
+def test_the_table_of_kernels_is_the_list_that_is_tested() -> None:
+    assert _TABLE.findall(README.read_text()) == [kernels()]
+
+
+def test_every_file_that_readme_points_to_is_there() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", README.read_text()):
+        assert (ROOT / target).exists(), target
+
+
+if __name__ == "__main__":
+    README.write_text(_TABLE.sub(lambda _: kernels(), README.read_text()))
