@@ -73,7 +73,7 @@ def compiled(macros: Mapping[str, int]) -> Iterator[Compiled]:
         from bcc import BPF  # noqa: PLC0415 - it brings LLVM along: only who traces pays
         from bcc.libbcc import lib  # noqa: PLC0415
     except ImportError:
-        raise HangupError("the bcc Python module is missing", "install it: apt install python3-bpfcc") from None
+        raise HangupError("the bcc Python module is missing", "apt install python3-bpfcc") from None
 
     flags = [f"-D{name}={value}" for name, value in macros.items()]
     with _environment("BCC_KERNEL_SOURCE", str(SOURCES)), _captured_stderr() as messages:

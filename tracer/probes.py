@@ -70,6 +70,8 @@ _LEFTOVER = re.compile(r"^r\d*:kprobes/(hangup_\w+_bcc_(\d+)) ", re.MULTILINE)
 
 _LOG_BYTES = 1 << 20
 
+_SEE_DOCTOR = "see what `hangup doctor` says"
+
 _INSTRUCTION = 8  # sizeof(struct bpf_insn)
 
 
@@ -253,7 +255,7 @@ class Probes:
         self._on_record = _ON_RECORD(on_record)
         self._ring = self._library.ring_buffer__new(self._maps["ring"], self._on_record, None, None)
         if not self._ring:
-            raise HangupError("cannot open the BPF ring buffer", "see what `hangup doctor` says")
+            raise HangupError("cannot open the BPF ring buffer", _SEE_DOCTOR)
 
     def _load_all(self, programs: Mapping[str, bytes], btf: Btf) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields function, whether at its return, and descriptor."""
@@ -263,7 +265,7 @@ class Probes:
             if function_id is None:
                 if probed.optional:
                     continue
-                raise HangupError(f"this kernel has no function {probed.function}", "see what `hangup doctor` says")
+                raise HangupError(f"this kernel has no function {probed.function}", _SEE_DOCTOR)
             points = [(probed.enter, False)]
             if probed.leave:
                 suffix = f"_{btf.arguments(probed.function)}" if self.flavour == "fentry" else ""
@@ -289,7 +291,7 @@ class Probes:
             return descriptor
         code = ctypes.get_errno()
         if code == errno.EPERM:
-            raise HangupError("the kernel refuses to load tracing programs", "run as root and see `hangup doctor`")
+            raise HangupError(f"the kernel refuses to load tracing programs ({os.strerror(code)})", _SEE_DOCTOR)
         log = ctypes.create_string_buffer(_LOG_BYTES)
         options.log_level, options.log_size = 1, _LOG_BYTES
         options.log_buf = ctypes.cast(log, ctypes.c_void_p)
@@ -297,7 +299,7 @@ class Probes:
         reason = log.value.decode(errors="replace").strip().splitlines()[-3:]
         raise HangupError(
             f"the kernel does not take the probe {name} ({os.strerror(code)}; {' / '.join(reason)})",
-            "report it with what `hangup doctor` says",
+            "report it with the output of `hangup doctor`",
         )
 
     def _attach(self, function: str, at_return: bool, program: int) -> int:
@@ -307,9 +309,7 @@ class Probes:
             descriptor = self._attach_kprobe(function, at_return, program)
         if descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
-            raise HangupError(
-                f"cannot attach a {self.flavour} to {function} ({reason})", "see what `hangup doctor` says"
-            )
+            raise HangupError(f"cannot attach a {self.flavour} to {function} ({reason})", _SEE_DOCTOR)
         return descriptor
 
     def _attach_kprobe(self, function: str, at_return: bool, program: int) -> int:

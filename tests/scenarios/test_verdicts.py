@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "socket"
 
 
+def broken_after(request: bytes) -> Callable[[socket.socket], None]:
+    """Return a client that sends this, waits for the hang-up and then breaks a write."""
+
+    def call(end: socket.socket) -> None:
+        end.sendall(request)
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"x")) == errno.EPIPE
+
+    return call
+
+
 def test_a_peer_that_closes_with_bytes_unread_is_told_with_their_exact_number(seen: Seen, path: Path) -> None:
     sent = Baton()
 
@@ -159,12 +170,7 @@ def test_a_peer_that_answers_and_closes_while_we_still_write_is_told_so(seen: Se
         end.sendall(b"answer")
         end.close()
 
-    def call(end: socket.socket) -> None:
-        end.sendall(b"request")
-        wait_for_hangup(end)
-        assert fails(lambda: end.send(b"the rest")) == errno.EPIPE
-
-    talk(path, serve, call)
+    talk(path, serve, broken_after(b"request"))
     alert = seen.the_alert(path)
     assert alert.verdict.kind is Kind.ANSWERED
     assert alert.verdict.figures.unread_bytes == 0
@@ -176,12 +182,7 @@ def test_a_peer_that_closes_without_an_answer_is_told_so(seen: Seen, path: Path)
         receive(end, 7)
         end.close()
 
-    def call(end: socket.socket) -> None:
-        end.sendall(b"request")
-        wait_for_hangup(end)
-        assert fails(lambda: end.send(b"x")) == errno.EPIPE
-
-    talk(path, serve, call)
+    talk(path, serve, broken_after(b"request"))
     assert seen.the_alert(path).verdict.kind is Kind.UNANSWERED
 
 
@@ -217,12 +218,7 @@ def test_a_peer_that_exits_is_told_with_its_status(seen: Seen, path: Path) -> No
         receive(end, 1)
         os._exit(7)
 
-    def call(end: socket.socket) -> None:
-        end.send(b"x")
-        wait_for_hangup(end)
-        assert fails(lambda: end.send(b"x")) == errno.EPIPE
-
-    talk(path, serve, call)
+    talk(path, serve, broken_after(b"x"))
     alert = seen.the_alert(path)
     assert alert.verdict.kind is Kind.EXITED
     assert "exited with status 7" in alert.verdict.sentence
@@ -233,12 +229,7 @@ def test_a_peer_that_is_killed_is_told_with_the_signals_name(seen: Seen, path: P
         receive(end, 1)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def call(end: socket.socket) -> None:
-        end.send(b"x")
-        wait_for_hangup(end)
-        assert fails(lambda: end.send(b"x")) == errno.EPIPE
-
-    talk(path, serve, call)
+    talk(path, serve, broken_after(b"x"))
     alert = seen.the_alert(path)
     assert alert.verdict.kind is Kind.KILLED
     assert "SIGKILL" in alert.verdict.sentence
