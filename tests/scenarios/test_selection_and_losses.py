@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,10 +136,9 @@ def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_n
         workers = [threading.Thread(target=work, args=(other,)) for _, other in pairs]
         for worker in workers:
             worker.start()
-        # Every thread sleeps in unix_stream_recvmsg(), as its wait channel says (proc_pid_wchan(5)).
-        while not all(
-            "unix_stream" in Path(f"/proc/self/task/{worker.native_id}/wchan").read_text() for worker in workers
-        ):
+        deadline = time.monotonic() + 120
+        while not all(sleeps_in_recvfrom(worker.native_id) for worker in workers):
+            assert time.monotonic() < deadline, "not every thread gets to sleep"
             os.sched_yield()
         for one, _ in pairs:
             one.send(b"xy")
@@ -177,6 +177,12 @@ def test_return_probes_leave_nothing_behind_not_even_of_a_killed_process() -> No
     with Probes(flavour="kprobe"):
         assert f"_bcc_{player.pid} " not in "\n".join(probes_of_ours())
     assert probes_of_ours() == []
+
+
+def sleeps_in_recvfrom(tid: int | None) -> bool:
+    """Whether a thread is blocked in recvfrom(2); one that runs shows no number (proc_pid_syscall(5))."""
+    recvfrom = "45"
+    return Path(f"/proc/self/task/{tid}/syscall").read_text().split()[0] == recvfrom
 
 
 def available() -> set[str]:
