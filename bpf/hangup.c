@@ -81,13 +81,16 @@ static __always_inline void mark_socket(u64 sock, u32 mark)
 
 /*
  * Both ends are marked, so that the far end of a selected process is seen, and
- * a reader of our own output is not: it would never end. A dead peer is not
- * marked: no release of it would take the mark away again.
+ * a reader of our own output is not: it would never end. Neither a dead peer nor
+ * a socket without any (a failed connect) is marked: no release that we look at
+ * would take the mark away again.
  */
 static __always_inline void mark_connection(u64 sock, u64 peer, u32 mark)
 {
+	if (!peer)
+		return;
 	mark_socket(sock, mark);
-	if (peer && !sock_dead(peer))
+	if (!sock_dead(peer))
 		mark_socket(peer, mark);
 }
 
