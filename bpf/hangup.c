@@ -131,7 +131,7 @@ static __always_inline u64 task_registers(u64 task)
 #if HAS_HELPER(task_pt_regs)
 	return (u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
 #else
-	/* Kernels without the helper (5b53ed9f1b6e) have no padding above the registers. */
+	/* Kernels without the helper (5.15 brought it) have no padding above the registers. */
 	return read_u64(task + OFFSET(task_struct, stack)) + THREAD_SIZE - sizeof(struct pt_regs);
 #endif
 }
@@ -325,7 +325,7 @@ int enter_sendmsg(CONTEXT *ctx)
 
 /*
  * ssize_t unix_stream_sendpage(struct socket *, struct page *, int, size_t, int flags):
- * sendfile and splice, until MSG_SPLICE_PAGES sent them through sendmsg (57d44a354a43).
+ * sendfile and splice, until MSG_SPLICE_PAGES sent them through sendmsg.
  */
 int enter_sendpage(CONTEXT *ctx)
 {
