@@ -5,6 +5,9 @@ PYTHON := .cache/venv/bin/python
 VMTEST := $(PYTHON) -m tests.vmtest
 # The scenarios leave nothing in /hangup, which is read-only in a guest.
 SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
+# The guest's clock counts instructions: one each nanosecond, also while the host does something else.
+ICOUNT := -icount shift=0,sleep=off
+
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
 .PHONY: help setup format lint types unit scenarios test test-kernels demo bench clean
@@ -44,6 +47,7 @@ demo: setup ## real requests of real servers fail and are explained
 bench: setup ## how fast it starts, how many operations it takes, what they cost
 	$(PYTHON) -m tests.bench
 	$(VMTEST) -- python3 -m tests.bench_guest start latency
+	$(VMTEST) --no-kvm --cpus 1 --qemu-options '$(ICOUNT)' -- python3 -m tests.bench_guest cost --icount
 
 clean: ## remove everything that was made, the guest's root and the kernels too
 	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

@@ -277,7 +277,7 @@ def start(folder: Path) -> None:
             )
             runs[what] = run.phases
     print(f"  {'what for: seconds, MiB of no file after it':43}{''.join(f'{what:>24}' for what in runs)}")
-    for phase in sorted(runs["fentry"], key=lambda phase: -runs["fentry"][phase][0]):
+    for phase in runs["fentry"]:  # in the order in which they came
         cells = (run.get(phase, (0, 0)) for run in runs.values())
         print(f"    {phase:41}{''.join(f'{spent / 1e9:17.2f}{memory / 1024:7.1f}' for spent, memory in cells)}")
     sys.stdout.flush()
