@@ -54,9 +54,14 @@ enum counter {
 	LOSS_MISSED_RETURN = 3,
 	/* No room in the table of sockets: a connection is missing. */
 	LOSS_SOCKETS_FULL = 4,
+	/*
+	 * The kernel did not run a program, because the same one was preempted on
+	 * that cpu: an operation is missing. It counts them itself (bpf_prog_info).
+	 */
+	LOSS_SKIPPED = 5,
 };
 
-#define COUNTERS 5
+#define COUNTERS 6
 
 struct event {
 	__u64 start;            /* ns, CLOCK_MONOTONIC: the function was entered */

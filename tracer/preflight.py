@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from tracer import unix_diag
 from tracer.btf import VMLINUX, Btf, libbpf
 from tracer.errors import HangupError
-from tracer.probes import PROBED
+from tracer.probes import PROBED, preempts_programs
 
 State = Literal["ok", "warn", "fail"]
 
@@ -152,7 +152,7 @@ def checks(host: Host | None = None, open_btf: Callable[[], Btf] = Btf.vmlinux) 
 
 def _checks_of_kernel(host: Host, btf: Kernel | None) -> Iterator[Check]:
     yield check_kprobes(host, btf)
-    yield check_fentry(btf)
+    yield check_fentry(host, btf)
     yield check_functions(btf)
     yield check_ring_buffer(btf)
 
@@ -318,12 +318,13 @@ def check_kprobes(host: Host, btf: Kernel | None) -> Check:
     return Check("kprobes", "fail", f"{found}, and no fentry either", remedy)
 
 
-def check_fentry(btf: Kernel | None) -> Check:
+def check_fentry(host: Host, btf: Kernel | None) -> Check:
     """See whether there is fentry, which needs BPF trampolines (bpf_trampoline_link_prog, kernel/bpf/trampoline.c)."""
     if btf is None:
         return _unknown("fentry")
     if _has_fentry(btf):
-        return Check("fentry", "ok", "available")
+        taken = "available, but this kernel preempts it: auto takes kprobes, which miss nothing here"
+        return Check("fentry", "ok", taken if preempts_programs(host.sys, host.proc) else "available")
     return Check(
         "fentry",
         "warn",

@@ -118,6 +118,7 @@ def _library() -> ctypes.CDLL:
     library.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
+    library.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     library.ring_buffer__new.argtypes = [ctypes.c_int, _ON_RECORD, ctypes.c_void_p, ctypes.c_void_p]
     library.ring_buffer__new.restype = ctypes.c_void_p
     library.ring_buffer__poll.argtypes = [ctypes.c_void_p, ctypes.c_int]
@@ -128,15 +129,38 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def choose_flavour(wanted: str, btf: Btf) -> Flavour:
-    """Return how to attach: what was asked for, or with "auto" fentry where the kernel has BPF trampolines.
+def preempts_programs(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> bool:
+    """Whether the kernel may preempt a task inside a fentry program.
 
-    Raises HangupError if fentry was asked for and the kernel has none (bpf_trampoline_link_prog() is missing).
+    Another task that comes to the same program on that cpu then goes without: __bpf_prog_enter_recur()
+    (kernel/bpf/trampoline.c) takes it for a recursion. kprobes run with preemption off. Without an answer (the mode can
+    be set at boot, and debugfs may be closed to us): no, as Debian's kernels had it before 7.0.
+    """
+    mode = re.search(r"\((\w+)\)", _text(sys / "kernel" / "debug" / "sched" / "preempt"))
+    if mode is None:
+        mode = re.search(r"\bpreempt=(\w+)", _text(proc / "cmdline"))
+    if mode:
+        return mode[1] in ("full", "lazy")
+    return re.search(r"\bPREEMPT(_LAZY|_RT)?\b", _text(proc / "version")) is not None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def choose_flavour(wanted: str, btf: Btf, *, preempted: bool) -> Flavour:
+    """Return how to attach: what was asked for, or with "auto" what misses nothing here, the cheaper one if both do.
+
+    That is fentry where the kernel has BPF trampolines and does not preempt them. Raises HangupError if fentry was
+    asked for and the kernel has none (bpf_trampoline_link_prog() is missing).
     """
     available = btf.has_function("bpf_trampoline_link_prog")
     if wanted == "fentry" and not available:
         raise HangupError("this kernel has no fentry (BPF trampolines)", "use --probes kprobe")
-    if wanted == "kprobe" or not available:
+    if wanted == "kprobe" or not available or (wanted == "auto" and preempted):
         return "kprobe"
     return "fentry"
 
@@ -161,9 +185,17 @@ class Probes:
         self._cpus = self._library.libbpf_num_possible_cpus()
         self._kretprobe_slots = kretprobe_slots
         self._tracefs_events: list[bytes] = []
+        self._programs: list[int] = []
+        self._misses_offset: int | None = None
+        self._skipped = 0
         try:
             with Btf.vmlinux() as btf:
-                self.flavour = choose_flavour(flavour, btf)
+                self.flavour = choose_flavour(flavour, btf, preempted=preempts_programs())
+                self._misses_offset = (
+                    btf.offset("bpf_prog_info", "recursion_misses")
+                    if btf.has_member("bpf_prog_info", "recursion_misses")
+                    else None
+                )
                 macros = kernel_macros("\n".join(sources().values()), btf)
                 macros |= {
                     "TRACER_PID": os.getpid(),
@@ -207,6 +239,8 @@ class Probes:
 
     def detach(self) -> None:
         """Take the probes away but keep what they recorded: read() then drains the ring buffer."""
+        self._skipped = self._count_skipped()
+        self._programs.clear()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
@@ -239,7 +273,22 @@ class Probes:
     def losses(self) -> dict[Counter, int]:
         """Return what was lost in the kernel, by cause."""
         counts = self.counters()
+        counts[Counter.SKIPPED] = self._count_skipped()
         return {cause: counts[cause] for cause in LOSSES}
+
+    def _count_skipped(self) -> int:
+        """Return how often the kernel did not run one of our programs; kernels before 5.12 run them always."""
+        if self._misses_offset is None or not self._programs:
+            return self._skipped
+        size = self._misses_offset + 8
+        information = ctypes.create_string_buffer(size)
+        skipped = 0
+        for program in self._programs:
+            length = ctypes.c_uint32(size)
+            if not self._library.bpf_obj_get_info_by_fd(program, information, ctypes.byref(length)):
+                skipped += ctypes.c_uint64.from_buffer(information, self._misses_offset).value
+            ctypes.memset(information, 0, size)
+        return skipped
 
     def _update(self, name: str, key: ctypes._SimpleCData[int], value: ctypes._SimpleCData[int]) -> None:
         self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(key), ctypes.byref(value), 0)
@@ -279,6 +328,7 @@ class Probes:
                     options.expected_attach_type = _ATTACH_FEXIT if at_return else _ATTACH_FENTRY
                 descriptor = self._load(kind, name, programs[name], options)
                 self._descriptors.append(descriptor)
+                self._programs.append(descriptor)
                 loaded.append((probed.function, at_return, descriptor))
         return loaded
 

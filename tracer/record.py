@@ -122,6 +122,7 @@ if TYPE_CHECKING:
         PENDING_FULL = 2
         MISSED_RETURN = 3
         SOCKETS_FULL = 4
+        SKIPPED = 5
 
 else:
     Event = NamedTuple("Event", [*((name, Any) for name, _ in _FIELDS), ("address", bytes)])

@@ -9,6 +9,7 @@ from tracer.tracer import Losses
 _WORDS = {
     "ring_full": ("operation, as the ring buffer was full", "operations, as the ring buffer was full"),
     "pending_full": ("operation, as too many were under way", "operations, as too many were under way"),
+    "skipped": ("probe that the kernel skipped", "probes that the kernel skipped"),
     "missed_return": ("operation whose return was missed", "operations whose return was missed"),
     "sockets_full": ("connection, as too many were open", "connections, as too many were open"),
     "connections_evicted": (

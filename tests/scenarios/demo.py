@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.scenarios import servers
+from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.server_logs import LoggedFailure
 from tests.scenarios.watched import Watch, disagreements, start, watch
 from tracer.verdicts import Kind
@@ -52,7 +53,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hangup-demo-")))
         say("starting `hangup watch --json` with each kind of probes, to compare with the logs later")
-        for flavour in ("fentry", "kprobe"):
+        for flavour in exact_flavours():
             output = folder / flavour
             watches[flavour] = stack.enter_context(watch(output, "--probes", flavour, "--path", "/tmp/hangup-act-*"))
         for act in ACTS:
@@ -109,7 +110,7 @@ def compare(outcomes: list[tuple[Act, Path, list[LoggedFailure]]], watches: dict
             wrong.append(f"{flavour}: {found.total['lost']} lost ({found.total['lost_by_cause']})")
     for line in wrong:
         print(f"DISAGREEMENT  {line}")
-    say("they differ" if wrong else "equal, connection for connection, with both kinds of probes")
+    say("they differ" if wrong else "equal, connection for connection, with each kind of probes")
     return 1 if wrong else 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios import servers
+from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.server_logs import LoggedFailure
 from tests.scenarios.watched import Watch, disagreements, watch
 
@@ -39,7 +40,7 @@ class Show:
         return len(self.watch.alerts_about(self.scenarios[name].socket))
 
 
-@pytest.fixture(scope="module", params=["fentry", "kprobe"])
+@pytest.fixture(scope="module", params=exact_flavours())
 def show(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, requests_to_send: int) -> Show:
     """Play all scenarios: hangup takes some seconds to start in an emulated guest."""
     played = {}

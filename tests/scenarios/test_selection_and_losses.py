@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
 from tracer.btf import Btf
 from tracer.endpoints import ConnectFailed, Operated
-from tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes
+from tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
 from tracer.record import Counter as LossCause
 from tracer.record import Event, Operation, unpack
 from tracer.tracer import Tracer
@@ -37,7 +38,7 @@ def tracing(flavour: str, *pids: int) -> Iterator[tuple[Tracer, list[Event]]]:
         yield tracer, events
 
 
-@pytest.mark.parametrize("flavour", ["fentry", "kprobe"])
+@pytest.mark.parametrize("flavour", exact_flavours())
 def test_a_selected_process_is_traced_with_its_peer_and_nobody_else_is(flavour: str, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     listening, serving, start_wanted, start_other = Baton(), Baton(), Baton(), Baton()
@@ -81,7 +82,7 @@ def test_a_selected_process_is_traced_with_its_peer_and_nobody_else_is(flavour: 
     assert total == 1
 
 
-@pytest.mark.parametrize("flavour", ["fentry", "kprobe"])
+@pytest.mark.parametrize("flavour", exact_flavours())
 def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_uncertain(flavour: str) -> None:
     rounds = 70_001
 
@@ -121,7 +122,7 @@ def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_
         assert len(events) + lost == 2 * rounds + 3 + 4
 
 
-@pytest.mark.parametrize("flavour", ["fentry", "kprobe"])
+@pytest.mark.parametrize("flavour", exact_flavours())
 def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_none(flavour: str) -> None:
     threads = 200
 
@@ -214,3 +215,25 @@ def test_watch_runs_a_command_as_the_user_who_called_sudo_and_ends_with_it(monke
 
     quiet = subprocess.run([*watch, "--", "sh", "-c", "exit 7"], stdin=subprocess.DEVNULL, check=False)
     assert quiet.returncode == 7
+
+
+@pytest.mark.skipif(not preempts_programs(), reason="this kernel does not preempt fentry programs: they miss nothing")
+def test_what_a_preempted_fentry_program_misses_is_counted() -> None:
+    rounds, processes = 2003, 8
+
+    def burst() -> None:
+        one, other = socket.socketpair()
+        for _ in range(rounds):
+            one.send(b"x")
+            other.recv(1)
+
+    with tracing("fentry") as (tracer, events):
+        for player in [Player(burst) for _ in range(processes)]:
+            player.end()
+        list(tracer.poll(0.2))
+        missed = (2 * rounds + 3) * processes - len(events)
+        lost = tracer.losses().by_cause
+    assert lost["ring_full"] == 0
+    # Of an operation the program at its entry or the one at its return may be skipped, or both.
+    assert missed <= lost["skipped"]
+    assert (missed > 0) == (lost["skipped"] > 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, talk, wait_for_hangup
 from tracer.endpoints import ConnectFailed, Operated
 from tracer.names import syscall_name
@@ -51,7 +52,7 @@ class Seen:
         return [event for event in self.events if event.pid == pid and event.operation in operations]
 
 
-@pytest.fixture(scope="module", params=["fentry", "kprobe"])
+@pytest.fixture(scope="module", params=exact_flavours())
 def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OlderConnection]:
     """Open a connection before the tracer is started."""
     connection = OlderConnection(tmp_path_factory.mktemp("older") / "socket", request.param)

@@ -14,6 +14,7 @@ from tracer import preflight
 from tracer.btf import Btf
 from tracer.errors import HangupError
 from tracer.preflight import Check, Host, checks, require
+from tracer.probes import preempts_programs
 from tracer.unix_diag import UnixDiagMissingError
 
 ALL_CAPABILITIES = "000001ffffffffff"
@@ -272,3 +273,25 @@ def test_this_host_can_be_examined_whatever_it_lacks() -> None:
 def test_every_failed_check_makes_an_error_of_its_own_words() -> None:
     error = Check("bcc", "fail", "problem", "remedy").error()
     assert (error.problem, error.remedy, error.exit_status) == ("problem", "remedy", 3)
+
+
+@pytest.mark.parametrize(
+    ("files", "preempts"),
+    [
+        ({"sys/kernel/debug/sched/preempt": "none (voluntary) full\n"}, False),
+        ({"sys/kernel/debug/sched/preempt": "none voluntary (full)\n"}, True),
+        ({"sys/kernel/debug/sched/preempt": "full (lazy)\n"}, True),
+        ({"proc/cmdline": "quiet preempt=full\n"}, True),
+        ({"proc/cmdline": "quiet preempt=none\n", "proc/version": "Linux #1 SMP PREEMPT_DYNAMIC Debian"}, False),
+        ({"proc/version": "Linux version 6.1 #1 SMP PREEMPT_DYNAMIC Debian"}, False),
+        ({"proc/version": "Linux version 6.1 #1 SMP PREEMPT_RT Debian"}, True),
+        ({"proc/version": "Linux version 5.10 #1 SMP Debian"}, False),
+        ({}, False),
+    ],
+)
+def test_whether_fentry_programs_are_preempted_is_asked_of_the_kernel(
+    tmp_path: Path, files: dict[str, str], preempts: bool
+) -> None:
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    assert preempts_programs(tmp_path / "sys", tmp_path / "proc") == preempts
