@@ -42,26 +42,24 @@ enum event_flag {
 	EVENT_PEER_DEAD = 32,
 };
 
-/* Indexes of the "counters" map; a LOSS_ says what was not recorded, and why. */
-enum counter {
-	/* Records handed to the ring buffer. */
-	COUNTER_RECORDED = 0,
+/* Indexes of the "losses" map: what was not recorded, and why. */
+enum loss {
 	/* No room in the ring buffer: an operation is missing. */
-	LOSS_RING_FULL = 1,
+	LOSS_RING_FULL = 0,
 	/* No room to remember an entered function: an operation is missing. */
-	LOSS_PENDING_FULL = 2,
+	LOSS_PENDING_FULL = 1,
 	/* A function was entered and never seen returning (kretprobe slots). */
-	LOSS_MISSED_RETURN = 3,
+	LOSS_MISSED_RETURN = 2,
 	/* No room in the table of sockets: a connection is missing. */
-	LOSS_SOCKETS_FULL = 4,
+	LOSS_SOCKETS_FULL = 3,
 	/*
 	 * The kernel did not run a program, because the same one was preempted on
 	 * that cpu: an operation is missing. It counts them itself (bpf_prog_info).
 	 */
-	LOSS_SKIPPED = 5,
+	LOSS_SKIPPED = 4,
 };
 
-#define COUNTERS 6
+#define LOSSES 5
 
 struct event {
 	__u64 start;            /* ns, CLOCK_MONOTONIC: the function was entered */

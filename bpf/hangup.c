@@ -50,20 +50,23 @@ struct pending {
 #define ECONNREFUSED 111
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
-BPF_PERCPU_ARRAY(counters, u64, COUNTERS);
+/*
+ * Mapped by the reader, not looked up: while bpf(2) looks a map up, which can be
+ * preempted, the kernel runs no kprobe program on that cpu (bpf_disable_instrumentation()).
+ */
+BPF_F_TABLE("array", u32, u64, losses, LOSSES, BPF_F_MMAPABLE);
+BPF_PERCPU_ARRAY(recorded, u64, 1);
 /* By thread: these functions do not call each other. */
 BPF_HASH(pending, u32, struct pending, PENDING_MAX);
 BPF_HASH(sockets, u64, u32, SOCKETS_MAX);
 BPF_HASH(selected_pids, u32, u8, 1024);
 
-static __always_inline u64 count(int counter)
+static __always_inline void count(u32 loss)
 {
-	u64 *value = counters.lookup(&counter);
+	u64 *value = losses.lookup(&loss);
 
-	if (!value)
-		return 0;
-	*value += 1;
-	return *value;
+	if (value)
+		__sync_fetch_and_add(value, 1);
 }
 
 /* ---- selection ----------------------------------------------------------- */
@@ -275,7 +278,9 @@ static __always_inline void fill_bound_address(struct event_with_address *record
  */
 static __always_inline u64 wake_flags(u8 operation, s64 result)
 {
-	bool wake = count(COUNTER_RECORDED) % WAKE_RECORDS == 0;
+	u32 zero = 0;
+	u64 *count = recorded.lookup(&zero);
+	bool wake = count && ++*count % WAKE_RECORDS == 0;
 
 	if (result == -EPIPE || result == -ECONNRESET || result == -ECONNREFUSED)
 		wake = true;

@@ -27,7 +27,7 @@ from tests import stories
 from tests.stories import CLIENT_SOCK, Story, established
 from tracer.endpoints import Concluded, Endpoints
 from tracer.errors import HangupError
-from tracer.record import Counter, Event, pack, unpack, unpack_all
+from tracer.record import Event, Loss, pack, unpack, unpack_all
 from tracer.source import FileSource, Source, write_capture
 from tracer.tracer import Tracer
 from tracer.verdicts import judge_conclusion
@@ -94,9 +94,9 @@ class Stream:
         """Return the next records."""
         return list(islice(self._records, _BATCH))
 
-    def losses(self) -> Mapping[Counter, int]:
+    def losses(self) -> Mapping[Loss, int]:
         """Return that nothing was lost."""
-        return dict.fromkeys(Counter, 0)
+        return dict.fromkeys(Loss, 0)
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -21,7 +21,7 @@ from tracer.errors import HangupError
 
 SOURCES = Path(__file__).parent.parent / "bpf"
 
-MAPS = ("ring", "counters", "selected_pids")
+MAPS = ("ring", "losses", "selected_pids")
 """The maps of bpf/hangup.c that Python reads or writes."""
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import re
+import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Literal
 from tracer.btf import Btf, libbpf
 from tracer.compiler import compiled, kernel_macros, sources
 from tracer.errors import HangupError
-from tracer.record import LOSSES, Counter
+from tracer.record import Loss
 
 Flavour = Literal["kprobe", "fentry"]
 
@@ -116,7 +118,6 @@ def _library() -> ctypes.CDLL:
         ctypes.POINTER(_ProgramLoadOptions),
     ]
     library.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
-    library.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
     library.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     library.ring_buffer__new.argtypes = [ctypes.c_int, _ON_RECORD, ctypes.c_void_p, ctypes.c_void_p]
@@ -125,7 +126,6 @@ def _library() -> ctypes.CDLL:
     library.ring_buffer__consume.argtypes = [ctypes.c_void_p]
     library.ring_buffer__free.argtypes = [ctypes.c_void_p]
     library.ring_buffer__free.restype = None
-    library.libbpf_num_possible_cpus.argtypes = []
     return library
 
 
@@ -182,7 +182,7 @@ class Probes:
         self._maps: dict[str, int] = {}
         self._records: list[bytes] = []
         self._ring: int | None = None
-        self._cpus = self._library.libbpf_num_possible_cpus()
+        self._losses: mmap.mmap | None = None
         self._kretprobe_slots = kretprobe_slots
         self._tracefs_events: list[bytes] = []
         self._programs: list[int] = []
@@ -212,6 +212,7 @@ class Probes:
             for pid in pids:
                 self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
             self._open_ring()
+            self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
                 remove_leftovers()
             # Returns first: an entry whose return is not probed yet would be counted as missed.
@@ -233,6 +234,9 @@ class Probes:
         if self._ring:
             self._library.ring_buffer__free(self._ring)
             self._ring = None
+        if self._losses is not None:
+            self._losses.close()
+            self._losses = None
         for descriptor in self._maps.values():
             os.close(descriptor)
         self._maps.clear()
@@ -260,21 +264,13 @@ class Probes:
         self._records.clear()
         return records
 
-    def counters(self) -> dict[Counter, int]:
-        """Return what the probes counted, summed over the cpus."""
-        counts = {}
-        values = (ctypes.c_uint64 * self._cpus)()
-        for counter in Counter:
-            key = ctypes.c_uint32(counter)
-            self._library.bpf_map_lookup_elem(self._maps["counters"], ctypes.byref(key), values)
-            counts[counter] = sum(values)
-        return counts
-
-    def losses(self) -> dict[Counter, int]:
+    def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""
-        counts = self.counters()
-        counts[Counter.SKIPPED] = self._count_skipped()
-        return {cause: counts[cause] for cause in LOSSES}
+        if self._losses is None:
+            return dict.fromkeys(Loss, 0)
+        counts = dict(zip(Loss, struct.unpack_from(f"={len(Loss)}Q", self._losses), strict=True))
+        counts[Loss.SKIPPED] = self._count_skipped()
+        return counts
 
     def _count_skipped(self) -> int:
         """Return how often the kernel did not run one of our programs; kernels before 5.12 run them always."""

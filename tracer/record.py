@@ -2,7 +2,7 @@
 
 The header is the contract; nothing of its layout is written here a second time. `Event` is a named tuple whose fields
 are the header's, in the header's order, so that a record is unpacked by one call of struct. The enums are the header's
-too: `Operation`, `EventFlag` and `Counter`.
+too: `Operation`, `EventFlag` and `Loss`.
 """
 
 from __future__ import annotations
@@ -114,23 +114,20 @@ if TYPE_CHECKING:
         COMPAT = 16
         PEER_DEAD = 32
 
-    class Counter(enum.IntEnum):
-        """What the probes count, enum counter: records, and what was lost by cause."""
+    class Loss(enum.IntEnum):
+        """What was not recorded, by cause, enum loss."""
 
-        RECORDED = 0
-        RING_FULL = 1
-        PENDING_FULL = 2
-        MISSED_RETURN = 3
-        SOCKETS_FULL = 4
-        SKIPPED = 5
+        RING_FULL = 0
+        PENDING_FULL = 1
+        MISSED_RETURN = 2
+        SOCKETS_FULL = 3
+        SKIPPED = 4
 
 else:
     Event = NamedTuple("Event", [*((name, Any) for name, _ in _FIELDS), ("address", bytes)])
     Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation", "^OPERATION_"))
     EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
-    Counter = enum.IntEnum("Counter", _enumerators(_SOURCE, "counter", "^(COUNTER|LOSS)_"))
-
-LOSSES = tuple(counter for counter in Counter if counter is not Counter.RECORDED)
+    Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
 
 _unpack = _LAYOUT.unpack_from
 _new = tuple.__new__

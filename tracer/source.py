@@ -15,7 +15,7 @@ from typing import IO, Protocol
 
 from tracer import record
 from tracer.errors import HangupError
-from tracer.record import Counter
+from tracer.record import Loss
 
 _MAGIC = "hangup capture"
 _LENGTH = struct.Struct("<H")
@@ -29,7 +29,7 @@ class Source(Protocol):
     def read(self, timeout: float) -> list[bytes]:
         """Return the next records; none after `timeout` seconds without any, or at the end."""
 
-    def losses(self) -> Mapping[Counter, int]:
+    def losses(self) -> Mapping[Loss, int]:
         """Return how many records are missing, by cause."""
 
 
@@ -88,7 +88,7 @@ class FileSource:
             records.append(data)
         return records
 
-    def losses(self) -> Mapping[Counter, int]:
+    def losses(self) -> Mapping[Loss, int]:
         """Return nothing: a capture is as complete as the source it was written from."""
         return {}
 

@@ -11,7 +11,7 @@ from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known,
 from tracer.inventory import Inventory, Socket, snapshot
 from tracer.probes import Flavour, Probes
 from tracer.process import ProcessNames
-from tracer.record import Counter, Event, unpack_all
+from tracer.record import Event, Loss, unpack_all
 from tracer.selection import Selection
 from tracer.source import FileSource, Source
 from tracer.statistics import Key, Statistics
@@ -91,7 +91,7 @@ class Tracer:
         # between may belong to any of their connections.
         self._lost_before = 0
         self._lost = 0
-        self._final_losses: Mapping[Counter, int] | None = None
+        self._final_losses: Mapping[Loss, int] | None = None
         self._stopped = False
         self.statistics = Statistics()
         self._endpoints = Endpoints(

@@ -68,7 +68,7 @@ def test_alerts_are_the_failures_in_the_servers_log_connection_for_connection(sh
 
 
 def test_nothing_is_lost_and_every_alert_is_certain(show: Show) -> None:
-    assert show.watch.total["lost"] == 0
+    assert {cause: count for cause, count in show.watch.total["lost_by_cause"].items() if count} == {}
     assert [alert["doubts"] for alert in show.watch.alerts if alert["doubts"]] == []
 
 

@@ -21,8 +21,7 @@ from tests.scenarios.stage import Baton, Player, client, listener, receive
 from tracer.btf import Btf
 from tracer.endpoints import ConnectFailed, Operated
 from tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
-from tracer.record import Counter as LossCause
-from tracer.record import Event, Operation, unpack
+from tracer.record import Event, Loss, Operation, unpack
 from tracer.tracer import Tracer
 
 
@@ -150,7 +149,7 @@ def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_n
         with Probes(flavour=flavour, kretprobe_slots=slots) as probes:
             Player(pool).end()
             reads = sum(unpack(record).operation == Operation.READ for record in probes.read(0.2))
-            return reads, probes.losses()[LossCause.MISSED_RETURN]
+            return reads, probes.losses()[Loss.MISSED_RETURN]
 
     reads, missed = traced(slots=8)
     assert reads + missed == 2 * threads

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from tests.stories import Story
-from tracer.record import Counter, Event, pack
+from tracer.record import Event, Loss, pack
 from tracer.tracer import Alert, Tracer
 
 _T = TypeVar("_T")
@@ -19,9 +19,7 @@ OFFSET = (1_767_225_600 - 1) * 10**9
 class Playback:
     """A source that gives these events, and then none; `idle` seconds are waited for more."""
 
-    def __init__(
-        self, events: Iterable[Event], losses: Mapping[Counter, int] | None = None, *, idle: float = 0
-    ) -> None:
+    def __init__(self, events: Iterable[Event], losses: Mapping[Loss, int] | None = None, *, idle: float = 0) -> None:
         self._batches = [[pack(event) for event in events]]
         self._losses = losses or {}
         self._idle = idle
@@ -33,7 +31,7 @@ class Playback:
         time.sleep(min(timeout, self._idle))
         return []
 
-    def losses(self) -> Mapping[Counter, int]:
+    def losses(self) -> Mapping[Loss, int]:
         """Return what was said to be lost."""
         return self._losses
 

@@ -13,7 +13,7 @@ from cli.reporters.alert import alert_block
 from tests.stories import HTTPD, MILLISECOND, SHUT_RD, SHUT_WR, Story, Task, established, latent, seeds_failure
 from tests.unit.playback import OFFSET, Playback, shown
 from tests.unit.snapshots import check
-from tracer.record import Counter
+from tracer.record import Loss
 from tracer.tracer import Tracer
 
 
@@ -163,7 +163,7 @@ def test_every_doubt_is_told() -> None:
 
         def read(self, timeout: float) -> list[bytes]:
             records = super().read(timeout)
-            self._losses = {Counter.RING_FULL: 12}
+            self._losses = {Loss.RING_FULL: 12}
             return records
 
     with Tracer(source=Losing(seeds_failure().events)) as tracer:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests import stories
 from tracer import record
-from tracer.record import Counter, Event, EventFlag, Operation, pack, unpack
+from tracer.record import Event, EventFlag, Loss, Operation, pack, unpack
 
 SIZES = {"Q": 8, "q": 8, "I": 4, "i": 4, "H": 2, "B": 1}
 COMM = 16
@@ -50,7 +50,7 @@ def test_the_fields_written_for_readers_are_the_headers() -> None:
     assert tuple(written) == Event._fields
 
 
-@pytest.mark.parametrize("derived", [Operation, EventFlag, Counter])
+@pytest.mark.parametrize("derived", [Operation, EventFlag, Loss])
 def test_the_enumerators_written_for_readers_are_the_headers(derived: type[enum.IntEnum]) -> None:
     written = written_for_readers()[derived.__name__]
     assert written == {member.name: str(int(member)) for member in derived}
@@ -58,7 +58,7 @@ def test_the_enumerators_written_for_readers_are_the_headers(derived: type[enum.
 
 def test_every_line_of_the_header_is_understood() -> None:
     source = re.sub(r"/\*.*?\*/", "", record.HEADER.read_text(), flags=re.DOTALL)
-    for opening in ("enum operation", "enum event_flag", "enum counter", "struct event"):
+    for opening in ("enum operation", "enum event_flag", "enum loss", "struct event"):
         block = source[source.index(f"{opening} {{") :]
         lines = [line for line in block[: block.index("\n};")].splitlines()[1:] if line.strip()]
         if opening == "struct event":
@@ -67,10 +67,9 @@ def test_every_line_of_the_header_is_understood() -> None:
             assert len(lines) == len(record._enumerators(record._SOURCE, opening.removeprefix("enum "), "^$"))
 
 
-def test_the_counters_are_as_many_as_the_map_has() -> None:
-    assert record._DEFINES["COUNTERS"] == len(Counter)
-    assert sorted(Counter) == list(range(len(Counter)))
-    assert {*record.LOSSES, Counter.RECORDED} == set(Counter)
+def test_the_losses_are_as_many_as_the_map_has() -> None:
+    assert record._DEFINES["LOSSES"] == len(Loss)
+    assert sorted(Loss) == list(range(len(Loss)))
 
 
 def test_flags_and_operations_fit_their_fields() -> None:
@@ -108,7 +107,7 @@ def test_a_compiler_agrees(tmp_path: Path) -> None:
     checks.append(f'_Static_assert(offsetof(struct event_with_address, address) == {record.SIZE}, "address follows");')
     checks += [f'_Static_assert(OPERATION_{each.name} == {int(each)}, "{each.name}");' for each in Operation]
     checks += [f'_Static_assert(EVENT_{each.name} == {int(each)}, "{each.name}");' for each in EventFlag]
-    checks += [f'_Static_assert(LOSS_{each.name} == {int(each)}, "{each.name}");' for each in record.LOSSES]
+    checks += [f'_Static_assert(LOSS_{each.name} == {int(each)}, "{each.name}");' for each in Loss]
     types = "".join(
         f"typedef {'unsigned ' if sign == 'u' else 'signed '}{name} __{sign}{bits};\n"
         for sign in "us"

@@ -12,7 +12,7 @@ from tests import stories
 from tests.stories import HTTPD, UWSGI, Story, Task, established
 from tracer.connection import Process
 from tracer.endpoints import ConnectFailed, Operated
-from tracer.record import Counter, Event, pack
+from tracer.record import Event, Loss, pack
 from tracer.selection import Selection
 from tracer.source import FileSource, write_capture
 from tracer.statistics import Key, Row
@@ -37,9 +37,9 @@ class ListSource:
             self._lost = self._losses.pop(0)
         return [pack(event) for event in self._batches.pop(0)]
 
-    def losses(self) -> Mapping[Counter, int]:
+    def losses(self) -> Mapping[Loss, int]:
         """Return what was lost till now."""
-        return {Counter.RING_FULL: self._lost, Counter.MISSED_RETURN: 0}
+        return {Loss.RING_FULL: self._lost, Loss.MISSED_RETURN: 0}
 
 
 def alerts(
