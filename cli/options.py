@@ -68,7 +68,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["auto", "kprobe", "fentry"]),
         default="auto",
         show_default=True,
-        help="How to attach: auto takes fentry where the kernel has it, and says so.",
+        help="How to attach: auto takes fentry where it misses nothing, and says so.",
     )
     @click.option("--duration", callback=_seconds, metavar="TIME", help="End after so long: 10, 1.5, 30s, 5m, 1h.")
     @click.option(

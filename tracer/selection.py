@@ -30,10 +30,6 @@ class Selection:
         """Whether no condition is given."""
         return not (self.pids or self.comms or self.paths)
 
-    def matches_pid(self, pid: int) -> bool:
-        """Whether the conditions on processes, if any, name this one."""
-        return not self.pids or pid in self.pids
-
     def matches_comm(self, comm: str | None) -> bool:
         """Whether the conditions on names, if any, match this (escaped) one."""
         return not self.comms or (comm is not None and any(_comm_matches(pattern, comm) for pattern in self.comms))
