@@ -10,7 +10,7 @@ ICOUNT := -icount shift=0,sleep=off
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
-.PHONY: help setup format lint types unit scenarios test test-kernels demo bench clean
+.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb clean
 
 help: ## say what there is to make (this)
 	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: setup ## how fast it starts, how many operations it takes, what they cost
 	$(PYTHON) -m tests.bench
 	$(VMTEST) -- python3 -m tests.bench_guest start latency
 	$(VMTEST) --no-kvm --cpus 1 --qemu-options '$(ICOUNT)' -- python3 -m tests.bench_guest cost --icount
+
+deb: setup ## build dist/hangup_VERSION_all.deb, in a root of its own
+	@debian/build-deb
 
 clean: ## remove everything that was made, the guest's root and the kernels too
 	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

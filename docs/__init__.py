@@ -1,0 +1,1 @@
+"""Documents, and the manual that is written from the command itself."""
