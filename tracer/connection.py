@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tracer.escape import escape_comm
 from tracer.record import Event, Operation
+
+if TYPE_CHECKING:
+    from tracer.statistics import Row
 
 Role = Literal["client", "server"]
 
@@ -165,11 +168,13 @@ class Connection:
         "client",
         "complete",
         "connect",
+        "counted",
         "failed",
         "generation",
         "losses",
         "pair",
         "path",
+        "row",
         "server",
         "type",
     )
@@ -193,6 +198,15 @@ class Connection:
         """How many records had been lost, at the least, when it began."""
         self.failed: Event | None = None
         """The first broken write or reset read."""
+        self.row: Row | None = None
+        """Where it was counted when it failed."""
+        self.counted = 0
+        """How many of its operations have been counted there."""
+
+    @property
+    def operations(self) -> int:
+        """How many operations both ends have had."""
+        return self.client.count + self.server.count
 
     @property
     def start(self) -> int:

@@ -106,6 +106,8 @@ class Endpoints:
         self._operations = operations
         self._by_sock: dict[int, Endpoint] = {}
         self._generation = 0
+        self.open = 0
+        """How many connections have at least one end open."""
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -269,11 +271,13 @@ class Endpoints:
         self._generation += 1
         connection = Connection(client_sock, server_sock, self._generation)
         connection.losses = self._losses()
+        self.open += 1
         self._by_sock[client_sock] = connection.client
         self._by_sock[server_sock] = connection.server
         return connection
 
     def _forget(self, connection: Connection) -> None:
+        self.open -= 1
         for endpoint in (connection.client, connection.server):
             if self._by_sock.get(endpoint.sock) is endpoint:
                 del self._by_sock[endpoint.sock]

@@ -60,6 +60,7 @@ PROBED = (
 
 _RING_BYTES = 16 << 20
 _PAGE = 4096
+_POSITION = struct.Struct("=Q")
 # A reader is woken after so many records at the latest; a record is at most 280 bytes in the ring.
 _WAKE_RECORDS = 1024
 
@@ -75,6 +76,18 @@ _LOG_BYTES = 1 << 20
 _SEE_DOCTOR = "see what `hangup doctor` says"
 
 _INSTRUCTION = 8  # sizeof(struct bpf_insn)
+
+
+@dataclass(frozen=True, slots=True)
+class RingFill:
+    """How full the ring buffer was when the reader came to it."""
+
+    bytes: int
+    """What waited to be read."""
+    size: int
+    """How many bytes it holds."""
+    highest: int
+    """The most that ever waited, in bytes."""
 
 
 class _ProgramLoadOptions(ctypes.Structure):
@@ -182,6 +195,9 @@ class Probes:
         self._maps: dict[str, int] = {}
         self._records: list[bytes] = []
         self._ring: int | None = None
+        self._ring_positions: mmap.mmap | None = None
+        self.ring = RingFill(0, _RING_BYTES, 0)
+        """How full the ring buffer was before the last read."""
         self._losses: mmap.mmap | None = None
         self._kretprobe_slots = kretprobe_slots
         self._tracefs_events: list[bytes] = []
@@ -234,9 +250,10 @@ class Probes:
         if self._ring:
             self._library.ring_buffer__free(self._ring)
             self._ring = None
-        if self._losses is not None:
-            self._losses.close()
-            self._losses = None
+        for mapped in (self._losses, self._ring_positions):
+            if mapped is not None:
+                mapped.close()
+        self._losses = self._ring_positions = None
         for descriptor in self._maps.values():
             os.close(descriptor)
         self._maps.clear()
@@ -257,6 +274,7 @@ class Probes:
         """
         if self._ring is None:
             return []
+        self._look_at_ring()
         self._library.ring_buffer__poll(self._ring, int(timeout * 1000))
         if not self._records:
             self._library.ring_buffer__consume(self._ring)
@@ -301,6 +319,16 @@ class Probes:
         self._ring = self._library.ring_buffer__new(self._maps["ring"], self._on_record, None, None)
         if not self._ring:
             raise HangupError("cannot open the BPF ring buffer", _SEE_DOCTOR)
+        # The consumer's position begins its first page, the producer's the second (struct bpf_ringbuf; who maps them
+        # may only read the latter: ringbuf_map_mmap_kern(), kernel/bpf/ringbuf.c).
+        self._ring_positions = mmap.mmap(self._maps["ring"], 2 * _PAGE, prot=mmap.PROT_READ)
+
+    def _look_at_ring(self) -> None:
+        if self._ring_positions is not None:
+            (consumed,) = _POSITION.unpack_from(self._ring_positions)
+            (produced,) = _POSITION.unpack_from(self._ring_positions, _PAGE)
+            waiting = produced - consumed
+            self.ring = RingFill(waiting, _RING_BYTES, max(self.ring.highest, waiting))
 
     def _load_all(self, programs: Mapping[str, bytes], btf: Btf) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields function, whether at its return, and descriptor."""

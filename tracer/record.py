@@ -11,6 +11,7 @@ import enum
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -132,6 +133,10 @@ else:
 _unpack = _LAYOUT.unpack_from
 _new = tuple.__new__
 _ADDRESS_LENGTH = [name for name, _ in _FIELDS].index("address_length")
+_OPERATION = [name for name, _ in _FIELDS].index("operation")
+# It is one byte, so that its place in a record is all that is needed to read it.
+_operation_of = itemgetter(struct.calcsize("=" + "".join(code for _, code in _FIELDS[:_OPERATION])))
+assert _FIELDS[_OPERATION][1] == "B"
 
 
 def unpack(record: bytes) -> Event:
@@ -144,6 +149,11 @@ def unpack(record: bytes) -> Event:
 def unpack_all(records: Iterable[bytes]) -> Iterator[Event]:
     """Yield the events of many records."""
     return map(unpack, records)
+
+
+def operations(records: Iterable[bytes]) -> Iterator[int]:
+    """Yield the operation of each record, for a fraction of what unpacking costs."""
+    return map(_operation_of, records)
 
 
 def pack(event: Event) -> bytes:

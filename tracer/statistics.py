@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import NamedTuple
 
 from tracer.record import Operation
 from tracer.verdicts import Kind
 
-# Beyond so many different rows everything is counted in one row, OTHER.
-MAX_ROWS = 1000
+# Beyond so many different clients, servers and paths everything is counted as OTHER. Verdicts are not limited: what has
+# always gone well must not vanish among the others when it breaks.
+MAX_NAMES = 1000
 OTHER = "(other)"
+
+GAP_BOUNDS = (*(step * 10**power for power in range(3, 10) for step in (1, 2, 5)), 10**10)
+"""The upper bounds of the gaps' histograms, in ns: 1 µs to 10 s, three a decade."""
 
 # A gap is kept as the power of this that it lies under: its percentiles are at most a tenth too high.
 _STEP = 1.1
@@ -45,6 +52,15 @@ class Gaps:
         return 0
 
 
+class Histogram(NamedTuple):
+    """How many gaps there were within fixed bounds, which other hosts' histograms share."""
+
+    counts: tuple[int, ...]
+    """How many lie under each of GAP_BOUNDS and above the one before; the last: above all of them."""
+    total: int
+    """All of them together, in ns."""
+
+
 class Key(NamedTuple):
     """What rows are told apart by."""
 
@@ -52,6 +68,16 @@ class Key(NamedTuple):
     server: str
     path: str
     kind: Kind
+
+
+class RowCounts(NamedTuple):
+    """The counts of one row at an instant."""
+
+    connections: int
+    operations: int
+    broken_writes: int
+    reset_reads: int
+    latent: int
 
 
 @dataclass
@@ -62,30 +88,101 @@ class Row:
     broken_writes: int = 0
     reset_reads: int = 0
     latent: int = 0
+    operations: int = 0
+    """Of the connections above, at both ends."""
     gaps: Gaps = field(default_factory=Gaps)
+
+    @property
+    def counts(self) -> RowCounts:
+        """The counts as they are now, without the gaps."""
+        return RowCounts(self.connections, self.operations, self.broken_writes, self.reset_reads, self.latent)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Everything that was counted till one instant; it changes no more."""
+
+    rows: Mapping[Key, RowCounts]
+    """In the order in which they came to be, which never changes."""
+    operations: Mapping[int, int]
+    """Records read, by tracer.record.Operation."""
+    gaps: Mapping[Kind, Histogram]
+    """Verdicts without gaps are not in it."""
 
 
 class Statistics:
-    """Rows by client, server, path and verdict. Each connection is counted once, under its verdict."""
+    """Rows by client, server, path and verdict. Each connection is counted once, under its verdict.
 
-    def __init__(self) -> None:
+    One thread counts; others may ask for counts() meanwhile.
+    """
+
+    def __init__(self, *, pattern: Callable[[str], str] | None = None) -> None:
+        """Count nothing yet. pattern: makes one path of many before they are counted (tracer.path_pattern)."""
         self.rows: dict[Key, Row] = {}
         self.alerts = 0
+        self._pattern = pattern
+        self._names: set[tuple[str, str, str]] = set()
+        self._operations: Tally[int] = Tally()
+        self._gaps: dict[Kind, list[int]] = {}
+        # For some dozen nanoseconds a connection, whoever asks from another thread gets figures of one instant.
+        self._lock = Lock()
 
-    def count(self, key: Key, *, operation: int | None, gap: int | None, is_alert: bool) -> None:
-        """Count a connection; operation: what failed on it (a write or a read), if anything did; gap in ns."""
-        row = self.rows.get(key)
-        if row is None:
-            if len(self.rows) >= MAX_ROWS:
+    def read(self, operations: Iterable[int]) -> None:
+        """Count records as they are read, whatever connections they belong to."""
+        with self._lock:
+            self._operations.update(operations)
+
+    def count(self, key: Key, *, operation: int | None, gap: int | None, is_alert: bool, operations: int = 0) -> Row:
+        """Count a connection and return its row.
+
+        operation: what failed on it (a write or a read), if anything did; gap in ns. operations: how many there were on
+        it till now; later ones are for add().
+        """
+        if self._pattern:
+            key = key._replace(path=self._pattern(key.path))
+        with self._lock:
+            row = self.rows.get(key) or self._new(key)
+            row.connections += 1
+            row.operations += operations
+            row.broken_writes += operation == Operation.WRITE
+            row.reset_reads += operation == Operation.READ
+            row.latent += key.kind is Kind.LATENT
+            if gap is not None:
+                row.gaps.add(gap)
+                self._add_gap(key.kind, max(gap, 0))
+            self.alerts += is_alert
+        return row
+
+    def add(self, row: Row, operations: int) -> None:
+        """Count operations of a connection that was counted in this row before."""
+        with self._lock:
+            row.operations += operations
+
+    def counts(self) -> Counts:
+        """Return everything counted till now. Any thread may ask."""
+        with self._lock:
+            return Counts(
+                {key: row.counts for key, row in self.rows.items()},
+                dict(self._operations),
+                {kind: Histogram(tuple(counts[:-1]), counts[-1]) for kind, counts in self._gaps.items()},
+            )
+
+    def _new(self, key: Key) -> Row:
+        names = key[:3]
+        if names not in self._names:
+            if len(self._names) >= MAX_NAMES:
                 key = Key(OTHER, OTHER, OTHER, key.kind)
-            row = self.rows.setdefault(key, Row())
-        row.connections += 1
-        row.broken_writes += operation == Operation.WRITE
-        row.reset_reads += operation == Operation.READ
-        row.latent += key.kind is Kind.LATENT
-        if gap is not None:
-            row.gaps.add(gap)
-        self.alerts += is_alert
+            else:
+                self._names.add(names)
+        return self.rows.setdefault(key, Row())
+
+    def _add_gap(self, kind: Kind, gap: int) -> None:
+        counts = self._gaps.get(kind)
+        if counts is None:
+            # One for what lies above all bounds, and one for the sum.
+            counts = self._gaps.setdefault(kind, [0] * (len(GAP_BOUNDS) + 2))
+        counts[bisect_left(GAP_BOUNDS, gap)] += 1
+        counts[-1] += gap
 
     @property
     def total(self) -> Row:
@@ -96,4 +193,5 @@ class Statistics:
             broken_writes=sum(row.broken_writes for row in rows),
             reset_reads=sum(row.reset_reads for row in rows),
             latent=sum(row.latent for row in rows),
+            operations=sum(row.operations for row in rows),
         )

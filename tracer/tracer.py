@@ -9,9 +9,9 @@ from typing import cast
 from tracer.connection import Connection, Holder, Process, process_of
 from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
 from tracer.inventory import Inventory, Socket, snapshot
-from tracer.probes import Flavour, Probes
+from tracer.probes import Flavour, Probes, RingFill
 from tracer.process import ProcessNames
-from tracer.record import Event, Loss, unpack_all
+from tracer.record import Event, Loss, operations, unpack_all
 from tracer.selection import Selection
 from tracer.source import FileSource, Source
 from tracer.statistics import Key, Statistics
@@ -71,13 +71,14 @@ class Tracer:
         source: Source | None = None,
         latent: bool = False,
         on_operation: Callable[[Operated | ConnectFailed], None] | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         """Say what to trace; nothing happens before the context is entered.
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
         "fentry". selection: only connections it matches (pids is short for one of pids). source: where records come
         from, instead of this host's probes. latent: whether latent hang-ups are alerts too. on_operation: called with
-        every operation.
+        every operation. statistics: where everything is counted, instead of new ones.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         self._wanted_probes = probes
@@ -91,9 +92,9 @@ class Tracer:
         # between may belong to any of their connections.
         self._lost_before = 0
         self._lost = 0
-        self._final_losses: Mapping[Loss, int] | None = None
+        self._losses: Mapping[Loss, int] = {}
         self._stopped = False
-        self.statistics = Statistics()
+        self.statistics = statistics or Statistics()
         self._endpoints = Endpoints(
             known=self._known,
             name=self._names.comm,
@@ -113,12 +114,13 @@ class Tracer:
             except BaseException:
                 self._probes.close()
                 raise
+        self._losses = self._source.losses()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Take the probes away; statistics and losses can still be asked for."""
         if self._source:
-            self._final_losses = self._source.losses()
+            self._losses = self._source.losses()
         if self._probes:
             self._probes.close()
 
@@ -138,12 +140,19 @@ class Tracer:
         if self._probes:
             self._probes.detach()
 
+    @property
+    def ring(self) -> RingFill | None:
+        """How full the ring buffer was when it was last looked at, None for a capture. Any thread may ask."""
+        return self._probes.ring if self._probes else None
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open, of those that something was seen of. Any thread may ask."""
+        return self._endpoints.open
+
     def losses(self) -> Losses:
-        """Return what is missing so far, in the kernel and here."""
-        losses = self._final_losses
-        if losses is None:
-            losses = self._source.losses() if self._source else {}
-        by_cause = {cause.name.lower(): count for cause, count in losses.items()}
+        """Return what was missing, in the kernel and here, when records were last read. Any thread may ask."""
+        by_cause = {cause.name.lower(): count for cause, count in self._losses.items()}
         by_cause["connections_evicted"] = self._endpoints.evicted
         by_cause["releases_missed"] = self._endpoints.stale
         if isinstance(self._source, FileSource):
@@ -167,7 +176,9 @@ class Tracer:
         # Not what was last read: records that came since then may be older than a loss since then.
         self._lost_before = sum(self._source.losses().values())
         records = self._source.read(timeout)
-        self._lost = sum(self._source.losses().values())
+        self._losses = self._source.losses()
+        self._lost = sum(self._losses.values())
+        self.statistics.read(operations(records))
         return records
 
     def _process(self, records: list[bytes]) -> Iterator[Alert]:
@@ -185,11 +196,19 @@ class Tracer:
                 yield alert
 
     def _concluded(self, connection: Connection) -> Alert | None:
+        if connection.row:
+            self.statistics.add(connection.row, connection.operations - connection.counted)
         if connection.failed or not self._selects(connection):
             return None
         verdict = judge_conclusion(connection, losses=self._lost)
         is_alert = self._latent and verdict.kind is Kind.LATENT
-        self.statistics.count(_key(connection, verdict.kind), operation=None, gap=None, is_alert=is_alert)
+        self.statistics.count(
+            _key(connection, verdict.kind),
+            operation=None,
+            gap=None,
+            is_alert=is_alert,
+            operations=connection.operations,
+        )
         if not is_alert:
             return None
         hangup = connection.hangup
@@ -201,11 +220,13 @@ class Tracer:
         if not self._selects(connection):
             return None
         verdict = judge_failure(endpoint, event, losses=self._lost)
-        self.statistics.count(
+        connection.counted = connection.operations
+        connection.row = self.statistics.count(
             _key(connection, verdict.kind),
             operation=event.operation,
             gap=verdict.figures.gap,
             is_alert=verdict.kind.is_alert,
+            operations=connection.counted,
         )
         return self._alert(verdict, connection, event.end, event)
 
@@ -218,7 +239,8 @@ class Tracer:
             self._on_operation(failure)
         verdict = judge_connect(event, path)
         key = Key(client.comm, UNKNOWN, path or UNKNOWN, verdict.kind)
-        self.statistics.count(key, operation=event.operation, gap=None, is_alert=verdict.kind.is_alert)
+        is_alert = verdict.kind.is_alert
+        self.statistics.count(key, operation=event.operation, gap=None, is_alert=is_alert, operations=1)
         if not verdict.kind.is_alert:
             return None
         return Alert(verdict, event.end, path, client, None, None, event)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
+from itertools import accumulate
+from threading import Event, Thread
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stories import MICROSECOND
 from tracer import statistics
+from tracer.path_pattern import path_pattern
 from tracer.record import Operation
-from tracer.statistics import MAX_ROWS, OTHER, Gaps, Key, Statistics
+from tracer.statistics import GAP_BOUNDS, MAX_NAMES, OTHER, Counts, Gaps, Key, Statistics
 from tracer.verdicts import Kind
 
 LONGEST = 10**15  # ten days
@@ -56,20 +60,103 @@ def key(number: int, kind: Kind = Kind.CLEAN) -> Key:
     return Key(f"client{number}", "server", "/run/app.s", kind)
 
 
-def test_rows_beyond_the_limit_are_counted_in_one_for_each_verdict() -> None:
+def test_names_beyond_the_limit_are_counted_in_one_row_for_each_verdict() -> None:
     statistics = Statistics()
-    for number in range(MAX_ROWS + 100):
+    for number in range(MAX_NAMES + 100):
         statistics.count(key(number), operation=None, gap=None, is_alert=False)
-    for number in range(MAX_ROWS, MAX_ROWS + 50):
+    for number in range(MAX_NAMES, MAX_NAMES + 50):
         statistics.count(key(number, Kind.UNREAD), operation=Operation.WRITE, gap=MICROSECOND, is_alert=True)
     statistics.count(key(0), operation=None, gap=None, is_alert=False)
-    assert len(statistics.rows) == MAX_ROWS + 2
+    assert len(statistics.rows) == MAX_NAMES + 2
     assert statistics.rows[Key(OTHER, OTHER, OTHER, Kind.CLEAN)].connections == 100
     other = statistics.rows[Key(OTHER, OTHER, OTHER, Kind.UNREAD)]
     assert (other.connections, other.broken_writes, other.gaps.count) == (50, 50, 50)
     assert statistics.rows[key(0)].connections == 2
-    assert statistics.total.connections == MAX_ROWS + 100 + 50 + 1
+    assert statistics.total.connections == MAX_NAMES + 100 + 50 + 1
     assert statistics.alerts == 50
+
+
+def test_what_has_always_gone_well_keeps_its_name_when_it_breaks() -> None:
+    statistics = Statistics()
+    for number in range(MAX_NAMES):
+        statistics.count(key(number), operation=None, gap=None, is_alert=False)
+    statistics.count(key(0, Kind.UNREAD), operation=Operation.WRITE, gap=None, is_alert=True)
+    assert statistics.rows[key(0, Kind.UNREAD)].connections == 1
+
+
+def test_paths_of_one_pattern_are_counted_in_one_row_if_asked_for() -> None:
+    statistics = Statistics(pattern=path_pattern)
+    for number in range(MAX_NAMES + 1):
+        statistics.count(
+            Key("client", "server", f"/run/{number}/s", Kind.CLEAN), operation=None, gap=None, is_alert=False
+        )
+    assert {key.path: row.connections for key, row in statistics.rows.items()} == {"/run/*/s": MAX_NAMES + 1}
+
+
+def test_operations_after_a_failure_are_counted_in_the_same_row() -> None:
+    statistics = Statistics()
+    row = statistics.count(key(1, Kind.UNREAD), operation=Operation.WRITE, gap=5, is_alert=True, operations=7)
+    statistics.add(row, 2)
+    assert statistics.rows[key(1, Kind.UNREAD)].operations == statistics.total.operations == 9
+
+
+@given(st.lists(st.integers(-5, 2 * GAP_BOUNDS[-1]) | st.sampled_from(GAP_BOUNDS)))
+def test_each_gap_lies_under_the_first_bound_that_it_does_not_exceed(gaps: list[int]) -> None:
+    statistics = Statistics()
+    for gap in gaps:
+        statistics.count(key(1, Kind.UNREAD), operation=Operation.WRITE, gap=gap, is_alert=True)
+    counted = statistics.counts().gaps.get(Kind.UNREAD)
+    if counted is None:
+        assert not gaps
+        return
+    below = [sum(gap <= bound for gap in gaps) for bound in GAP_BOUNDS]
+    assert list(accumulate(counted.counts)) == [*below, len(gaps)]
+    assert counted.total == sum(max(gap, 0) for gap in gaps)
+
+
+def test_counts_that_were_asked_for_change_no_more() -> None:
+    statistics = Statistics()
+    failed = key(1, Kind.UNREAD)
+    statistics.count(failed, operation=Operation.WRITE, gap=5, is_alert=True)
+    counts = statistics.counts()
+    statistics.count(failed, operation=Operation.WRITE, gap=5, is_alert=True)
+    statistics.read([Operation.WRITE])
+    assert counts.rows[failed].connections == sum(counts.gaps[Kind.UNREAD].counts) == 1
+    assert not counts.operations
+
+
+def test_counts_asked_for_by_other_threads_are_of_one_instant() -> None:
+    statistics = Statistics()
+    seen: list[Counts] = []
+    done = Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            seen.append(statistics.counts())
+
+    threads = [Thread(target=ask) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        number = 0
+        # Till there is something to compare.
+        while len(seen) < 200:
+            number += 1
+            failed = key(number % (2 * MAX_NAMES), Kind.UNREAD)
+            statistics.count(failed, operation=Operation.WRITE, gap=number, is_alert=True, operations=3)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    for counts in [*seen, statistics.counts()]:
+        for row in counts.rows.values():
+            assert (row.operations, row.broken_writes) == (3 * row.connections, row.connections)
+        gaps = counts.gaps.get(Kind.UNREAD)
+        assert sum(gaps.counts if gaps else ()) == sum(row.connections for row in counts.rows.values())
+    assert sum(row.connections for row in statistics.counts().rows.values()) == number
 
 
 def test_a_connection_is_counted_by_what_failed_on_it() -> None:
