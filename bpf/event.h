@@ -12,7 +12,7 @@
 #define HANGUP_EVENT_H
 
 /* A change of the record's meaning or layout; stands in every capture file. */
-#define EVENT_VERSION 1
+#define EVENT_VERSION 2
 
 /* sizeof(struct sockaddr_un.sun_path), unix(7) */
 #define ADDRESS_MAX 108
@@ -72,9 +72,12 @@ struct event {
 	__s64 size;             /* bytes asked for; shutdown: SHUT_RD, _WR, _RDWR */
 	__s64 result;           /* bytes done, or -errno */
 	__u64 unread_bytes;     /* release: still in this endpoint's queue */
+	__u64 cgroup;           /* the task's cgroup of the unified hierarchy: its id */
 	__u32 unread_messages;  /* sk_buffs in this endpoint's queue */
 	__u32 pid;              /* thread group */
 	__u32 tid;
+	__u32 inner_pid;        /* as the task's own, innermost pid namespace has them */
+	__u32 inner_tid;
 	__u32 uid;
 	__u32 gid;
 	__u32 peer_pid;         /* SO_PEERCRED's pid: who called connect or listen */

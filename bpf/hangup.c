@@ -181,6 +181,25 @@ static __always_inline void fill_syscall(struct event *event, u64 task)
 }
 
 /*
+ * task_tgid_nr_ns() and task_pid_nr_ns() for the task's own pid namespace. In the
+ * initial one, level 0, the numbers are the ones that are known already.
+ */
+static __always_inline void fill_inner_pid(struct event *event, u64 task)
+{
+	u64 pid = read_u64(task + OFFSET(task_struct, thread_pid));
+	u32 level = read_u32(pid + OFFSET(pid, level));
+
+	event->inner_pid = event->pid;
+	event->inner_tid = event->tid;
+	if (!level)
+		return;
+	event->inner_tid = pid_inner_number(pid, level);
+	pid = read_u64(read_u64(task + OFFSET(task_struct, signal)) + OFFSET(signal_struct, pids) +
+		       ENUMERATOR(pid_type, PIDTYPE_TGID) * sizeof(pid));
+	event->inner_pid = pid_inner_number(pid, level);
+}
+
+/*
  * unix_skb_len() over the receive queue, as unix_inq_len() sums it: what has
  * been sent to this endpoint and not been read, half-read messages included.
  */
@@ -222,6 +241,7 @@ static __always_inline void fill(struct event *event, u8 operation, u64 sock, u6
 	event->size = entered->size;
 	event->result = result;
 	event->unread_bytes = 0;
+	event->cgroup = bpf_get_current_cgroup_id();
 	event->unread_messages = read_u32(sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
 	event->pid = pid_tgid >> 32;
 	event->tid = pid_tgid;
@@ -244,6 +264,7 @@ static __always_inline void fill(struct event *event, u8 operation, u64 sock, u6
 		if (sock_dead(peer))
 			event->flags |= EVENT_PEER_DEAD;
 	}
+	fill_inner_pid(event, task);
 	fill_syscall(event, task);
 }
 

@@ -4,13 +4,16 @@
  *
  * OFFSET(type, member) is a macro that the loader defines from the running
  * kernel's BTF; the loader finds what to define by reading these sources, so a
- * member is named where it is used and nowhere else. HAS_MEMBER and HAS_HELPER
- * are 0 or 1, from the same BTF.
+ * member is named where it is used and nowhere else. SIZE(type), in bytes, and
+ * ENUMERATOR(enum, name) are of the same BTF; HAS_MEMBER and HAS_HELPER are 0 or
+ * 1, from there too.
  */
 #ifndef HANGUP_KERNEL_H
 #define HANGUP_KERNEL_H
 
 #define OFFSET(type, member) OFFSET_##type##__##member
+#define SIZE(type) SIZE_##type
+#define ENUMERATOR(type, name) ENUMERATOR_##type##__##name
 #define HAS_MEMBER(type, member) HAS_MEMBER_##type##__##member
 #define HAS_HELPER(helper) HAS_HELPER_##helper
 
@@ -96,6 +99,15 @@ static __always_inline u64 sock_inode(u64 sock)
 static __always_inline bool sock_dead(u64 sock)
 {
 	return read_u64(sock + OFFSET(sock_common, skc_flags)) & (1ULL << SOCK_DEAD);
+}
+
+/*
+ * pid_nr_ns() for the namespace that a struct pid was made in, its innermost one
+ * (ns_of_pid()): what the process itself gets from getpid(2).
+ */
+static __always_inline u32 pid_inner_number(u64 pid, u32 level)
+{
+	return read_u32(pid + OFFSET(pid, numbers) + level * SIZE(upid) + OFFSET(upid, nr));
 }
 
 /* pid_nr() of sk_peer_pid: the number in the initial pid namespace */

@@ -23,7 +23,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -64,10 +64,14 @@ class Task:
     """0: the first thread."""
     uid: int = 33
     gid: int = 33
+    inner_pid: int = 0
+    """0: it is in the initial pid namespace; else it has one thread."""
+    cgroup: int = 1
+    """The id of its cgroup; 1 is the root's."""
 
     def thread(self, tid: int) -> Task:
         """Return another thread of the same process."""
-        return Task(self.comm, self.pid, tid, self.uid, self.gid)
+        return replace(self, tid=tid)
 
 
 HTTPD = Task("httpd", 4711, 4713)
@@ -186,6 +190,9 @@ class End:
             "unread_messages": len(self.queue),
             "pid": task.pid,
             "tid": task.tid or task.pid,
+            "inner_pid": task.inner_pid or task.pid,
+            "inner_tid": task.inner_pid or task.tid or task.pid,
+            "cgroup": task.cgroup,
             "uid": task.uid,
             "gid": task.gid,
             "peer_pid": other.task.pid,

@@ -108,6 +108,11 @@ class Btf:
             raise KeyError(f"{structure}.{member}")
         return offset
 
+    def size(self, structure: str) -> int | None:
+        """Return the size of a struct or union in bytes, None if the kernel does not have it."""
+        type_id = self._structure(structure)
+        return None if type_id is None else self._type(type_id)[2]
+
     def enum_value(self, enum: str, enumerator: str) -> int | None:
         """Return the value of an enumerator, None if the kernel does not have it."""
         for kind, size in ((_KIND_ENUM, _ENUM_SIZE), (_KIND_ENUM64, _ENUM64_SIZE)):

@@ -25,7 +25,7 @@ MAPS = ("ring", "losses", "selected_pids")
 """The maps of bpf/hangup.c that Python reads or writes."""
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_QUESTION = re.compile(r"\b(?P<question>OFFSET|HAS_MEMBER|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)")
+_QUESTION = re.compile(r"\b(?P<question>OFFSET|SIZE|ENUMERATOR|HAS_MEMBER|HAS_HELPER)\((?P<arguments>\w+(?:, \w+)?)\)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ def kernel_macros(source: str, btf: Btf) -> dict[str, int]:
         names = match["arguments"].split(", ")
         if question == "OFFSET" and btf.has_member(*names):
             macros[f"OFFSET_{names[0]}__{names[1]}"] = btf.offset(*names)
+        elif question == "SIZE":
+            size = btf.size(names[0])
+            if size is not None:
+                macros[f"SIZE_{names[0]}"] = size
+        elif question == "ENUMERATOR":
+            value = btf.enum_value(*names)
+            if value is not None:
+                macros[f"ENUMERATOR_{names[0]}__{names[1]}"] = value
         elif question == "HAS_MEMBER":
             macros[f"HAS_MEMBER_{names[0]}__{names[1]}"] = int(btf.has_member(*names))
         elif question == "HAS_HELPER":

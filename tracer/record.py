@@ -74,9 +74,12 @@ if TYPE_CHECKING:
         size: int
         result: int
         unread_bytes: int
+        cgroup: int
         unread_messages: int
         pid: int
         tid: int
+        inner_pid: int
+        inner_tid: int
         uid: int
         gid: int
         peer_pid: int

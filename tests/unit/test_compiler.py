@@ -33,10 +33,18 @@ class FakeBtf:
         """Answer as Btf.offset()."""
         return 8 if self._all else self._members[structure, member]
 
+    def size(self, structure: str) -> int | None:
+        """Answer as Btf.size()."""
+        return 16 if self._all or any(structure == known for known, _ in self._members) else None
+
     def enum_value(self, enum: str, enumerator: str) -> int | None:
         """Answer as Btf.enum_value()."""
+        if self._all:
+            return 1
+        if enum == "pid_type":
+            return {"PIDTYPE_TGID": 1}.get(enumerator)
         assert enum == "bpf_func_id"
-        return 1 if self._all or enumerator.removeprefix("BPF_FUNC_") in self._helpers else None
+        return 1 if enumerator.removeprefix("BPF_FUNC_") in self._helpers else None
 
 
 def macros(source: str, btf: FakeBtf) -> dict[str, int]:
@@ -55,6 +63,12 @@ def test_several_on_a_line_are_all_found() -> None:
 
 def test_what_the_kernel_lacks_is_left_undefined() -> None:
     assert macros("OFFSET(sock, gone)", FakeBtf()) == {}
+
+
+def test_a_size_and_an_enumerator_are_macros() -> None:
+    btf = FakeBtf({("upid", "nr"): 0})
+    source = "level * SIZE(upid) + SIZE(gone) + ENUMERATOR(pid_type, PIDTYPE_TGID) + ENUMERATOR(pid_type, PIDTYPE_GONE)"
+    assert macros(source, btf) == {"SIZE_upid": 16, "ENUMERATOR_pid_type__PIDTYPE_TGID": 1}
 
 
 def test_a_helper_is_there_or_not() -> None:
