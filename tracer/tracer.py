@@ -84,7 +84,7 @@ class Tracer:
         self._wanted_probes = probes
         self._source = source
         self._probes: Probes | None = None
-        self._latent = latent
+        self.latent = latent
         self._on_operation = on_operation
         self._inventory: Inventory | None = None
         self._names = ProcessNames()
@@ -201,7 +201,7 @@ class Tracer:
         if connection.failed or not self._selects(connection):
             return None
         verdict = judge_conclusion(connection, losses=self._lost)
-        is_alert = self._latent and verdict.kind is Kind.LATENT
+        is_alert = self.latent and verdict.kind is Kind.LATENT
         self.statistics.count(
             _key(connection, verdict.kind),
             operation=None,
