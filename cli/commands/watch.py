@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +23,16 @@ from tracer import preflight
 from tracer.selection import Selection
 from tracer.tracer import Alert, Tracer
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+def _complete_file(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete COMMAND's words as file names."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only when a shell asks
+
+    return [CompletionItem(incomplete, type="file")]
+
 
 @click.command("watch", context_settings={"allow_interspersed_args": False})
 @selection_options
@@ -29,7 +40,9 @@ from tracer.tracer import Alert, Tracer
 @click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
 @run_options
 @json_option
-@click.argument("command_line", metavar="[--] [COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
+@click.argument(
+    "command_line", metavar="[--] [COMMAND ...]", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_file
+)
 def command(
     *,
     selection: Selection,
