@@ -1,0 +1,135 @@
+"""`hangup serve`: watches for good, as a systemd service, and tells the journal, a file and Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.output import note
+from cli.service import configuration
+from cli.service.privileges import give_up
+from cli.service.service import Service, Signals, selection_of, wants_latent
+from cli.service.settings import Key, Settings, keys
+from cli.service.systemd import Systemd, notifier, watchdog_seconds
+from cli.sinks.metrics import Metrics, MetricsServer, Snapshot
+from tracer import preflight
+from tracer.tracer import Tracer
+
+
+def _option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of a key; it is None, or empty, where it is not given."""
+    default = ", ".join(key.default) if key.type.many else str(key.default)
+    text = key.meaning if key.type.many or not default or key.type.flag else f"{key.meaning}  [default: {default}]"
+
+    def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is None or value == ():
+            return None
+        try:
+            return key.type.read(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    if key.type.flag:
+        declared = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
+        return click.option(declared, key.name, default=None, help=text, callback=read)
+    return click.option(key.flag, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
+
+
+def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for every key of the configuration; the verb gets those that are given as `flags`."""
+
+    def with_flags(*args: Any, **given: Any) -> Any:
+        flags = {key.name: given.pop(key.name) for key in keys()}
+        return function(*args, flags={name: value for name, value in flags.items() if value is not None}, **given)
+
+    with_flags.__doc__ = function.__doc__
+    for key in reversed(keys()):
+        with_flags = _option(key)(with_flags)
+    return with_flags
+
+
+@click.command("serve")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"Read this configuration instead of {configuration.DEFAULT}.",
+)
+@click.option("--check", is_flag=True, help="Say whether the configuration is right, and what is in force; do nothing.")
+@settings_options
+def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
+    """Watch for good, as a systemd service.
+
+    Reads /etc/hangup/hangup.toml, of which every key is also an option here; an option goes before the file. Alerts go
+    to the systemd journal with structured fields, and to a file of JSON Lines if one is named; Prometheus finds the
+    counts. Of many alerts of one kind some are told and the rest is counted, and the count told.
+
+    SIGHUP has it read the configuration again without losing probes or counts; a mistake in it is told, and everything
+    stays as it was. SIGTERM ends it.
+    """
+    read = partial(configuration.load, config, flags)
+    settings = read()
+    if check:
+        click.echo(in_force(settings))
+        return
+    preflight.require()
+    tell = notifier()
+    with (
+        Signals() as signals,
+        Tracer(selection=selection_of(settings), probes=settings.probes, latent=wants_latent(settings)) as tracer,
+    ):
+        # What is opened from here on is opened with no more rights than it will have when it is opened again.
+        give_up()
+
+        def open_metrics(snapshot: Callable[[], Snapshot]) -> Callable[[str], MetricsServer]:
+            metrics = Metrics(snapshot, series=settings.metrics_series)
+            return lambda listen: MetricsServer(listen, metrics)
+
+        service = Service(
+            tracer, settings, read=read, systemd=Systemd(tell, watchdog_seconds()), open_metrics=open_metrics
+        )
+        note(f"watching with {tracer.flavour} ({len(tracer.functions)} functions); {destinations(settings)}")
+        service.run(signals)
+    note("ended")
+
+
+def destinations(settings: Settings) -> str:
+    """Say where alerts and counts go."""
+    alerts = [name for name, wanted in (("the journal", settings.journal), (settings.file, settings.file)) if wanted]
+    to = f"alerts go to {' and '.join(alerts)}" if alerts else "alerts are only counted"
+    return f"{to}; metrics at {settings.metrics}" if settings.metrics else f"{to}; no metrics"
+
+
+def in_force(settings: Settings) -> str:
+    """Return the settings as a configuration file, defaults included."""
+    values = asdict(settings)
+    lines: list[str] = []
+    table = ""
+    for key in keys():
+        if key.table != table:
+            table = key.table
+            lines += ["", f"[{table}]"] if lines else [f"[{table}]"]
+        lines.append(f"{key.name} = {toml(values[key.name])}")
+    return "\n".join(lines)
+
+
+def toml(value: object) -> str:
+    """Return a value of the settings as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(toml(one) for one in value)}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+__all__ = ["Settings", "command"]

@@ -1,0 +1,197 @@
+"""The main loop of `hangup serve`: alerts to the sinks, counts to systemd, and new settings without losing state."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+
+from cli.clock import wall_clock_offset
+from cli.output import note
+from cli.reporters.losses import losses_text
+from cli.reporters.units import counted
+from cli.run import POLL_SECONDS
+from cli.service.configuration import ConfigurationError
+from cli.service.limit import AlertKind, Limit
+from cli.service.settings import Settings, keys
+from cli.service.sinks import OpenMetrics, Sinks
+from cli.service.systemd import Systemd
+from cli.sinks.metrics import Snapshot
+from tracer.errors import HangupError
+from tracer.selection import Selection
+from tracer.tracer import Alert, Tracer
+from tracer.verdicts import Kind
+
+# How often systemd is told the counts, and what was held back is looked at.
+TELL_SECONDS = 1.0
+
+
+class Signals:
+    """SIGTERM and SIGINT end the service, SIGHUP has it read its settings again; each interrupts a waiting poll."""
+
+    def __init__(self) -> None:
+        self.ending = False
+        self.reload = False
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGHUP, self._reload)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        self.ending = True
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload = True
+
+
+def selection_of(settings: Settings) -> Selection:
+    """Return which connections the settings select."""
+    return Selection(frozenset(), settings.comm, settings.path)
+
+
+class Service:
+    """What runs from when the probes are attached until they are taken away."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        settings: Settings,
+        *,
+        read: Callable[[], Settings],
+        systemd: Systemd,
+        open_metrics: Callable[[Callable[[], Snapshot]], OpenMetrics],
+    ) -> None:
+        """Open the sinks. read: reads the settings again. Raises HangupError."""
+        self._tracer = tracer
+        self._settings = settings
+        self._read = read
+        self._systemd = systemd
+        self._limit = Limit(failures=settings.failures, burst=settings.burst, interval=settings.interval)
+        self._alerts: Counter[str] = Counter()
+        self._held_back: Counter[str] = Counter()
+        # As of the last time it was told: the kernel is asked by one thread.
+        self._losses = tracer.losses()
+        self._file_problem: str | None = None
+        self._told_at = float("-inf")
+        self._reloaded = True
+        self._reload_time = time.time()
+        self._sinks = Sinks(settings, open_metrics(self.snapshot))
+
+    def snapshot(self) -> Snapshot:
+        """Return what the metrics show. It is called by other threads."""
+        tracer = self._tracer
+        return Snapshot(
+            statistics=tracer.statistics,
+            losses=self._losses.by_cause,
+            open_connections=tracer.open_connections,
+            probes=tracer.flavour,
+            functions=len(tracer.functions),
+            ring=tracer.ring,
+            alerts=dict(self._alerts),
+            held_back=dict(self._held_back),
+            sink_errors=self._sinks.errors,
+            reload_successful=self._reloaded,
+            reload_time=self._reload_time,
+        )
+
+    def run(self, signals: Signals) -> None:
+        """Run until a signal ends it, then lose nothing of the end."""
+        tracer = self._tracer
+        self._systemd.ready(self._status())
+        try:
+            while not signals.ending:
+                for alert in tracer.poll(POLL_SECONDS):
+                    self._alert(alert)
+                if signals.reload:
+                    signals.reload = False
+                    self._reload()
+                self._systemd.alive(time.monotonic())
+                self._tell()
+            self._systemd.stopping()
+            tracer.stop()
+            for alert in tracer.alerts():
+                self._alert(alert)
+            self._tell(ending=True)
+        finally:
+            self._sinks.close()
+
+    def _alert(self, alert: Alert) -> None:
+        kind = alert.verdict.kind
+        wanted = self._settings.verdict
+        if wanted and kind.label not in wanted:
+            return
+        self._alerts[kind.label] += 1
+        client = alert.client.comm if alert.client else "?"
+        server = alert.server.comm if alert.server else "?"
+        if self._limit.takes(AlertKind(kind, client, server), time.monotonic()):
+            self._sinks.alert(alert, wall_clock_offset())
+        else:
+            self._held_back[kind.label] += 1
+
+    def _tell(self, *, ending: bool = False) -> None:
+        now = time.monotonic()
+        if now - self._told_at < TELL_SECONDS and not ending:
+            return
+        self._told_at = now
+        for held in self._limit.ended(now, all_of_them=ending):
+            self._sinks.held_back(held)
+        losses = self._tracer.losses()
+        if losses.total > self._losses.total:
+            self._sinks.losses(losses)
+        self._losses = losses
+        problem = self._sinks.problem
+        if problem != self._file_problem:
+            self._file_problem = problem
+            note(f"{self._settings.file} takes no alerts ({problem})" if problem else "alerts are written again")
+        self._systemd.status(self._status())
+
+    def _status(self) -> str:
+        tracer = self._tracer
+        alerts = sum(self._alerts.values())
+        return (
+            f"{tracer.flavour or 'capture'}, {len(tracer.functions)} functions; {counted(alerts, 'alert')} "
+            f"({sum(self._held_back.values())} held back), "
+            f"{counted(tracer.statistics.total.connections, 'connection')}; {losses_text(self._losses)}"
+        )
+
+    def _reload(self) -> None:
+        self._systemd.reloading()
+        try:
+            settings = self._read()
+            self._sinks.apply(settings)
+        except ConfigurationError as error:
+            for line in error.lines:
+                note(line)
+            self._reloaded = False
+        except HangupError as error:
+            note(str(error))
+            self._reloaded = False
+        else:
+            self._apply(settings)
+            self._reloaded = True
+            self._reload_time = time.time()
+        note("reloaded" if self._reloaded else "not reloaded: everything stays as it was")
+        self._systemd.ready(self._status())
+
+    def _apply(self, settings: Settings) -> None:
+        for key in keys():
+            if key.restart and getattr(settings, key.name) != getattr(self._settings, key.name):
+                note(f"{key.table}.{key.name} takes effect when the service is started again")
+        self._settings = settings
+        self._tracer.selection = selection_of(settings)
+        self._tracer.latent = wants_latent(settings)
+        self._limit.failures, self._limit.burst = settings.failures, settings.burst
+        self._limit.interval = settings.interval
+
+
+def wants_latent(settings: Settings) -> bool:
+    """Return whether latent hang-ups are alerts: asked for, or named among the verdicts."""
+    return settings.latent or Kind.LATENT.label in settings.verdict

@@ -1,0 +1,228 @@
+"""The settings of `hangup serve`: the one list of keys.
+
+The configuration file, the flags, systemd/hangup.toml, docs/service.md and the manual take keys, types, defaults and
+meanings from the fields of `Settings`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Any
+
+from cli.sinks.listen import parse_listen
+from tracer.errors import HangupError
+from tracer.verdicts import Kind
+
+PROBES = ("auto", "kprobe", "fentry")
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What values a key takes. `read` gets what TOML or the flag gave; ValueError says what is wrong with it."""
+
+    name: str
+    """As the documents call it."""
+    read: Callable[[object], Any]
+    metavar: str
+    many: bool = False
+    """Whether the flag may be given several times."""
+    flag: bool = False
+    """Whether the flag takes no value: --journal and --no-journal."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a string")
+    if any(not character.isprintable() for character in value):
+        raise ValueError(f"{value!r} has a character that cannot be printed")
+    return value
+
+
+def _globs(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    globs = tuple(_text(one) for one in values)
+    if "" in globs:
+        raise ValueError("an empty string matches nothing; leave the key out to select everything")
+    return globs
+
+
+def _verdicts(value: object) -> tuple[str, ...]:
+    labels = _globs(value)
+    known = [kind.label for kind in Kind if kind.is_alert or kind is Kind.LATENT]
+    for label in labels:
+        if label not in known:
+            raise ValueError(f"{label!r} is no verdict that alerts; they are {', '.join(known)}")
+    return labels
+
+
+def _probes(value: object) -> str:
+    if value not in PROBES:
+        raise ValueError(f"{value!r} is not one of {', '.join(PROBES)}")
+    return str(value)
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is not true or false")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10**9:
+        raise ValueError(f"{value!r} is not a number from 1 to a thousand million")
+    return value
+
+
+def _unit(value: object, units: dict[str, float], highest: float, wrong: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} {wrong}")
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([A-Za-z]*)", str(value).strip())
+    if not found or found[2] not in units or not 0 < float(found[1]) * units[found[2]] <= highest:
+        raise ValueError(f"{value!r} {wrong}")
+    return float(found[1]) * units[found[2]]
+
+
+def _seconds(value: object) -> float:
+    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    seconds = _unit(value, units, 30 * 86400, "is no time of a second to 30 days; write it like 30, 10s, 5m or 1h")
+    if seconds < 1:
+        raise ValueError(f"{value!r} is less than a second")
+    return seconds
+
+
+def _bytes(value: object) -> int:
+    units = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30}
+    size = int(_unit(value, units, 2**40, "is no size of 64K to 1024G; write it like 512K, 10M or 1G"))
+    if size < 2**16:
+        raise ValueError(f"{value!r} is too small: one alert can take some tens of KiB; at least 64K")
+    return size
+
+
+def _file(value: object) -> str:
+    path = _text(value)
+    if path and not PurePosixPath(path).is_absolute():
+        raise ValueError(f"{path!r} is not an absolute path")
+    return path
+
+
+def _listen(value: object) -> str:
+    address = _text(value)
+    if address:
+        try:
+            parse_listen(address)
+        except HangupError as error:
+            raise ValueError(str(error)) from None
+    return address
+
+
+GLOBS = Type("array of globs", _globs, "GLOB", many=True)
+VERDICTS = Type("array of verdicts", _verdicts, "VERDICT", many=True)
+CHOICE = Type("string", _probes, "|".join(PROBES))
+BOOLEAN = Type("boolean", _boolean, "", flag=True)
+COUNT = Type("number", _count, "N")
+TIME = Type("time", _seconds, "TIME")
+SIZE = Type("size", _bytes, "SIZE")
+FILE = Type("path", _file, "FILE")
+ADDRESS = Type("address", _listen, "ADDRESS")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the configuration, of which the field of `Settings` and the flag have the name."""
+
+    name: str
+    table: str
+    type: Type
+    default: Any
+    """As it stands in the file: what `type.read` takes."""
+    meaning: str
+    restart: bool
+    """Whether a change of it takes effect only when the service is started again."""
+
+    @property
+    def flag(self) -> str:
+        """The flag that has the same meaning and goes before the file."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _key(table: str, kind: Type, default: Any, meaning: str, *, restart: bool = False) -> Any:
+    metadata = {"table": table, "type": kind, "default": default, "meaning": meaning, "restart": restart}
+    # Read when it is first needed: the tables of verdicts and addresses check defaults as they check everything.
+    return field(default_factory=lambda: kind.read(default), metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `hangup serve` does. Times are in seconds, sizes in bytes."""
+
+    comm: tuple[str, ...] = _key("selection", GLOBS, [], "Only connections with a process of this name at either end.")
+    path: tuple[str, ...] = _key(
+        "selection", GLOBS, [], "Only connections to this socket path; abstract names are written @name."
+    )
+    probes: str = _key(
+        "selection",
+        CHOICE,
+        "auto",
+        "How to attach: auto takes fentry where it misses nothing, and kprobes elsewhere.",
+        restart=True,
+    )
+    verdict: tuple[str, ...] = _key(
+        "thresholds", VERDICTS, [], "Only these verdicts are alerts; without any, all but latent."
+    )
+    latent: bool = _key("thresholds", BOOLEAN, False, "Latent hang-ups are alerts, too.")
+    failures: int = _key(
+        "thresholds",
+        COUNT,
+        1,
+        "A verdict on a pair of programs is an alert from its so many-th time within an interval on.",
+    )
+    burst: int = _key(
+        "thresholds",
+        COUNT,
+        10,
+        "So many alerts of a verdict on a pair of programs are told in an interval; of the rest, how many.",
+    )
+    interval: float = _key("thresholds", TIME, "1m", "How long an interval is.")
+    journal: bool = _key("sinks", BOOLEAN, True, "Alerts go to the systemd journal.")
+    file: str = _key(
+        "sinks",
+        FILE,
+        "",
+        "Alerts with their stories are appended to this file, as JSON Lines; empty: to none. "
+        "The service may write below /var/lib/hangup only.",
+    )
+    file_size: int = _key("sinks", SIZE, "10M", "A larger file is renamed to .1, and so on, and begun anew.")
+    file_count: int = _key("sinks", COUNT, 5, "So many renamed files are kept.")
+    metrics: str = _key(
+        "sinks",
+        ADDRESS,
+        "127.0.0.1:9754",
+        "Where Prometheus finds the metrics: a loopback address and port, or unix:PATH; empty: nowhere.",
+    )
+    metrics_series: int = _key(
+        "sinks",
+        COUNT,
+        200,
+        "Of so many combinations of client, server, path and verdict there are metrics; the rest is `other`.",
+        restart=True,
+    )
+
+
+@cache
+def keys() -> tuple[Key, ...]:
+    """Return all keys, in the order of the file."""
+    return tuple(Key(name=one.name, **one.metadata) for one in fields(Settings))
+
+
+def tables() -> dict[str, list[Key]]:
+    """Return the keys by their table."""
+    found: dict[str, list[Key]] = {}
+    for key in keys():
+        found.setdefault(key.table, []).append(key)
+    return found

@@ -1,0 +1,79 @@
+"""Alerts with their whole stories in a file: the JSON Lines of `hangup watch --json`, in files of bounded size."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+from cli.reporters.alert_json import alert_line
+from tracer.errors import HangupError
+from tracer.tracer import Alert
+
+
+class _WholeLines(io.FileIO):
+    """A file that takes a text whole or not at all: on a full disk no half a line stays for the next to follow."""
+
+    def write(self, text: Any) -> int:
+        """Append a text. Raises OSError."""
+        data = text.encode("ascii")
+        before = self.seek(0, os.SEEK_END)
+        written = super().write(data)
+        if written != len(data):
+            # write(2) says ENOSPC only when not even one byte found room.
+            self.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+
+class _Rotating(RotatingFileHandler):
+    """Renames and begins anew; only the owner may read the files, and what goes wrong is raised."""
+
+    def _open(self) -> Any:
+        return _WholeLines(
+            self.baseFilename, "a", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o600)
+        )
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's own name
+        """Raise what logging would print."""
+        raise  # noqa: PLE0704 - it is called from an except clause
+
+
+class AlertFile:
+    """Appends alerts; a full disk costs alerts in this file, which are counted, and nothing else."""
+
+    name = "file"
+
+    def __init__(self, path: str, *, size: int, count: int) -> None:
+        """Open it. size: when it is renamed, in bytes; count: how many renamed ones are kept. Raises HangupError."""
+        self.errors = 0
+        """How many alerts could not be written."""
+        self.problem: str | None = None
+        """Why the last one was not; None: it was."""
+        try:
+            self._handler = _Rotating(path, maxBytes=size, backupCount=count)
+        except OSError as error:
+            raise HangupError(
+                f"cannot write {path} ({error.strerror})",
+                f"is {Path(path).parent} there, root's own, and in ReadWritePaths= of the unit? "
+                "The service has given up root's right to write everywhere; /var/lib/hangup is its place",
+            ) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handler.close()
+
+    def alert(self, alert: Alert, offset: int) -> None:
+        """Append an alert; offset: what makes a wall-clock time of its times, in ns."""
+        line = alert_line(alert, offset)
+        try:
+            self._handler.emit(logging.LogRecord("hangup", logging.WARNING, "", 0, line, None, None))
+        except OSError as error:
+            self.errors += 1
+            self.problem = error.strerror
+        else:
+            self.problem = None

@@ -1,0 +1,256 @@
+"""The service's main loop on told stories: what reaches the sinks, and what new settings change."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.service import sinks as sinks_module
+from cli.service.configuration import ConfigurationError
+from cli.service.service import Service, Signals
+from cli.service.settings import Settings
+from cli.service.systemd import Systemd, watchdog_seconds
+from cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
+from cli.sinks.metrics import Snapshot
+from tests.stories import Story, clean, latent, seeds_failure
+from tests.unit.playback import Playback
+from tests.unit.test_journal import parsed
+from tracer.errors import HangupError
+from tracer.record import Loss
+from tracer.tracer import Tracer
+
+
+class Stand:
+    """A service under test: what it told systemd and the journal, and its settings as they are read the next time."""
+
+    def __init__(self, tracer: Tracer, settings: Settings, journald: socket.socket) -> None:
+        self.told: list[str] = []
+        self.read: Callable[[], Settings] = lambda: settings
+        self.servers: list[str] = []
+        self._journald = journald
+        self.service = Service(
+            tracer,
+            settings,
+            read=self._read_again,
+            systemd=Systemd(self.told.append, 30.0),
+            open_metrics=lambda _snapshot: self._open,
+        )
+
+    def _read_again(self) -> Settings:
+        return self.read()
+
+    def _open(self, listen: str) -> Any:
+        servers = self.servers
+
+        class Server:
+            def start(self) -> None:
+                servers.append(listen)
+
+            def stop(self) -> None:
+                servers.remove(listen)
+
+        if listen == "taken":
+            raise HangupError("the address is taken", "take another")
+        return Server()
+
+    def run(self, between: Callable[[], object] = lambda: None) -> None:
+        """Run it until it has seen everything; `between`: called before the end."""
+        with Signals() as signals:
+            poll = self.service._tracer.poll
+
+            def and_end(timeout: float) -> Iterator[Any]:
+                yield from poll(timeout)
+                between()
+                signals.ending = not signals.reload
+
+            self.service._tracer.poll = and_end  # type: ignore[method-assign]
+            self.service.run(signals)
+
+    def entries(self, message_id: str | None = None) -> list[dict[str, str]]:
+        """Return what the journal has got since the last time."""
+        found = []
+        while True:
+            try:
+                found.append(parsed(self._journald.recv(1 << 20)))
+            except BlockingIOError:
+                return [one for one in found if message_id is None or one.get("MESSAGE_ID") == message_id]
+
+
+@pytest.fixture
+def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stand]]:
+    path = tmp_path / "journal"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(str(path))
+        journald.setblocking(False)
+
+        class Here(Journal):
+            def __init__(self) -> None:
+                super().__init__(path)
+
+        monkeypatch.setattr(sinks_module, "Journal", Here)
+        tracers = []
+
+        def make(*stories: Story, losses: Mapping[Loss, int] | None = None, **settings: Any) -> Stand:
+            source = Playback([event for story in stories for event in story.events], losses)
+            tracer = Tracer(source=source)
+            tracers.append(tracer)
+            return Stand(tracer.__enter__(), Settings(**{"metrics": "", **settings}), journald)
+
+        yield make
+        for tracer in tracers:
+            tracer.__exit__(None, None, None)
+
+
+def test_alerts_reach_the_journal_and_the_file(stand: Callable[..., Stand], tmp_path: Path) -> None:
+    file = tmp_path / "alerts.jsonl"
+    standing = stand(clean(), seeds_failure(), file=str(file))
+    standing.run()
+    [entry] = standing.entries()
+    assert entry["MESSAGE_ID"] == ALERT_ID
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_beyond_the_burst_alerts_are_counted_and_the_count_is_told_at_the_end(stand: Callable[..., Stand]) -> None:
+    standing = stand(*[seeds_failure() for _ in range(5)], burst=2)
+    snapshots: list[Snapshot] = []
+    standing.run(lambda: snapshots.append(standing.service.snapshot()))
+    entries = standing.entries()
+    assert [entry["MESSAGE_ID"] for entry in entries] == [ALERT_ID, ALERT_ID, HELD_BACK_ID]
+    assert entries[-1]["HANGUP_HELD_BACK"] == "3"
+    assert snapshots[-1].alerts == {"answered": 5}
+    assert snapshots[-1].held_back == {"answered": 3}
+
+
+def test_only_the_verdicts_that_are_asked_for_are_alerts(stand: Callable[..., Stand]) -> None:
+    standing = stand(seeds_failure(), verdict=("unread",))
+    standing.run()
+    assert standing.entries() == []
+
+
+def test_losses_are_told_once(stand: Callable[..., Stand]) -> None:
+    losses = {Loss.RING_FULL: 0}
+    standing = stand(seeds_failure(), losses=losses)
+    standing.run(lambda: losses.update({Loss.RING_FULL: 7}))
+    [entry] = standing.entries(LOSSES_ID)
+    assert entry["HANGUP_LOST_RING_FULL"] == "7"
+
+
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(stand: Callable[..., Stand]) -> None:
+    standing = stand(seeds_failure())
+    standing.run()
+    assert standing.told[0].startswith("READY=1\nSTATUS=")
+    assert "WATCHDOG=1" in standing.told
+    assert "STOPPING=1" in standing.told
+    assert "1 alert (0 held back), 1 connection; nothing lost" in standing.told[-2]
+
+
+def reload_once() -> Callable[[], None]:
+    """Return what asks for a reload the first time it is called."""
+    asked: list[bool] = []
+
+    def ask() -> None:
+        if not asked:
+            asked.append(True)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    return ask
+
+
+def test_new_settings_replace_what_has_changed_and_nothing_else(stand: Callable[..., Stand], tmp_path: Path) -> None:
+    standing = stand(seeds_failure(), metrics="127.0.0.1:1")
+    standing.read = lambda: Settings(
+        comm=("nginx",), latent=True, burst=3, metrics="127.0.0.1:2", file=str(tmp_path / "new")
+    )
+    service = standing.service
+    standing.run(reload_once())
+    assert service._tracer.selection.comms == ("nginx",)
+    assert service._tracer.latent
+    assert (tmp_path / "new").exists()
+    assert [
+        message.split("\n")[0].split("=")[0] for message in standing.told if "1\n" in message or "ING" in message
+    ] == [
+        "READY",
+        "RELOADING",
+        "READY",
+        "STOPPING",
+    ]
+    assert service.snapshot().reload_successful
+
+
+@pytest.mark.parametrize("problem", ["configuration", "address"])
+def test_settings_that_cannot_be_had_change_nothing(
+    stand: Callable[..., Stand], capsys: pytest.CaptureFixture[str], problem: str
+) -> None:
+    standing = stand(seeds_failure(), metrics="127.0.0.1:1", comm=("httpd",))
+
+    def wrong() -> Settings:
+        if problem == "configuration":
+            raise ConfigurationError(["hangup.toml:3: sinks.metrics: is wrong", "hangup.toml:4: also"])
+        return Settings(metrics="taken", comm=("other",))
+
+    standing.read = wrong
+    servers: list[list[str]] = []
+    snapshots: list[Snapshot] = []
+    ask = reload_once()
+
+    def between() -> None:
+        ask()
+        servers.append(list(standing.servers))
+        snapshots.append(standing.service.snapshot())
+
+    standing.run(between)
+    assert servers[-1] == ["127.0.0.1:1"]
+    assert not snapshots[-1].reload_successful
+    assert standing.service._settings.comm == ("httpd",)
+    said = capsys.readouterr().err
+    assert "not reloaded: everything stays as it was" in said
+    assert ("hangup.toml:3: sinks.metrics: is wrong\nhangup: hangup.toml:4" in said) == (problem == "configuration")
+
+
+def test_all_sinks_are_closed_at_the_end(stand: Callable[..., Stand]) -> None:
+    standing = stand(latent(), metrics="127.0.0.1:1")
+    assert standing.servers == ["127.0.0.1:1"]
+    standing.run()
+    assert standing.servers == []
+
+
+def test_the_watchdog_is_told_three_times_as_often_as_it_asks() -> None:
+    told: list[str] = []
+    systemd = Systemd(told.append, 30.0)
+    for second in range(31):
+        systemd.alive(float(second))
+    assert told == ["WATCHDOG=1"] * 4
+
+
+def test_a_status_is_told_when_it_changes() -> None:
+    told: list[str] = []
+    systemd = Systemd(told.append, None)
+    for status in ("a", "a", "b"):
+        systemd.status(status)
+    systemd.alive(0.0)
+    assert told == ["STATUS=a", "STATUS=b"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_the_watchdog_is_ours_only_if_systemd_says_so(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], seconds: float | None
+) -> None:
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert watchdog_seconds() == seconds

@@ -1,0 +1,98 @@
+"""The list of settings, and everything that is written from it.
+
+`python -m tests.unit.test_settings` writes systemd/hangup.toml and the tables of docs/service.md anew.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.commands import serve
+from cli.service.configuration import parse
+from cli.service.settings import Key, Settings, keys, tables
+from cli.sinks import journal
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "systemd" / "hangup.toml"
+DOCUMENT = ROOT / "docs" / "service.md"
+
+
+def example() -> str:
+    """Return the configuration file that is installed: every key with its default, switched off."""
+    lines = [
+        "# The configuration of hangup.service; see hangup.toml(5). Every key stands here with its default.",
+        "# `hangup serve --check` says what is wrong in it, `systemctl reload hangup` has it read again.",
+    ]
+    for table, of_table in tables().items():
+        lines += ["", f"[{table}]"]
+        for key in of_table:
+            lines += [f"# {line}" for line in textwrap.wrap(key.meaning + (_RESTART if key.restart else ""), 100)]
+            lines.append(f"#{key.name} = {serve.toml(key.default)}")
+    return "\n".join(lines) + "\n"
+
+
+_RESTART = " A change takes effect when the service is started again."
+
+
+def keys_table() -> str:
+    """Return the keys as docs/service.md has them."""
+    rows = [
+        f"| `{key.table}.{key.name}` | {key.type.name} | `{serve.toml(key.default)}` | "
+        f"{key.meaning}{_RESTART if key.restart else ''} |"
+        for key in keys()
+    ]
+    return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def fields_table() -> str:
+    """Return the fields of an alert's entry as docs/service.md has them."""
+    rows = [f"| `{field.name}` | {field.meaning} |" for field in journal.FIELDS]
+    return "\n".join(["| field | meaning |", "|---|---|", *rows])
+
+
+TABLES = {"keys": keys_table, "journal fields": fields_table}
+_TABLE = re.compile(r"<!-- (?P<name>keys|journal fields) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
+
+
+def test_the_installed_configuration_has_every_key_with_its_default() -> None:
+    assert EXAMPLE.read_text() == example()
+    settings, mistakes = parse(re.sub(r"^#(\w)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE))
+    assert mistakes == []
+    assert Settings(**settings) == Settings()
+    assert set(settings) == {key.name for key in keys()}
+
+
+def test_the_installed_configuration_changes_nothing_as_it_is() -> None:
+    assert all(content == {} for content in tomllib.loads(EXAMPLE.read_text()).values())
+
+
+def test_the_document_has_the_tables_of_the_code() -> None:
+    found = {match["name"]: match["table"].strip() for match in _TABLE.finditer(DOCUMENT.read_text())}
+    assert found == {name: table() for name, table in TABLES.items()}
+
+
+@pytest.mark.parametrize("key", keys(), ids=lambda key: key.name)
+def test_every_key_is_an_option_with_the_same_meaning(key: Key) -> None:
+    options = {option.name: option for option in serve.command.params if isinstance(option, click.Option)}
+    assert key.flag in options[key.name].opts
+    assert key.meaning in (options[key.name].help or "")
+
+
+def test_no_two_keys_have_the_same_name() -> None:
+    names = [key.name for key in keys()]
+    assert len(set(names)) == len(names)
+
+
+if __name__ == "__main__":
+    EXAMPLE.write_text(example())
+    DOCUMENT.write_text(
+        _TABLE.sub(
+            lambda match: f"<!-- {match['name']} -->\n{TABLES[match['name']]()}\n<!-- end -->", DOCUMENT.read_text()
+        )
+    )
