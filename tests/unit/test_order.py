@@ -8,6 +8,7 @@ connect that began it. tests/stories.py generates such orders, of many connectio
 from __future__ import annotations
 
 import re
+from collections import Counter
 from random import Random
 
 from hypothesis import given, settings
@@ -26,8 +27,14 @@ _TIME = re.compile(r"; [0-9.]+ (ns|µs|ms|s) later")
 def traced(events: list[Event], batch: int) -> tuple[list[Alert], dict[Key, Row], int]:
     batches = [events[start : start + batch] for start in range(0, len(events), batch)]
     with Tracer(source=ListSource(*batches), latent=True) as tracer:
-        alerts = list(tracer.alerts())
+        alerts: list[Alert] = []
+        for _ in batches:
+            alerts += tracer.poll(0)
+            assert tracer.open_connections == len(tracer._endpoints.open_connections)
         assert tracer._endpoints._by_sock == {}
+        counted = tracer.statistics.counts()
+        assert counted.operations == Counter(event.operation for event in events)
+        assert sum(row.operations for row in counted.rows.values()) == len(events)
         return alerts, tracer.statistics.rows, tracer.losses().total
 
 

@@ -97,6 +97,46 @@ def test_each_connection_is_counted_once_under_its_verdict() -> None:
     assert counted[Key("httpd", "uwsgi", path, Kind.LATENT)].latent == 1
 
 
+def test_operations_are_counted_at_the_verdict_and_what_comes_later_at_the_end() -> None:
+    story = stories.seeds_failure()
+    *before, failed, release = story.events
+    with Tracer(source=ListSource(before, [failed], [release])) as tracer:
+        list(tracer.poll(0))
+        assert tracer.statistics.rows == {}
+        assert tracer.open_connections == 1
+        list(tracer.poll(0))
+        ((key, row),) = tracer.statistics.rows.items()
+        assert row.operations == len(before) + 1
+        list(tracer.poll(0))
+        assert tracer.statistics.rows[key].operations == len(story.events)
+        assert tracer.open_connections == 0
+
+
+def test_operations_of_connections_that_are_not_selected_are_counted_as_read_only() -> None:
+    story = stories.seeds_failure()
+    with Tracer(source=ListSource(story.events), selection=Selection(comms=("nobody",))) as tracer:
+        assert list(tracer.poll(0)) == []
+    counts = tracer.statistics.counts()
+    assert counts.rows == {}
+    assert sum(counts.operations.values()) == len(story.events)
+
+
+def test_a_connection_that_is_forgotten_is_open_no_more() -> None:
+    first, second = Story(), Story()
+    first.connect()
+    # The addresses come back though no release of theirs was recorded.
+    second.connect()
+    with Tracer(source=ListSource(first.events, second.events)) as tracer:
+        list(tracer.alerts())
+        assert tracer.open_connections == 1
+        assert tracer.losses().by_cause["releases_missed"] == 1
+
+
+def test_a_capture_has_no_ring_buffer() -> None:
+    with Tracer(source=ListSource()) as tracer:
+        assert tracer.ring is None
+
+
 def test_a_latent_hangup_is_an_alert_only_if_asked_for() -> None:
     story = stories.latent()
     assert alerts(story.events) == []
