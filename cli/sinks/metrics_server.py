@@ -45,7 +45,8 @@ class MetricsServer:
     def __init__(self, listen: str, collector: Collector) -> None:
         """Take an address as parse_listen() does; HangupError if it is none. Nothing is opened yet."""
         self._wanted = parse_listen(listen)
-        registry = CollectorRegistry()
+        # So that a scrape may name what it wants (?name[]=), it must know what each collector has.
+        registry = CollectorRegistry(auto_describe=True)
         registry.register(collector)
         ProcessCollector(registry=registry)
         # Nobody is far away: compressing would cost more than it saves.
