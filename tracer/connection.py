@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tracer.cgroups import Cgroup
 from tracer.escape import escape_comm
 from tracer.record import Event, Operation
 
@@ -30,6 +31,21 @@ class Process(NamedTuple):
     uid: int
     gid: int
     comm: str
+    inner_pid: int
+    """Its pid in its own pid namespace: what it is called inside its container."""
+    cgroup_id: int
+    cgroup: Cgroup | None = None
+    """None: not looked up (only an alert's is), or not known."""
+
+    @property
+    def unit(self) -> str | None:
+        """Its systemd unit, see `Cgroup.unit`."""
+        return self.cgroup.unit if self.cgroup else None
+
+    @property
+    def container(self) -> str | None:
+        """Its container's name or short id."""
+        return self.cgroup.container if self.cgroup else None
 
 
 class Holder(NamedTuple):
@@ -37,6 +53,20 @@ class Holder(NamedTuple):
 
     pid: int
     comm: str
+    inner_pid: int | None = None
+    """None: not known, or not looked up; the rest as in `Process`."""
+    cgroup_id: int = 0
+    cgroup: Cgroup | None = None
+
+    @property
+    def unit(self) -> str | None:
+        """Its systemd unit, see `Cgroup.unit`."""
+        return self.cgroup.unit if self.cgroup else None
+
+    @property
+    def container(self) -> str | None:
+        """Its container's name or short id."""
+        return self.cgroup.container if self.cgroup else None
 
 
 class Endpoint:
@@ -90,8 +120,9 @@ class Endpoint:
         """Its first successful shutdown(SHUT_WR or SHUT_RDWR)."""
         self.release: Event | None = None
         self.holder: Holder | None = None
-        self.users: dict[int, bytes] = {}
-        """The processes that have been seen using it, the one that released it included: comm by pid, MAX_USERS."""
+        self.users: dict[int, Event] = {}
+        """The processes that have been seen using it, the one that released it included: what each did first, by pid,
+        MAX_USERS."""
         self.opener_pid = 0
         """Who called connect, listen or socketpair for it, as SO_PEERCRED tells the other end; 0: not seen."""
 
@@ -141,24 +172,26 @@ class Endpoint:
     def processes(self) -> Iterator[tuple[int, str | None]]:
         """Yield pid and comm of every process that is known to have used, held or made it."""
         yield self.pid, self.comm
-        for pid, comm in self.users.items():
-            yield pid, escape_comm(comm)
+        for pid, event in self.users.items():
+            yield pid, escape_comm(event.comm)
         if self.holder:
-            yield self.holder
+            yield self.holder.pid, self.holder.comm
         if self.opener_pid:
             yield self.opener_pid, None
 
-    def add(self, event: Event) -> None:
-        """Take one operation."""
+    def add(self, event: Event) -> bool:
+        """Take one operation; return whether it is the first of a process."""
         self.count += 1
-        if event.pid not in self.users and len(self.users) < MAX_USERS:
-            self.users[event.pid] = event.comm
+        is_new = event.pid not in self.users and len(self.users) < MAX_USERS
+        if is_new:
+            self.users[event.pid] = event
         if len(self.operations) < KEPT_FIRST:
             self.operations.append(event)
         else:
             if self.tail is None:
                 self.tail = deque(maxlen=KEPT_LAST)
             self.tail.append(event)
+        return is_new
 
 
 class Connection:
@@ -225,7 +258,8 @@ class Connection:
 
 def process_of(event: Event) -> Process:
     """Return who did an operation."""
-    return Process(event.pid, event.tid, event.uid, event.gid, escape_comm(event.comm))
+    comm = escape_comm(event.comm)
+    return Process(event.pid, event.tid, event.uid, event.gid, comm, event.inner_pid, event.cgroup)
 
 
 class Moment(NamedTuple):

@@ -89,18 +89,21 @@ class Endpoints:
         *,
         known: Callable[[int], Known | None] = lambda _inode_number: None,
         name: Callable[[int], str | None] = lambda _pid: None,
+        meet: Callable[[Event], None] = lambda _event: None,
         losses: Callable[[], int] = lambda: 0,
         pids: frozenset[int] = frozenset(),
         operations: bool = False,
     ) -> None:
         """Make an empty set.
 
-        known: what is known of a connection older than the tracer, by inode number. name: the comm of a pid. losses:
-        how many records had been lost before the events that are being fed were recorded. pids: connections of no
-        such process are dropped when they are accepted. operations: whether every operation is an occurrence too.
+        known: what is known of a connection older than the tracer, by inode number. name: the comm of a pid. meet:
+        told what a process did first on an endpoint, at once. losses: how many records had been lost before the
+        events that are being fed were recorded. pids: connections of no such process are dropped when they are
+        accepted. operations: whether every operation is an occurrence too.
         """
         self._known = known
         self._comm = name
+        self._meet = meet
         self._losses = losses
         self._pids = pids
         self._operations = operations
@@ -135,7 +138,8 @@ class Endpoints:
             elif not endpoint.inode_number:
                 self._learn(endpoint, event)
 
-            endpoint.add(event)
+            if endpoint.add(event):
+                self._meet(event)
             if operation == _WRITE:
                 endpoint.last_transfer = event
                 if event.result > 0:
@@ -245,9 +249,11 @@ class Endpoints:
         """Name an end that nothing has been seen of: only for who looks at it, for /proc is slow."""
         for end in (connection.client, connection.server):
             if end.holder is None and not end.operations and end.opener_pid:
-                comm = end.other.users.get(end.opener_pid)
-                name = escape_comm(comm) if comm else self._comm(end.opener_pid)
-                end.holder = Holder(end.opener_pid, name or "?")
+                event = end.other.users.get(end.opener_pid)
+                if event:
+                    end.holder = Holder(event.pid, escape_comm(event.comm), event.inner_pid, event.cgroup)
+                else:
+                    end.holder = Holder(end.opener_pid, self._comm(end.opener_pid) or "?")
 
     def _recall(self, connection: Connection, event: Event) -> None:
         """Fill in a connection that was open before the tracer."""

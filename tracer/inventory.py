@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from tracer import unix_diag
-from tracer.process import PROC, read_comm, read_uid
-
-NETNS_MOUNTS = Path("/run/netns")
+from tracer.cgroups import Cgroup, read_process_cgroup
+from tracer.mounts import read_mounts
+from tracer.process import PROC, read_comm, read_inner_pid, read_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class Holder:
     comm: str
     uid: int
     descriptor: int
+    inner_pid: int | None = None
+    """Its pid in its own pid namespace."""
+    cgroup: Cgroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +164,9 @@ def snapshot(proc: Path = PROC, *, namespaces: bool = True) -> Inventory:
         sockets += [(own, entry) for entry in unix_diag.read_sockets(connection)]
     unreadable_namespaces = 0
     if namespaces:
-        for number, path in _other_namespaces(proc, own):
+        for number, files in other_namespaces(proc, own).items():
             try:
-                sockets += [(number, entry) for entry in _read_namespace(path)]
-            except FileNotFoundError:
-                continue
+                sockets += [(number, entry) for entry in _read_namespace(files)]
             except PermissionError:
                 unreadable_namespaces += 1
     wanted = {entry.inode for _, entry in sockets}
@@ -199,8 +200,9 @@ def read_holders(inodes: Iterable[int], proc: Path = PROC) -> tuple[dict[int, li
         comm, uid = read_comm(pid, proc), read_uid(pid, proc)
         if comm is None or uid is None:
             continue
+        inner_pid, cgroup = read_inner_pid(pid, proc), read_process_cgroup(pid, proc)
         for descriptor, inode in held:
-            holders.setdefault(inode, []).append(Holder(pid, comm, uid, descriptor))
+            holders.setdefault(inode, []).append(Holder(pid, comm, uid, descriptor, inner_pid, cgroup))
     return holders, unreadable
 
 
@@ -224,29 +226,39 @@ def _namespace_number(path: Path) -> int:
         return 0
 
 
-def _other_namespaces(proc: Path, own: int) -> Iterator[tuple[int, Path]]:
-    """Yield number and file of each network namespace but our own that a process lives in or `ip netns` keeps.
+def other_namespaces(proc: Path, own: int) -> dict[int, list[Path]]:
+    """Return the files of each network namespace but our own, by its number.
 
-    One that has neither, kept by a descriptor or a bind mount elsewhere, is not found.
+    Those are of the processes that live in it, and of the mounts that keep it (`ip netns`, Docker's), for either may go
+    at any time. One that has neither, kept by a descriptor or by its sockets alone, is not found.
     """
-    seen = {own, 0}
+    found: dict[int, list[Path]] = {}
     files = [proc / str(pid) / "ns" / "net" for pid in _pids(proc)]
-    if NETNS_MOUNTS.is_dir():
-        files += sorted(NETNS_MOUNTS.iterdir())
+    mounts = read_mounts(proc)
+    files += [Path(os.fsdecode(mount.point)) for mount in mounts if mount.root.startswith(b"net:[")]
     for path in files:
         number = _namespace_number(path)
-        if number not in seen:
-            seen.add(number)
-            yield number, path
+        if number not in (own, 0):
+            found.setdefault(number, []).append(path)
+    return found
 
 
-def _read_namespace(path: Path) -> list[unix_diag.DiagSocket]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with unix_diag.open_socket(descriptor) as connection:
-            return unix_diag.read_sockets(connection)
-    finally:
-        os.close(descriptor)
+def _read_namespace(files: Iterable[Path]) -> list[unix_diag.DiagSocket]:
+    """Return the sockets of a namespace, none if it has vanished. Raises PermissionError if we may not enter it."""
+    for path in files:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            # A file of a process that has just ended says EACCES, too (proc_ns_get_link(), fs/proc/namespaces.c).
+            if isinstance(error, PermissionError) and os.path.lexists(path):
+                raise
+            continue
+        try:
+            with unix_diag.open_socket(descriptor) as connection:
+                return unix_diag.read_sockets(connection)
+        finally:
+            os.close(descriptor)
+    return []
 
 
 def _join(netns: int, entry: unix_diag.DiagSocket, holders: Iterable[Holder]) -> Socket:

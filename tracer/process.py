@@ -1,4 +1,4 @@
-"""What a process is called: its comm, its effective user and its systemd unit.
+"""What a process is called: its comm, its effective user, its control group and its id in its own namespace.
 
 Events carry the comm of their moment. This is for the processes that make no traced call, whose names can only be
 read from /proc, and for remembering the names of those that are gone from there.
@@ -6,10 +6,11 @@ read from /proc, and for remembering the names of those that are gone from there
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from pathlib import Path
 
-from tracer.escape import escape, escape_comm
+from tracer.escape import escape_comm
 
 PROC = Path("/proc")
 
@@ -36,24 +37,35 @@ def read_uid(pid: int, proc: Path = PROC) -> int | None:
         return None
 
 
-def read_unit(pid: int, proc: Path = PROC) -> str | None:
-    """Return the systemd unit of a process (``nginx.service``), None if it has none or there is no such process.
+def read_cgroup(pid: int, proc: Path = PROC) -> bytes | None:
+    """Return the path of a process's control group, None if there is no such process (proc_pid_cgroup(5)).
 
-    The unit is the innermost service, scope, socket, mount or swap in its path of control groups (cgroups(7),
-    proc_pid_cgroup(5)); a slice is only a folder of those.
+    It is that of the unified hierarchy; where that has nothing but a root, that of systemd's own hierarchy, and failing
+    that of any other.
     """
     try:
         lines = (proc / str(pid) / "cgroup").read_bytes().splitlines()
     except OSError:
         return None
+    paths: dict[bytes, bytes] = {}
     for line in lines:
         hierarchy, controllers, path = line.split(b":", 2)
-        # The unified hierarchy is number 0; where systemd still has its own, that is called name=systemd.
-        if hierarchy == b"0" or controllers == b"name=systemd":
-            for folder in reversed(path.split(b"/")):
-                if folder.endswith((b".service", b".scope", b".socket", b".mount", b".swap")):
-                    return escape(folder)
-    return None
+        if hierarchy == b"0":
+            # Of one that was removed under a zombie (proc_cgroup_show(), kernel/cgroup/cgroup.c).
+            path = path.removesuffix(b" (deleted)")
+        paths[controllers] = path
+    first = (paths.get(b"", b"/"), paths.get(b"name=systemd", b"/"))
+    return next((path for path in (*first, *paths.values()) if path != b"/"), b"/")
+
+
+def read_inner_pid(pid: int, proc: Path = PROC) -> int | None:
+    """Return a process's id in its own pid namespace, None if there is no such process (NSpid, proc_pid_status(5))."""
+    try:
+        status = (proc / str(pid) / "status").read_bytes()
+    except OSError:
+        return None
+    match = re.search(rb"^NSpid:\s(?:.*\s)?(\d+)$", status, re.MULTILINE)
+    return int(match[1]) if match else None
 
 
 class ProcessNames:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
 from tracer.connection import Connection, Holder, Process, process_of
 from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
 from tracer.inventory import Inventory, Socket, snapshot
 from tracer.probes import Flavour, Probes, RingFill
-from tracer.process import ProcessNames
+from tracer.process import ProcessNames, read_inner_pid
 from tracer.record import Event, Loss, operations, unpack_all
 from tracer.selection import Selection
 from tracer.source import FileSource, Source
@@ -72,13 +73,15 @@ class Tracer:
         latent: bool = False,
         on_operation: Callable[[Operated | ConnectFailed], None] | None = None,
         statistics: Statistics | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         """Say what to trace; nothing happens before the context is entered.
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
         "fentry". selection: only connections it matches (pids is short for one of pids). source: where records come
         from, instead of this host's probes. latent: whether latent hang-ups are alerts too. on_operation: called with
-        every operation. statistics: where everything is counted, instead of new ones.
+        every operation. statistics: where everything is counted, instead of new ones. cgroups: where the cgroups of a
+        given source's events are looked up; without it they are not: a capture's are another host's, or gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         self._wanted_probes = probes
@@ -88,6 +91,7 @@ class Tracer:
         self._on_operation = on_operation
         self._inventory: Inventory | None = None
         self._names = ProcessNames()
+        self._cgroups = Cgroups() if source is None else cgroups
         # How many records had been lost before, and after, those that are being processed were read: what was lost in
         # between may belong to any of their connections.
         self._lost_before = 0
@@ -98,6 +102,7 @@ class Tracer:
         self._endpoints = Endpoints(
             known=self._known,
             name=self._names.comm,
+            meet=self._meet,
             losses=lambda: self._lost_before,
             pids=self.selection.pids,
             operations=on_operation is not None,
@@ -158,6 +163,10 @@ class Tracer:
         if isinstance(self._source, FileSource):
             by_cause["capture_truncated"] = int(self._source.truncated)
         return Losses(by_cause)
+
+    def cgroup(self, event: Event) -> Cgroup | None:
+        """Return the cgroup of who did an operation; None if it is not known."""
+        return None if self._cgroups is None else self._cgroups.cgroup(event.cgroup, event.pid)
 
     def alerts(self) -> Iterator[Alert]:
         """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
@@ -243,7 +252,7 @@ class Tracer:
         self.statistics.count(key, operation=event.operation, gap=None, is_alert=is_alert, operations=1)
         if not verdict.kind.is_alert:
             return None
-        return Alert(verdict, event.end, path, client, None, None, event)
+        return Alert(verdict, event.end, path, self._placed(client), None, None, event)
 
     def _alert(self, verdict: Verdict, connection: Connection, when: int, failed: Event | None) -> Alert:
         client, server = connection.client, connection.server
@@ -251,11 +260,24 @@ class Tracer:
             verdict,
             when,
             connection.path,
-            client.process or client.holder,
-            server.process or server.holder,
+            self._placed(client.process or client.holder),
+            self._placed(server.process or server.holder),
             connection,
             failed,
         )
+
+    def _meet(self, event: Event) -> None:
+        """Look a process's cgroup up while it is there: when it is asked for, the container may be gone."""
+        if self._cgroups is not None:
+            self._cgroups.learn(event.cgroup, event.pid)
+
+    def _placed(self, process: Process | Holder | None) -> Process | Holder | None:
+        """Return a process with its cgroup, and what else /proc knows of one that was not seen doing anything."""
+        if process is None or process.cgroup is not None or self._cgroups is None:
+            return process
+        if isinstance(process, Holder) and not process.cgroup_id:
+            return process._replace(cgroup=read_process_cgroup(process.pid), inner_pid=read_inner_pid(process.pid))
+        return process._replace(cgroup=self._cgroups.cgroup(process.cgroup_id, process.pid))
 
     def _selects(self, connection: Connection) -> bool:
         selection = self.selection
@@ -290,7 +312,8 @@ class Tracer:
 def _holder(socket: Socket | None) -> Holder | None:
     if socket is None or not socket.holders:
         return None
-    return Holder(socket.holders[0].pid, socket.holders[0].comm)
+    holder = socket.holders[0]
+    return Holder(holder.pid, holder.comm, holder.inner_pid, cgroup=holder.cgroup)
 
 
 def _key(connection: Connection, kind: Kind) -> Key:

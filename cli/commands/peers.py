@@ -12,6 +12,7 @@ import click
 from cli import json_lines, terminal
 from cli.json_lines import Field
 from cli.options import json_option, selection_options
+from cli.reporters.cgroup_json import cgroup_fields
 from tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
 from tracer.selection import Selection
 
@@ -72,6 +73,11 @@ HOLDER_FIELDS: tuple[tuple[Field, Callable[[Holder], Any]], ...] = (
     (Field("comm", "string", "the process's name, escaped"), lambda holder: holder.comm),
     (Field("uid", "number", "its effective user id"), lambda holder: holder.uid),
     (Field("descriptor", "number", "its file descriptor"), lambda holder: holder.descriptor),
+    (
+        Field("inner_pid", "number or null", "process id in its own pid namespace; null if it had just ended"),
+        lambda holder: holder.inner_pid,
+    ),
+    *cgroup_fields(lambda holder: holder.cgroup),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import click
 
@@ -19,7 +20,9 @@ from cli.reporters.summary_json import summary_lines
 from cli.reporters.units import counted
 from cli.run import run
 from tracer import preflight
+from tracer.cgroups import Cgroup
 from tracer.endpoints import ConnectFailed, Operated
+from tracer.record import Event
 from tracer.selection import Selection
 from tracer.tracer import Tracer
 
@@ -30,6 +33,8 @@ class _Printer:
     def __init__(self, output: Output, *, as_json: bool) -> None:
         self._output = output
         self._as_json = as_json
+        self.cgroup: Callable[[Event], Cgroup | None] = lambda _event: None
+        """Finds the cgroup of who did an operation."""
         self.count = 0
         self.after_batch()
 
@@ -37,7 +42,7 @@ class _Printer:
         """Print one operation."""
         self.count += 1
         if self._as_json:
-            self._output.line(operation_line(occurrence, self._offset))
+            self._output.line(operation_line(occurrence, self._offset, self.cgroup(occurrence.event)))
         else:
             self._output.line(operation_row(occurrence, self._offset, self._width))
 
@@ -72,6 +77,7 @@ def command(
     printer = _Printer(output, as_json=as_json)
     with Tracer(selection=selection, probes=probes, on_operation=printer.operation) as tracer:
         began = time.monotonic()
+        printer.cgroup = tracer.cgroup
 
         def attached() -> None:
             flavour = tracer.flavour or "capture"

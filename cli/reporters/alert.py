@@ -16,6 +16,7 @@ from cli.reporters.operation import operation_text
 from cli.reporters.operation_json import address
 from cli.reporters.units import counted, duration, moment
 from cli.terminal import Paint, plain
+from tracer.cgroups import Cgroup
 from tracer.connection import Holder, Process, timeline
 from tracer.escape import escape_comm
 from tracer.record import Event, EventFlag, Operation
@@ -82,6 +83,7 @@ def _ends(alert: Alert, paint: Paint) -> Iterator[str]:
     if connection is None:
         assert alert.failed is not None
         yield from _cells("process", _process(alert.client), [], separator=" ")
+        yield from _places(alert.client, None)
         yield from _cells("sock", [address(alert.failed.sock) or "?"], [])
         yield from _cells("inode", _inode(alert.failed.inode_number, alert.failed.inode), [], separator=" ")
         return
@@ -89,6 +91,7 @@ def _ends(alert: Alert, paint: Paint) -> Iterator[str]:
     names = ("one end", "other end") if connection.pair else ("client", "server")
     yield from (paint("bold", line) for line in _cells("", *([name] for name in names)))
     yield from _cells("process", _process(alert.client), _process(alert.server), separator=" ")
+    yield from _places(alert.client, alert.server)
     yield from _cells("sock", [address(client.sock) or "?"], [address(server.sock) or "?"])
     yield from _cells("inode", *(_inode(end.inode_number, end.inode) for end in (client, server)), separator=" ")
 
@@ -96,8 +99,34 @@ def _ends(alert: Alert, paint: Paint) -> Iterator[str]:
 def _process(process: Process | Holder | None) -> list[str]:
     if process is None:
         return ["?"]
-    name = f"{process.comm}[{process.pid}]"
-    return [name, f"tid {process.tid} uid {process.uid}"] if isinstance(process, Process) else [name]
+    parts = [f"{process.comm}[{process.pid}]"]
+    if isinstance(process, Process):
+        parts.append(f"tid {process.tid} uid {process.uid}")
+    if process.inner_pid not in (None, process.pid):
+        parts.append(f"pid {process.inner_pid} inside")
+    return parts
+
+
+def _places(client: Process | Holder | None, server: Process | Holder | None) -> Iterator[str]:
+    """Say which units and containers they belong to, as far as they belong to any."""
+    cgroups = [end.cgroup if end else None for end in (client, server)]
+    for label, name_of in (("unit", _unit), ("container", _container)):
+        names = [name_of(cgroup) if cgroup else None for cgroup in cgroups]
+        if any(names):
+            # Longer ones are broken anywhere: they have no blanks.
+            yield from _cells(label, *(_pieces(name or "", _CLIENT) for name in names), separator="")
+
+
+def _unit(cgroup: Cgroup) -> str | None:
+    return None if cgroup.unit_is_container else cgroup.unit
+
+
+def _container(cgroup: Cgroup) -> str | None:
+    return f"{cgroup.runtime or ''} {cgroup.container}".lstrip() if cgroup.container else None
+
+
+def _pieces(text: str, width: int) -> list[str]:
+    return [text[start : start + width] for start in range(0, len(text), width)]
 
 
 def _inode(number: int, inode: int) -> list[str]:

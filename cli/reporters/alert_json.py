@@ -9,6 +9,7 @@ from typing import Any
 from cli import json_lines
 from cli.clock import utc
 from cli.json_lines import Field
+from cli.reporters.cgroup_json import cgroup_fields
 from cli.reporters.operation_json import address, operation_values
 from tracer.connection import Endpoint, Holder, Process, timeline
 from tracer.tracer import Alert
@@ -42,6 +43,11 @@ END_FIELDS: tuple[tuple[Field, Callable[[End], Any]], ...] = (
     (Field("uid", "number or null", "its user id then"), lambda end: getattr(end.process, "uid", None)),
     (Field("gid", "number or null", "its group id then"), lambda end: getattr(end.process, "gid", None)),
     (Field("comm", "string or null", "its name, escaped"), lambda end: end.process and end.process.comm),
+    (
+        Field("inner_pid", "number or null", "process id in its own pid namespace; null if not known"),
+        lambda end: end.process and end.process.inner_pid,
+    ),
+    *cgroup_fields(lambda end: end.process and end.process.cgroup),
     (
         Field("sock", "string or null", "kernel address of its struct sock, in hexadecimal"),
         lambda end: end.endpoint and address(end.endpoint.sock),

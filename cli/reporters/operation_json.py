@@ -9,6 +9,8 @@ from typing import Any
 from cli import json_lines
 from cli.clock import utc
 from cli.json_lines import Field
+from cli.reporters.cgroup_json import cgroup_fields
+from tracer.cgroups import Cgroup
 from tracer.connection import Connection, Endpoint
 from tracer.endpoints import ConnectFailed, Operated
 from tracer.escape import escape_comm
@@ -89,6 +91,11 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     ),
     (Field("pid", "number", "process id"), lambda shown: shown.event.pid),
     (Field("tid", "number", "thread id"), lambda shown: shown.event.tid),
+    (
+        Field("inner_pid", "number", "process id in the process's own pid namespace: what its container calls it"),
+        lambda shown: shown.event.inner_pid,
+    ),
+    (Field("inner_tid", "number", "thread id there"), lambda shown: shown.event.inner_tid),
     (Field("uid", "number", "user id"), lambda shown: shown.event.uid),
     (Field("gid", "number", "group id"), lambda shown: shown.event.gid),
     (Field("comm", "string", "the thread's name at that moment, escaped"), lambda shown: escape_comm(shown.event.comm)),
@@ -102,10 +109,12 @@ class Traced(Shown):
     connection: Connection | None
     endpoint: Endpoint | None
     path: str | None
+    cgroup: Cgroup | None
 
 
 TRACE_FIELDS: tuple[tuple[Field, Callable[[Traced], Any]], ...] = (
     *OPERATION_FIELDS,
+    *cgroup_fields(lambda traced: traced.cgroup),
     (
         Field("path", "string or null", "the listener's path, escaped, an abstract name as `@name`; null if not known"),
         lambda traced: traced.path,
@@ -150,14 +159,14 @@ def operation_values(event: Event, role: str, offset: int) -> dict[str, Any]:
     return json_lines.values(OPERATION_FIELDS, Shown(event, role, offset))
 
 
-def operation_line(occurrence: Operated | ConnectFailed, offset: int) -> str:
-    """Return trace's line; offset: what makes a wall-clock time of a record's times."""
+def operation_line(occurrence: Operated | ConnectFailed, offset: int, cgroup: Cgroup | None) -> str:
+    """Return trace's line; offset: what makes a wall-clock time of a record's times; cgroup: of who did it."""
     if isinstance(occurrence, ConnectFailed):
-        traced = Traced(occurrence.event, "client", offset, None, None, occurrence.path)
+        traced = Traced(occurrence.event, "client", offset, None, None, occurrence.path, cgroup)
     else:
         endpoint = occurrence.endpoint
         connection = endpoint.connection
-        traced = Traced(occurrence.event, endpoint.role, offset, connection, endpoint, connection.path)
+        traced = Traced(occurrence.event, endpoint.role, offset, connection, endpoint, connection.path, cgroup)
     return json_lines.line("operation", json_lines.values(TRACE_FIELDS, traced))
 
 

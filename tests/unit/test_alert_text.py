@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from cli.reporters.alert import alert_block
 from tests.stories import HTTPD, MILLISECOND, SHUT_RD, SHUT_WR, Story, Task, established, latent, seeds_failure
 from tests.unit.playback import OFFSET, Playback, shown
 from tests.unit.snapshots import check
+from tracer.cgroups import Cgroups
 from tracer.record import Loss
 from tracer.tracer import Tracer
 
@@ -27,7 +29,11 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain) -> str:
-    texts = shown(story, lambda alert: alert_block(alert, OFFSET, width=width, paint=paint), latent=True)
+    # Not this host's /proc: it may have processes of these pids.
+    cgroups = Cgroups(proc=Path("/nowhere"), find=lambda number: CGROUPS[number].encode())
+    texts = shown(
+        story, lambda alert: alert_block(alert, OFFSET, width=width, paint=paint), latent=True, cgroups=cgroups
+    )
     assert len(texts) == 1
     return texts[0] + "\n"
 
@@ -110,7 +116,36 @@ def hostile() -> Story:
     return story
 
 
+HEX = "3f9c0a17b2d4" + 52 * "e"
+CGROUPS = {
+    11: f"/system.slice/docker-{HEX}.scope",
+    12: "/machine.slice/systemd-nspawn@web.service/payload/system.slice/uwsgi.service",
+    13: "/user.slice/user-1000.slice/user@1000.service/app.slice/app-org.example.Application-4711.scope",
+    14: "/lxc.payload.\x1b[2J" + 30 * "x",
+}
+
+
+def containers() -> Story:
+    """Let nginx in a container of Docker's talk to uWSGI in a container with systemd."""
+    nginx = Task("nginx", 3012, inner_pid=7, cgroup=11)
+    return seeds_failure(client=nginx, server=Task("uwsgi", 2948, uid=998, inner_pid=41, cgroup=12))
+
+
+def units() -> Story:
+    """Let a desktop's program talk to one in a container whose name is hostile."""
+    return seeds_failure(client=Task("app", 4711, cgroup=13), server=Task("sh", 815, inner_pid=1, cgroup=14))
+
+
+def hostless() -> Story:
+    story = Story(path="/run/stale.s", client=Task("nginx", 3012, inner_pid=7, cgroup=11))
+    story.connect(error=errno.ECONNREFUSED)
+    return story
+
+
 STORIES = {
+    "containers": containers,
+    "units": units,
+    "refused-in-a-container": hostless,
     "answered": seeds_failure,
     "large-body": large_body,
     "reset-read": reset_read,
@@ -155,6 +190,12 @@ def test_nothing_of_a_traced_process_reaches_the_terminal_unescaped() -> None:
     text = blocks(hostile())
     assert all(character.isprintable() or character == "\n" for character in text)
     assert "\\x1b[2J\\x0a[red].s" in text
+
+
+def test_a_process_of_no_unit_has_no_row_for_it() -> None:
+    rows = [line.split()[:1] for line in blocks(seeds_failure()).splitlines()]
+    assert ["unit"] not in rows
+    assert ["container"] not in rows
 
 
 def test_every_doubt_is_told() -> None:

@@ -451,7 +451,7 @@ def test_a_socketpair_has_no_path_and_its_maker_at_both_ends() -> None:
     assert connection.pair
     assert connection.complete
     assert connection.path is None
-    assert connection.server.holder == Holder(4711, "httpd")
+    assert connection.server.holder == Holder(4711, "httpd", 4711, 1)
     assert (connection.client.pid, connection.server.pid) == (4711, 4711)
     assert connection.server.inode == story.server.inode
     story.client.write(3)

@@ -230,10 +230,10 @@ def test_processes_and_descriptors_that_vanish_meanwhile_are_skipped(tmp_path: P
 
 
 def test_namespaces_that_may_not_be_entered_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> list[unix_diag.DiagSocket]:
-        raise PermissionError(1, "Operation not permitted", str(path))
+    def refuse(files: list[Path]) -> list[unix_diag.DiagSocket]:
+        raise PermissionError(1, "Operation not permitted", str(files[0]))
 
-    monkeypatch.setattr(inventory, "_other_namespaces", lambda *_: [(5, Path("/proc/1/ns/net"))])
+    monkeypatch.setattr(inventory, "other_namespaces", lambda *_: {5: [Path("/proc/1/ns/net")]})
     monkeypatch.setattr(inventory, "_read_namespace", refuse)
     assert snapshot().unreadable_namespaces == 1
 

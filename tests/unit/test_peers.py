@@ -19,7 +19,9 @@ from cli.commands import peers
 from cli.json_lines import HEADER
 from cli.main import hangup
 from tracer import unix_diag
+from tracer.cgroups import read_process_cgroup
 from tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
+from tracer.process import read_inner_pid
 from tracer.selection import Selection
 
 
@@ -120,6 +122,8 @@ def test_json_names_both_ends_of_a_real_connection(connection: tuple[str, socket
     # click 8.1's runner mixes in what went to standard error.
     (line,) = (json.loads(line) for line in result.stdout.splitlines() if line.startswith("{"))
     comm = Path("/proc/self/comm").read_text().strip()
+    cgroup = read_process_cgroup(os.getpid())
+    assert cgroup
 
     def expected(socket_end: socket.socket, unread: int) -> dict[str, object]:
         return {
@@ -128,7 +132,17 @@ def test_json_names_both_ends_of_a_real_connection(connection: tuple[str, socket
             "unread": unread,
             "shutdown": 0,
             "processes": [
-                {"pid": os.getpid(), "comm": comm, "uid": os.geteuid(), "descriptor": socket_end.fileno()},
+                {
+                    "pid": os.getpid(),
+                    "comm": comm,
+                    "uid": os.geteuid(),
+                    "descriptor": socket_end.fileno(),
+                    "inner_pid": read_inner_pid(os.getpid()),
+                    "cgroup": cgroup.path,
+                    "unit": cgroup.unit,
+                    "container": cgroup.container,
+                    "runtime": cgroup.runtime,
+                },
             ],
         }
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tracer.process import ProcessNames, read_comm, read_uid, read_unit
+from tracer.process import ProcessNames, read_cgroup, read_comm, read_inner_pid, read_uid
 
 
 def fake_process(proc: Path, pid: int, comm: bytes, cgroup: bytes = b"0::/\n") -> None:
@@ -30,7 +30,8 @@ def test_a_hostile_comm_is_escaped(tmp_path: Path) -> None:
 def test_a_vanished_process_has_no_name(tmp_path: Path) -> None:
     assert read_comm(7, tmp_path) is None
     assert read_uid(7, tmp_path) is None
-    assert read_unit(7, tmp_path) is None
+    assert read_cgroup(7, tmp_path) is None
+    assert read_inner_pid(7, tmp_path) is None
     assert ProcessNames(proc=tmp_path).comm(7) is None
 
 
@@ -62,9 +63,19 @@ def test_the_memory_is_bounded_and_forgets_the_least_used(tmp_path: Path) -> Non
     assert [names.comm(pid) for pid in (1, 3, 4)] == ["p1", "p3", "p4"]
 
 
-def test_the_unit_is_the_innermost_one(tmp_path: Path) -> None:
+def test_the_cgroup_is_that_of_the_hierarchy_that_says_most(tmp_path: Path) -> None:
     fake_process(tmp_path, 1, b"nginx", b"0::/system.slice/nginx.service\n")
-    fake_process(tmp_path, 2, b"zsh", b"0::/user.slice/user-0.slice/user@0.service/app.slice/run-r1.scope/inner\n")
-    fake_process(tmp_path, 3, b"old", b"4:cpu:/x.service\n1:name=systemd:/system.slice/cron.service\n")
-    fake_process(tmp_path, 4, b"none", b"0::/\n")
-    assert [read_unit(pid, tmp_path) for pid in (1, 2, 3, 4)] == ["nginx.service", "run-r1.scope", "cron.service", None]
+    fake_process(tmp_path, 2, b"hybrid", b"4:cpu:/x.service\n1:name=systemd:/system.slice/cron.service\n0::/\n")
+    fake_process(tmp_path, 3, b"legacy", b"3:cpu,cpuacct:/\n2:memory:/docker/a:b\n")
+    fake_process(tmp_path, 4, b"nowhere", b"1:name=systemd:/\n0::/\n")
+    fake_process(tmp_path, 5, b"zombie", b"0::/gone (deleted)\n")
+    found = [read_cgroup(pid, tmp_path) for pid in range(1, 6)]
+    assert found == [b"/system.slice/nginx.service", b"/system.slice/cron.service", b"/docker/a:b", b"/", b"/gone"]
+
+
+def test_the_inner_pid_is_the_last_of_those_that_a_process_has(tmp_path: Path) -> None:
+    for pid, line in {1: "NSpid:\t1\n", 2: "NSpid:\t3012\t40\t7\n", 3: ""}.items():
+        fake_process(tmp_path, pid, b"x")
+        (tmp_path / str(pid) / "status").write_text(f"Name:\tx\nPid:\t{pid}\n{line}NSpgid:\t3012\t5\n")
+    assert [read_inner_pid(pid, tmp_path) for pid in (1, 2, 3)] == [1, 7, None]
+    assert read_inner_pid(os.getpid()) == os.getpid()

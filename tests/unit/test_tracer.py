@@ -60,8 +60,8 @@ def test_the_seeds_failure_is_one_alert() -> None:
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is Kind.ANSWERED
     assert alert.path == "/tmp/helloFastCGI.s"
-    assert alert.client == Process(4711, 4713, 33, 33, "httpd")
-    assert alert.server == Process(815, 817, 998, 998, "uwsgi")
+    assert alert.client == Process(4711, 4713, 33, 33, "httpd", 4711, 1)
+    assert alert.server == Process(815, 817, 998, 998, "uwsgi", 815, 1)
     assert alert.connection is not None
     assert alert.failed == story.events[-2]
     assert alert.when == story.events[-2].end
@@ -154,7 +154,7 @@ def test_a_refused_connect_is_an_alert_without_a_server() -> None:
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is Kind.REFUSED
     assert alert.path == "@app"
-    assert alert.client == Process(4711, 4713, 33, 33, "httpd")
+    assert alert.client == Process(4711, 4713, 33, 33, "httpd", 4711, 1)
     assert alert.server is None
     assert alert.connection is None
 
