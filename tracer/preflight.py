@@ -37,6 +37,8 @@ CAPABILITIES = {
     "CAP_BPF": 39,
 }
 
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+
 DEBIAN_BCC = Path("/usr/lib/python3/dist-packages/bcc")
 
 # `mov r0, 0; exit`: two struct bpf_insn (include/uapi/linux/bpf.h).
@@ -101,6 +103,15 @@ class Host:
         match = re.search(r"^CapEff:\s*([0-9a-f]+)", _read(self.proc / "self" / "status"), re.MULTILINE)
         return int(match[1], 16) if match else 0
 
+    def pid_namespace(self) -> int | None:
+        """Return the number of our pid namespace, None if the kernel does not have them."""
+        try:
+            link = str((self.proc / "self" / "ns" / "pid").readlink())
+        except OSError:
+            return None
+        match = re.fullmatch(r"pid:\[(\d+)\]", link)
+        return int(match[1]) if match else None
+
     def has(self, capability: str) -> bool:
         """Whether we have this capability."""
         return bool(self.capabilities() >> CAPABILITIES[capability] & 1)
@@ -112,6 +123,7 @@ def require(host: Host | None = None) -> None:
     for check in (
         check_machine,
         check_proc,
+        check_pid_namespace,
         check_privileges,
         check_bcc,
         check_libbpf,
@@ -129,6 +141,7 @@ def checks(host: Host | None = None, open_btf: Callable[[], Btf] = Btf.vmlinux) 
     host = host or Host()
     yield check_machine(host)
     yield check_proc(host)
+    yield check_pid_namespace(host)
     yield check_privileges(host)
     yield check_names(host)
     yield check_lockdown(host)
@@ -172,6 +185,22 @@ def check_proc(host: Host) -> Check:
     if hidden not in ("hidepid=0", "hidepid=off") and not host.has("CAP_SYS_PTRACE"):
         return Check("/proc", "warn", f"{hidden} hides the names of other users' processes", "run it with sudo")
     return Check("/proc", "ok", "mounted")
+
+
+def check_pid_namespace(host: Host) -> Check:
+    """See that the pids that the kernel records are those that we, and our /proc, go by: the initial namespace's.
+
+    Its number is the same on every kernel since 3.8 (PROC_PID_INIT_INO, include/linux/proc_ns.h; pid_namespaces(7)).
+    """
+    found = host.pid_namespace()
+    if found in (INITIAL_PID_NAMESPACE, None):
+        return Check("pid namespace", "ok", "the host's" if found else "the kernel has no others")
+    return Check(
+        "pid namespace",
+        "fail",
+        "this is a container's pid namespace: the kernel's pids mean other processes here",
+        "run it on the host itself, or in a container that shares the host's pids (--pid=host)",
+    )
 
 
 def check_privileges(host: Host) -> Check:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -54,6 +59,8 @@ def host(tmp_path: Path) -> Host:
     write(proc / "self" / "uid_map", "         0          0 4294967295\n")
     write(proc / "self" / "mounts", f"proc {proc} proc rw,nosuid 0 0\n")
     write(proc / "sys" / "kernel" / "cap_last_cap", "40\n")
+    (proc / "self" / "ns").mkdir()
+    (proc / "self" / "ns" / "pid").symlink_to("pid:[4026531836]")
     write(system / "kernel" / "btf" / "vmlinux", "BTF" * 100)
     write(system / "kernel" / "security" / "lockdown", "[none] integrity confidentiality\n")
     write(system / "kernel" / "debug" / "kprobes" / "enabled", "1\n")
@@ -143,6 +150,28 @@ def test_a_containers_root_is_not_told_to_become_root(host: Host) -> None:
     write(host.proc / "self" / "status", f"CapEff:\t{ALL_CAPABILITIES}\n")
     write(host.proc / "self" / "uid_map", "0 100000 65536\n")
     assert "user namespace" in fails(host, "privileges").found
+
+
+def test_a_containers_pid_namespace_is_refused_in_one_line(host: Host) -> None:
+    link = host.proc / "self" / "ns" / "pid"
+    link.unlink()
+    link.symlink_to("pid:[4026532200]")
+    check = fails(host, "pid namespace")
+    assert "--pid=host" in str(check.remedy)
+    with pytest.raises(HangupError, match="pid namespace"):
+        require(host)
+    link.unlink()
+    assert examined(host)["pid namespace"].state == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root to make a pid namespace")
+def test_a_real_pid_namespace_is_told_from_the_hosts() -> None:
+    program = "from tracer.preflight import Host; print(Host().pid_namespace())"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    own = re.search(r"\d+", str(Path("/proc/self/ns/pid").readlink()))
+    assert own
+    assert int(own[0]) == Host().pid_namespace() != int(done.stdout)
 
 
 def test_a_missing_bcc_is_named_by_its_package(host: Host) -> None:
