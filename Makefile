@@ -10,7 +10,7 @@ ICOUNT := -icount shift=0,sleep=off
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
-.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb clean
+.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb test-package clean
 
 help: ## say what there is to make (this)
 	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: setup ## how fast it starts, how many operations it takes, what they cost
 
 deb: setup ## build dist/hangup_VERSION_all.deb, in a root of its own
 	@debian/build-deb
+
+test-package: setup ## build the package and the wheel, lintian, install and purge them on Debian 12 and 13
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/package
 
 clean: ## remove everything that was made, the guest's root and the kernels too
 	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

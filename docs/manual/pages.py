@@ -10,8 +10,11 @@ from typing import Any
 
 import click
 
+from cli.commands.serve import toml
 from cli.exit_status import ExitStatus
 from cli.main import VERBS, hangup
+from cli.service import configuration
+from cli.service.settings import tables
 from docs.manual import roff
 from docs.manual.roff import Page
 from tracer.version import VERSION
@@ -29,6 +32,7 @@ def pages(date: str) -> dict[str, str]:
     found = {"hangup.1": _command_page(told, date)}
     for verb in VERBS:
         found[f"hangup-{verb}.1"] = _verb_page(verb, told, date)
+    found["hangup.toml.5"] = _configuration_page(told, date)
     return found
 
 
@@ -78,6 +82,28 @@ def _verb_page(verb: str, told: Mapping[str, Any], date: str) -> str:
         page.paragraphs(told["overhead"]["tracing"])
     _examples(page, of_verb)
     _see_also(page, ["hangup(1)", *of_verb["see_also"]])
+    return page.text()
+
+
+def _configuration_page(told: Mapping[str, Any], date: str) -> str:
+    page = Page("hangup.toml", 5, date=date, version=VERSION)
+    page.name("hangup.toml", told["configuration"]["name"])
+    page.heading("SYNOPSIS")
+    page.paragraphs(str(configuration.DEFAULT))
+    page.heading("DESCRIPTION")
+    page.paragraphs(told["configuration"]["description"])
+    page.heading("KEYS")
+    for table, of_table in tables().items():
+        page.subheading(f"[{table}]")
+        for key in of_table:
+            meaning = f"{key.meaning} Default: `{toml(key.default)}`; as an option `{key.flag}`."
+            if key.restart:
+                meaning += " A change takes effect when the service is started again."
+            page.definition(f"\\fB{roff.escape(key.name)}\\fR = \\fI{roff.escape(key.type.name)}\\fR", meaning)
+    _files(page, told, "configuration")
+    page.heading("EXAMPLES")
+    page.paragraphs(told["configuration"]["example"])
+    _see_also(page, ["hangup-serve(1)", "hangup(1)", "systemd.unit(5)"])
     return page.text()
 
 

@@ -7,6 +7,9 @@ import re
 # What a reader types letter for letter is bold: `quoted` words, and options wherever they stand.
 _LITERAL = re.compile(r"`([^`]+)`|(?<![\w\\-])(--?[A-Za-z][\w-]*)")
 
+# The titles of the sections, man-pages(7).
+_SECTIONS = {1: "User Commands", 5: "File Formats"}
+
 
 def escape(text: str) -> str:
     """Return text that groff prints as it is; a hyphen stays one that can be copied (groff_man_style(7))."""
@@ -33,6 +36,8 @@ def term(text: str) -> str:
     """Return a term such as `-h, --help` or `--pid PID`: options bold, what stands for something else italic."""
 
     def typed(word: str) -> str:
+        if word == "/":
+            return word
         name, comma, _ = word.partition(",")
         face = "B" if name.startswith("-") else "I"
         return f"\\f{face}{escape(name)}\\fR{comma}"
@@ -46,9 +51,7 @@ class Page:
     def __init__(self, name: str, section: int, *, date: str, version: str) -> None:
         self._lines = [
             '.\\" Written by docs/manual; changes made here are lost.',
-            f'.TH "{escape(name.upper())}" "{section}" "{date}" "hangup {version}" "User Commands"'
-            if section == 1
-            else f'.TH "{escape(name.upper())}" "{section}" "{date}" "hangup {version}" "File Formats"',
+            f'.TH "{escape(name.upper())}" "{section}" "{date}" "hangup {version}" "{_SECTIONS[section]}"',
             # No hyphenation and a ragged right margin: names and options stay whole.
             ".nh",
             ".ad l",
@@ -76,6 +79,10 @@ class Page:
                 self.literal([line[4:] for line in lines])
             else:
                 self._lines += [".PP", prose(paragraph)]
+
+    def subheading(self, title: str) -> None:
+        """Begin a part of a section."""
+        self._lines.append(f'.SS "{escape(title)}"')
 
     def literal(self, lines: list[str]) -> None:
         """Write lines as they are, indented."""
