@@ -27,7 +27,11 @@ COUNT_FIELDS: tuple[tuple[Field, Callable[[Row], Any]], ...] = (
 ROW_FIELDS: tuple[tuple[Field, Callable[[tuple[Key, Row]], Any]], ...] = (
     (Field("verdict", "string", "the verdict; docs/verdicts.md explains each"), lambda row: row[0].kind.label),
     (
-        Field("client", "string", "the client's name, escaped; `?` if not known, `(other)` for all beyond 1000 of client, server and path"),
+        Field(
+            "client",
+            "string",
+            "the client's name, escaped; `?` if not known, `(other)` for all beyond 1000 of client, server and path",
+        ),
         lambda row: row[0].client,
     ),
     (Field("server", "string", "the server's name, likewise"), lambda row: row[0].server),
