@@ -58,7 +58,10 @@ def _fields_of_end(role: str) -> tuple[Field, ...]:
     attributes = (
         ("comm", "name, escaped"),
         ("pid", "process id, as the host has it"),
+        ("inner_pid", "process id in its own pid namespace: in a container another one than outside"),
         ("uid", "user id, at the time of its last read or write"),
+        ("unit", "systemd unit"),
+        ("container", "container: its name, or the beginning of its id"),
     )
     upper = role.upper()
     return tuple(
