@@ -7,7 +7,7 @@ from tracer.errors import HangupError
 # Names of capabilities(7), and what each is kept for.
 KEPT = {
     "sys_ptrace": "reads which unit, container and name a process has when /proc is mounted with hidepid",
-    "dac_read_search": "reads /proc/PID of other users' processes",
+    "dac_read_search": "reads /proc/PID of other users' processes, opens a cgroup by its id (open_by_handle_at(2))",
     "bpf": "asks the kernel how often it skipped a program: before 6.4 every bpf(2) call wants it (__sys_bpf())",
 }
 
