@@ -57,8 +57,11 @@ class DebianRoot:
     def command(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
         """Return what runs the command inside: with /proc, /dev and a loopback interface, but no network."""
         variables = [f"{name}={value}" for name, value in (_ENVIRONMENT | dict(environment or {})).items()]
-        # The mounts are in a namespace of their own and go with the command.
-        enter = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && "$1" -c "$2" && shift 2 && exec "$@"'
+        # The mounts are in a namespace of their own and go with the command. The root is one too, as / has to be.
+        enter = (
+            'mount --bind "$0" "$0" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev"'
+            ' && "$1" -c "$2" && shift 2 && exec "$@"'
+        )
         return [
             *("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"),
             *("sh", "-c", enter, str(self.folder), sys.executable, _LOOPBACK_UP),
