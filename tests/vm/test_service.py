@@ -5,18 +5,21 @@ nginx's own log is the truth: the journal, what was held back from it and the me
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cli.sinks.journal import ALERT_ID, HELD_BACK_ID
-from tests.scenarios import servers
+from tests.scenarios import servers, stage
 from tests.scenarios.server_logs import LoggedFailure
 from tests.vm.machine import (
     CONFIGURATION,
@@ -122,6 +125,39 @@ def test_the_journal_finds_alerts_by_their_fields(load: Load) -> None:
         assert alert["OBJECT_COMM"] == "uwsgi"
     explained = run("journalctl", "--catalog", "--lines", "1", f"MESSAGE_ID={ALERT_ID}", "--unit", UNIT)
     assert "hung up while the other was" in explained
+
+
+_SERVER = """
+import signal, socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+accepted, _ = listening.accept()
+accepted.recv(1)
+accepted.close()
+signal.pause()
+"""
+
+
+def test_an_alert_stands_in_the_journal_of_the_unit_that_hung_up_too() -> None:
+    unit = "hangup-test-server.service"
+    with tempfile.TemporaryDirectory(prefix="hangup-") as folder:
+        path = Path(folder) / "app.s"
+        cursor = Journal.cursor()
+        run("systemd-run", "--unit", unit, sys.executable, "-c", _SERVER, str(path))
+        try:
+            until(path.exists, "that the server listens")
+            with stage.client(path) as client:
+                client.send(b"123")
+                stage.wait_for_hangup(client)
+                assert stage.fails(partial(client.send, b"4")) == errno.EPIPE
+            [alert] = until(lambda: Journal.since(cursor, f"MESSAGE_ID={ALERT_ID}", f"HANGUP_PATH={path}"), "the alert")
+            assert alert["HANGUP_SERVER_UNIT"] == unit
+            assert alert["OBJECT_SYSTEMD_UNIT"] == unit
+            messages = [entry["MESSAGE"] for entry in Journal.since(cursor, unit=unit)]
+            assert alert["MESSAGE"] in messages
+        finally:
+            stop(unit)
 
 
 def test_new_settings_cost_neither_probes_nor_counts() -> None:
