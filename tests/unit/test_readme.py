@@ -35,5 +35,14 @@ def test_every_file_that_readme_points_to_is_there() -> None:
         assert (ROOT / target).exists(), target
 
 
+def test_readme_and_the_guests_have_every_package_that_the_debian_package_depends_on() -> None:
+    [field] = re.findall(r"^Depends:\n((?: .*\n)+)", (ROOT / "debian" / "control").read_text(), re.MULTILINE)
+    depends = set(re.findall(r"^ (python3-[a-z0-9-]+)", field, re.MULTILINE))
+    assert depends
+    assert set(re.findall(r"^\| `(python3-[a-z0-9-]+)` \|", README.read_text(), re.MULTILINE)) == depends
+    packages = (ROOT / "vagrant" / "packages.list").read_text()
+    assert depends <= set(re.findall(r"^(python3-[a-z0-9-]+)\b", packages, re.MULTILINE))
+
+
 if __name__ == "__main__":
     README.write_text(_TABLE.sub(lambda _: kernels(), README.read_text()))
