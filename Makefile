@@ -8,9 +8,12 @@ SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
 # The guest's clock counts instructions: one each nanosecond, also while the host does something else.
 ICOUNT := -icount shift=0,sleep=off
 
+# The Debian that `make test-vagrant` brings up: bookworm, trixie, or all, one after the other.
+SUITE := bookworm
+
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
-.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb test-package clean
+.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb test-package test-vagrant clean
 
 help: ## say what there is to make (this)
 	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +57,9 @@ deb: setup ## build dist/hangup_VERSION_all.deb, in a root of its own
 
 test-package: setup ## build the package and the wheel, lintian, install and purge them on Debian 12 and 13
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/package
+
+test-vagrant: setup deb ## the package as a service in a real machine, from nothing; SUITE=bookworm|trixie|all
+	$(PYTHON) -m tests.vagrant test $(SUITE)
 
 clean: ## remove everything that was made, the guest's root and the kernels too
 	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

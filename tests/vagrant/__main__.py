@@ -1,11 +1,12 @@
 """The command line: `python -m tests.vagrant test|up|update|ssh|destroy SUITE`."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -55,6 +56,8 @@ def main() -> None:
     if os.getuid() != 0:
         print("vagrant: must run as root: it makes a box and runs Vagrant as nobody", file=sys.stderr)
         sys.exit(125)
+    # Whoever stops us by a signal wants no machine left behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @main.command()
@@ -80,7 +83,7 @@ def test(suite: str) -> None:
 def up(suite: str) -> None:
     """Leave a machine running, to work with: `ssh` and `update` it, and `destroy` it in the end."""
     steps = Steps()
-    with _reporting():
+    with _reporting(), guest.one_at_a_time():
         try:
             _up(suite, steps)
         finally:
@@ -145,8 +148,8 @@ def _run_tests(machine: Machine, steps: Steps, name: str, targets: list[str]) ->
 def _up(suite: str, steps: Steps) -> Machine:
     left = machines.find(suite)
     if left is not None:
-        with steps.step(f"destroying the {suite} that was left running"):
-            left.destroy()
+        with steps.step(f"destroying the {suite} that was left running"), suppress(GuestError):
+            left.destroy()  # what is left of it is gone, whatever Vagrant thinks of it
     with steps.step("installing what Vagrant needs"):
         _run("setup", str(paths.CHECKOUT / "tests" / "setup"), "vagrant")
     box = paths.CACHE / f"{suite}.box"

@@ -96,6 +96,11 @@ class Machine:
         return self.directory / "console"
 
     @property
+    def log(self) -> Path:
+        """What Vagrant said last, where it was not asked to say it to us."""
+        return self.directory / "vagrant.log"
+
+    @property
     def project(self) -> Path:
         """The copy of the checkout that Vagrant works on."""
         return self.directory / "project"
@@ -113,22 +118,22 @@ class Machine:
         }
 
     def vagrant(self, *arguments: str, time_limit: float = _SHORT_LIMIT, quiet: bool = False) -> int:
-        """Run vagrant as nobody and return its exit status; what it says goes to our output, or to vagrant.log."""
+        """Run vagrant as nobody and return its exit status; what it says goes to our output, or to the log."""
         command = [
             *("setpriv", f"--reuid={_USER}", f"--regid={_GROUP}"),
             f"--groups={','.join(map(str, self.groups))}" if self.groups else "--clear-groups",
             *("vagrant", *arguments),
         ]
-        log = self.directory / "vagrant.log"
-        with log.open("wb") if quiet else open(os.dup(sys.stdout.fileno()), "wb") as output:  # noqa: PTH123
-            sys.stdout.flush()
+        sys.stdout.flush()
+        with self.log.open("wb") as log:
+            # A session of its own, so that Ctrl-C reaches us alone: Vagrant would begin to tidy up as well.
             process = subprocess.Popen(
                 command,
                 env=self.environment(),
                 cwd=self.project,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=log if quiet else None,
+                stderr=subprocess.STDOUT if quiet else None,
                 start_new_session=True,
             )
             try:
@@ -147,7 +152,7 @@ class Machine:
 
     def _said(self, quiet: bool) -> str:
         """Quote what Vagrant and the machine said last."""
-        said = "" if not quiet else _last_lines("Vagrant's last lines are", self.directory / "vagrant.log", 40)
+        said = "" if not quiet else _last_lines("Vagrant's last lines are", self.log, 40)
         return said + _last_lines("the machine's last lines are", self.console, 20)
 
     def up(self) -> None:
