@@ -18,6 +18,8 @@ from cli.service.settings import Key, Settings, keys
 from cli.service.systemd import Systemd, notifier, watchdog_seconds
 from cli.sinks.metrics import Metrics, MetricsServer, Snapshot
 from tracer import preflight
+from tracer.path_pattern import path_pattern
+from tracer.statistics import Statistics
 from tracer.tracer import Tracer
 
 
@@ -81,7 +83,13 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
     tell = notifier()
     with (
         Signals() as signals,
-        Tracer(selection=selection_of(settings), probes=settings.probes, latent=wants_latent(settings)) as tracer,
+        Tracer(
+            selection=selection_of(settings),
+            probes=settings.probes,
+            latent=wants_latent(settings),
+            # It runs for good: paths that are made up for one run must not use up the rows.
+            statistics=Statistics(pattern=path_pattern),
+        ) as tracer,
     ):
         # What is opened from here on is opened with no more rights than it will have when it is opened again.
         give_up()

@@ -209,7 +209,7 @@ class Settings:
         "sinks",
         COUNT,
         200,
-        "Of so many combinations of client, server, path and verdict there are metrics; the rest is `other`.",
+        "Of so many clients, servers and paths there are metrics of their own; the rest is `other`.",
         restart=True,
     )
 
