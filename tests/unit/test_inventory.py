@@ -238,6 +238,55 @@ def test_namespaces_that_may_not_be_entered_are_counted(monkeypatch: pytest.Monk
     assert snapshot().unreadable_namespaces == 1
 
 
+def test_a_namespace_that_vanishes_meanwhile_has_no_sockets_and_is_no_error(tmp_path: Path) -> None:
+    assert inventory._read_namespace([tmp_path / "1" / "ns" / "net", tmp_path / "netns"]) == []
+
+
+def test_a_process_that_ends_while_its_namespace_is_opened_is_not_one_that_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.touch()
+
+    def refuse(path: Path, _flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert inventory._read_namespace([tmp_path / "gone"]) == []
+    with pytest.raises(PermissionError):
+        inventory._read_namespace([tmp_path / "gone", there])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to enter a network namespace")
+def test_any_file_of_a_namespace_will_do(stack: ExitStack, tmp_path: Path) -> None:
+    listen(stack, str(tmp_path / "s"))
+    found = inventory._read_namespace([tmp_path / "gone", Path("/proc/self/ns/net")])
+    assert str(tmp_path / "s") in {entry.path for entry in found}
+
+
+def test_namespaces_are_found_by_their_processes_and_by_their_mounts(tmp_path: Path) -> None:
+    def namespace(path: Path, same_as: Path | None = None) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if same_as:
+            path.hardlink_to(same_as)
+        else:
+            path.touch()
+        return path
+
+    own = namespace(tmp_path / "1" / "ns" / "net")
+    namespace(tmp_path / "2" / "ns" / "net", own)
+    other = namespace(tmp_path / "3" / "ns" / "net")
+    kept = namespace(tmp_path / "run" / "netns" / "x")
+    (tmp_path / "4").mkdir()
+    namespace(tmp_path / "self" / "mountinfo").write_text(
+        f"30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+        f"31 22 0:4 net:[4026532200] {kept} rw - nsfs nsfs rw\n"
+        f"32 22 0:4 mnt:[4026532201] {tmp_path}/mnt rw - nsfs nsfs rw\n"
+    )
+    found = inventory.other_namespaces(tmp_path, own.stat().st_ino)
+    assert found == {other.stat().st_ino: [other], kept.stat().st_ino: [kept]}
+
+
 def test_a_refused_request_is_an_error_and_not_an_empty_list(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     # No kernel lists the sockets of a family that does not exist: sock_diag_lock_handler answers EINVAL.
     monkeypatch.setattr(socket, "AF_UNIX", 200)
