@@ -28,11 +28,15 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain) -> str:
+def cgroups() -> Cgroups:
+    """Return what knows the cgroups of the stories."""
     # Not this host's /proc: it may have processes of these pids.
-    cgroups = Cgroups(proc=Path("/nowhere"), find=lambda number: CGROUPS[number].encode())
+    return Cgroups(proc=Path("/nowhere"), find=lambda number: CGROUPS[number].encode())
+
+
+def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain) -> str:
     texts = shown(
-        story, lambda alert: alert_block(alert, OFFSET, width=width, paint=paint), latent=True, cgroups=cgroups
+        story, lambda alert: alert_block(alert, OFFSET, width=width, paint=paint), latent=True, cgroups=cgroups()
     )
     assert len(texts) == 1
     return texts[0] + "\n"

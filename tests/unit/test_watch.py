@@ -20,7 +20,8 @@ from cli.main import hangup
 from cli.reporters import alert_json, operation_json, summary_json
 from tests.stories import Story, clean, latent, seeds_failure
 from tests.unit.playback import Playback
-from tests.unit.test_alert_text import STORIES
+from tests.unit.test_alert_text import HEX, STORIES, cgroups
+from tracer.cgroups import Cgroups
 from tracer.errors import HangupError
 from tracer.tracer import Tracer
 
@@ -31,9 +32,10 @@ CHECKOUT = Path(__file__).parents[2]
 def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have the verbs trace stories in place of this host."""
 
-    def tell(*stories: Story) -> None:
+    def tell(*stories: Story, cgroups: Cgroups | None = None) -> None:
         def tracer(**options: Any) -> Tracer:
-            return Tracer(source=Playback([event for story in stories for event in story.events]), **options)
+            source = Playback([event for story in stories for event in story.events])
+            return Tracer(source=source, cgroups=cgroups, **options)
 
         for verb in (watch, trace):
             monkeypatch.setattr(verb, "Tracer", tracer)
@@ -212,6 +214,25 @@ def test_json_of_an_operation_is_what_the_table_says(told: Callable[..., None]) 
     connections = [line["connection"] for line in lines]
     assert connections.count(None) == 1
     assert len(set(connections)) == 4
+
+
+def test_json_says_in_which_unit_and_container_a_process_is_and_what_it_is_called_there(
+    told: Callable[..., None],
+) -> None:
+    def place(record: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(record[name] for name in ("pid", "inner_pid", "unit", "container", "runtime"))
+
+    nginx = (3012, 7, f"docker-{HEX}.scope", HEX[:12], "docker")
+    uwsgi = (2948, 41, "uwsgi.service", "web", "systemd-nspawn")
+    told(STORIES["containers"](), cgroups=cgroups())
+    alert, *_ = records(run("watch", "--json", "--duration", "0.01"))
+    assert (place(alert["client"]), place(alert["server"])) == (nginx, uwsgi)
+    assert alert["client"]["cgroup"] == f"/system.slice/docker-{HEX}.scope"
+    assert {operation["inner_pid"] for operation in alert["timeline"]} == {7, 41}
+    told(STORIES["containers"](), seeds_failure(), cgroups=cgroups())
+    lines = [line for line in records(run("trace", "--json", "--duration", "0.01")) if line["record"] == "operation"]
+    nowhere = {(pid, pid, None, None, None) for pid in (4711, 815)}
+    assert {place(line) for line in lines} == {nginx, uwsgi} | nowhere
 
 
 # Runs a verb on a story and then waits, as a real tracer would: for a signal, or for its reader to go.
