@@ -15,7 +15,7 @@ from tracer.selection import Selection
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --pid, --comm and --path; the verb gets them as one `selection`."""
+    """Add --pid, --comm, --path, --ignore-comm and --ignore-path; the verb gets them as one `selection`."""
 
     @click.option(
         "--pid",
@@ -33,11 +33,28 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="GLOB",
         help="Only connections to this socket path; abstract names are written @name.",
     )
+    @click.option(
+        "--ignore-comm",
+        "ignored_comms",
+        multiple=True,
+        metavar="GLOB",
+        help="Not connections with a process of this name at either end.",
+    )
+    @click.option(
+        "--ignore-path", "ignored_paths", multiple=True, metavar="GLOB", help="Not connections to this socket path."
+    )
     @wraps(function)
     def with_selection(
-        *args: Any, pids: tuple[int, ...], comms: tuple[str, ...], paths: tuple[str, ...], **rest: Any
+        *args: Any,
+        pids: tuple[int, ...],
+        comms: tuple[str, ...],
+        paths: tuple[str, ...],
+        ignored_comms: tuple[str, ...],
+        ignored_paths: tuple[str, ...],
+        **rest: Any,
     ) -> Any:
-        return function(*args, selection=Selection(frozenset(pids), comms, paths), **rest)
+        selection = Selection(frozenset(pids), comms, paths, ignored_comms, ignored_paths)
+        return function(*args, selection=selection, **rest)
 
     return with_selection
 

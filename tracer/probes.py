@@ -231,8 +231,12 @@ class Probes:
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
                 remove_leftovers()
-            # Returns first: an entry whose return is not probed yet would be counted as missed.
-            for function, at_return, descriptor in sorted(loaded, key=lambda probe: not probe[1]):
+            # Last the entries of functions whose return is probed: one that returned unprobed would be counted as
+            # missed, and so would the release of a connection on which something was seen already.
+            returning = {function for function, at_return, _ in loaded if at_return}
+            for function, at_return, descriptor in sorted(
+                loaded, key=lambda probe: not probe[1] and probe[0] in returning
+            ):
                 self._descriptors.append(self._attach(function, at_return, descriptor))
         except BaseException:
             self.close()

@@ -54,7 +54,7 @@ class Signals:
 
 def selection_of(settings: Settings) -> Selection:
     """Return which connections the settings select."""
-    return Selection(frozenset(), settings.comm, settings.path)
+    return Selection(frozenset(), settings.comm, settings.path, settings.ignore_comm, settings.ignore_path)
 
 
 class Service:

@@ -165,6 +165,10 @@ class Settings:
     path: tuple[str, ...] = _key(
         "selection", GLOBS, [], "Only connections to this socket path; abstract names are written @name."
     )
+    ignore_comm: tuple[str, ...] = _key(
+        "selection", GLOBS, [], "Not connections with a process of this name at either end, such as systemd."
+    )
+    ignore_path: tuple[str, ...] = _key("selection", GLOBS, [], "Not connections to this socket path.")
     probes: str = _key(
         "selection",
         CHOICE,

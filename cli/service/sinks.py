@@ -12,6 +12,8 @@ from cli.sinks.journal import Journal
 from cli.sinks.metrics import MetricsServer
 from tracer.tracer import Alert, Losses
 
+_METRICS = "metrics"
+
 OpenMetrics = Callable[[str], MetricsServer]
 """Given an address, returns a server of the metrics that is not started yet."""
 
@@ -40,9 +42,7 @@ class Sinks:
         """Close all."""
         self._replace_journal(None)
         self._replace_file(None)
-        if self._metrics:
-            self._metrics.stop()
-            self._metrics = None
+        self._replace_metrics(None)
 
     def apply(self, settings: Settings) -> None:
         """Open what is new in the settings and close what is gone; the others are not touched.
@@ -58,10 +58,7 @@ class Sinks:
             file = _alert_file(settings)
         if settings.metrics != before.metrics:
             # The new one first: an address that cannot be had must not cost the old one.
-            metrics = self._server(settings)
-            if self._metrics:
-                self._metrics.stop()
-            self._metrics = metrics
+            self._replace_metrics(self._server(settings))
         if journal is not self._journal:
             self._replace_journal(journal)
         if file is not self._file:
@@ -88,11 +85,13 @@ class Sinks:
     @property
     def errors(self) -> dict[str, int]:
         """How many messages each sink did not take, by its name."""
-        errors = Counter({Journal.name: 0, AlertFile.name: 0})
+        errors = Counter({Journal.name: 0, AlertFile.name: 0, _METRICS: 0})
         errors.update(self._earlier_errors)
         for sink in (self._journal, self._file):
             if sink:
                 errors[sink.name] += sink.errors
+        if self._metrics:
+            errors[_METRICS] += self._metrics.errors
         return dict(errors)
 
     @property
@@ -118,6 +117,12 @@ class Sinks:
             self._earlier_errors[AlertFile.name] += self._file.errors
             self._file.close()
         self._file = file
+
+    def _replace_metrics(self, metrics: MetricsServer | None) -> None:
+        if self._metrics:
+            self._earlier_errors[_METRICS] += self._metrics.errors
+            self._metrics.stop()
+        self._metrics = metrics
 
 
 def _alert_file(settings: Settings) -> AlertFile | None:

@@ -58,3 +58,14 @@ def test_either_end_may_meet_a_condition_and_every_kind_of_condition_must_be_met
     assert Selection(comms=("httpd", "uw*")).matches(None, ends)
     assert not Selection(pids=frozenset({3}), comms=("nginx",)).matches("/run/s", ends)
     assert not Selection(pids=frozenset({2}), paths=("/tmp/*",)).matches("/run/s", ends)
+
+
+def test_what_is_ignored_is_not_selected_whatever_else_holds() -> None:
+    ends = [(1, "systemctl"), (2, "systemd")]
+    assert not Selection(ignored_comms=("systemd",)).matches(None, ends)
+    assert not Selection(comms=("systemctl",), ignored_comms=("system?",)).matches("/run/s", ends)
+    assert not Selection(pids=frozenset({1}), ignored_paths=("/run/*",)).matches("/run/s", ends)
+    assert Selection(ignored_comms=("nginx",), ignored_paths=("/tmp/*",)).matches("/run/s", ends)
+    assert Selection(ignored_paths=("*",)).matches(None, ends)
+    assert Selection(ignored_comms=("systemd-journald",)).matches(None, [(1, None), (2, "systemd")])
+    assert not Selection(ignored_comms=("systemd-journald",)).matches(None, [(1, "systemd-journal")])

@@ -49,6 +49,8 @@ class Stand:
         servers = self.servers
 
         class Server:
+            errors = 0
+
             def start(self) -> None:
                 servers.append(listen)
 

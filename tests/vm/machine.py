@@ -76,17 +76,23 @@ def stop(unit: str = UNIT) -> None:
 
 def reload() -> None:
     """Have the service read its configuration again, and return when it has."""
-    cursor = Journal.cursor()
+    now = Journal.now()
     run("systemctl", "reload", UNIT)
     until(
-        lambda: [entry for entry in Journal.since(cursor) if "reloaded" in entry.get("MESSAGE", "")],
+        lambda: [entry for entry in Journal.since(now) if "reloaded" in entry.get("MESSAGE", "")],
         "that the service says how the reload went",
     )
 
 
+def running() -> None:
+    """See that the service runs, with the configuration that it was installed with."""
+    if show("ActiveState") != "active":
+        start()
+
+
 @contextmanager
 def configured(text: str) -> Iterator[None]:
-    """Have the service run with this configuration, from a start to what it was before."""
+    """Start the service with this configuration; in the end it is stopped, and the configuration what it was."""
     before = CONFIGURATION.read_text()
     stop()
     CONFIGURATION.write_text(text)
@@ -96,7 +102,19 @@ def configured(text: str) -> Iterator[None]:
     finally:
         stop()
         CONFIGURATION.write_text(before)
-        start()
+
+
+@contextmanager
+def reconfigured(text: str) -> Iterator[None]:
+    """Have the running service read this configuration, and in the end the one before."""
+    before = CONFIGURATION.read_text()
+    CONFIGURATION.write_text(text)
+    try:
+        reload()
+        yield
+    finally:
+        CONFIGURATION.write_text(before)
+        reload()
 
 
 # ---- the journal -------------------------------------------------------------
@@ -106,18 +124,18 @@ class Journal:
     """Entries of the journal, as journalctl's JSON has them."""
 
     @staticmethod
-    def cursor() -> str:
-        """Return where the journal ends now."""
-        run("journalctl", "--sync")
-        shown = run("journalctl", "--lines", "0", "--show-cursor", "--quiet")
-        return shown.strip().removeprefix("-- cursor: ")
+    def now() -> int:
+        """Return the time by which `since` goes: in µs, of a clock that is never stepped."""
+        return time.monotonic_ns() // 1000
 
     @staticmethod
-    def since(cursor: str, *matches: str, unit: str = UNIT) -> list[dict[str, str]]:
-        """Return a unit's entries after a cursor, in order; matches: FIELD=value."""
+    def since(when: int, *matches: str, unit: str = UNIT) -> list[dict[str, str]]:
+        """Return a unit's entries since then, in order; matches: FIELD=value."""
         run("journalctl", "--sync")
-        command = ("journalctl", "--quiet", "--all", "--output", "json", "--unit", unit, "--after-cursor", cursor)
-        return [json.loads(line) for line in run(*command, *matches).splitlines()]
+        # Not --after-cursor: it leaves out the first entry of those that match, if the cursor's own does not.
+        command = ("journalctl", "--quiet", "--all", "--boot", "--output", "json", "--unit", unit)
+        entries = [json.loads(line) for line in run(*command, *matches).splitlines()]
+        return [entry for entry in entries if int(entry["__MONOTONIC_TIMESTAMP"]) >= when]
 
 
 # ---- the kernel --------------------------------------------------------------
