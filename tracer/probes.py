@@ -266,7 +266,8 @@ class Probes:
         """Take the probes away but keep what they recorded: read() then drains the ring buffer."""
         self._skipped = self._count_skipped()
         self._programs.clear()
-        for descriptor in self._descriptors:
+        # In the reverse order, or what is entered meanwhile would be counted as missed when it is entered again.
+        for descriptor in reversed(self._descriptors):
             os.close(descriptor)
         self._descriptors.clear()
         self._remove_tracefs_events()

@@ -85,7 +85,10 @@ def test_a_selected_process_is_traced_with_its_peer_and_nobody_else_is(flavour: 
 def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_uncertain(flavour: str) -> None:
     rounds = 70_001
 
+    traced, made, overflow, hang_up = Baton(), Baton(), Baton(), Baton()
+
     def burst() -> None:
+        overflow.take()
         one, other = socket.socketpair()
         for _ in range(rounds):
             one.send(b"x")
@@ -95,21 +98,24 @@ def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_
         one.close()
 
     def broken() -> None:
+        traced.take()
         one, other = socket.socketpair()
-        done.pass_on()
-        go.take()
+        made.pass_on()
+        hang_up.take()
         other.close()
         with pytest.raises(BrokenPipeError):
             one.send(b"x")
 
-    with tracing(flavour) as (tracer, events):
-        done, go = Baton(), Baton()
-        witness = Player(broken)
-        done.take()
+    # Only these two: whatever else the machine does would be counted along.
+    bursting, witness = Player(burst), Player(broken)
+    with tracing(flavour, bursting.pid, witness.pid) as (tracer, events):
+        traced.pass_on()
+        made.take()
         list(tracer.poll(0.2))
-        Player(burst).end()
+        overflow.pass_on()
+        bursting.end()
         list(tracer.poll(0.2))
-        go.pass_on()
+        hang_up.pass_on()
         witness.end()
         (alert,) = tracer.poll(0.2)
         assert alert.client is not None
@@ -125,7 +131,10 @@ def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_
 def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_none(flavour: str) -> None:
     threads = 200
 
+    start = Baton()
+
     def pool() -> None:
+        start.take()
         pairs = [socket.socketpair() for _ in range(threads)]
 
         def work(end: socket.socket) -> None:
@@ -146,8 +155,11 @@ def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_n
             worker.join()
 
     def traced(slots: int) -> tuple[int, int]:
-        with Probes(flavour=flavour, kretprobe_slots=slots) as probes:
-            Player(pool).end()
+        # Only its operations: whatever else the machine does would be counted along.
+        player = Player(pool)
+        with Probes(flavour=flavour, pids={player.pid}, kretprobe_slots=slots) as probes:
+            start.pass_on()
+            player.end()
             reads = sum(unpack(record).operation == Operation.READ for record in probes.read(0.2))
             return reads, probes.losses()[Loss.MISSED_RETURN]
 
