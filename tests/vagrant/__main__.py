@@ -21,10 +21,13 @@ _TEST_LIMIT = 1200.0
 _COMMAND_LIMIT = 3600.0
 _SUITE = click.argument("suite", type=click.Choice(SUITES))
 
-# In this order. The scenarios come first, and the removal of the package last: nothing can be tested after it.
-_SCENARIOS = "tests/scenarios"
-_MODULES_FIRST = ("tests/vm/test_machine.py",)
-_MODULES_LAST = ("tests/vm/test_removal.py",)
+# The scenarios count every operation on the machine, and a service that watches as well has some of its own.
+_PYTEST = "sudo python3 -m pytest -p no:cacheprovider"
+_RUNS = {
+    "the scenarios": f"sudo systemctl stop hangup && {_PYTEST} tests/scenarios",
+    # In the order of tests/vm/conftest.py; at the end the package is removed.
+    "the service": f"sudo systemctl start hangup && {_PYTEST} tests/vm",
+}
 
 
 class Steps:
@@ -120,7 +123,7 @@ def destroy(suite: str) -> None:
 def _test(suite: str, steps: Steps) -> int:
     try:
         machine = _up(suite, steps)
-        statuses = [_run_tests(machine, steps, name, targets) for name, targets in _test_runs()]
+        statuses = [_run_tests(machine, steps, name, line) for name, line in _RUNS.items()]
     finally:
         left = machines.find(suite)
         if left is not None:
@@ -129,20 +132,9 @@ def _test(suite: str, steps: Steps) -> int:
     return next((status for status in statuses if status != 0), 0)
 
 
-def _test_runs() -> list[tuple[str, list[str]]]:
-    """Name the runs of pytest and what each is given, in order."""
-    modules = [str(path.relative_to(paths.CHECKOUT)) for path in (paths.CHECKOUT / "tests" / "vm").glob("test_*.py")]
-
-    def position(module: str) -> tuple[int, str]:
-        place = -1 if module in _MODULES_FIRST else 1 if module in _MODULES_LAST else 0
-        return place, module
-
-    return [("the scenarios", [_SCENARIOS]), ("the service", sorted(modules, key=position))]
-
-
-def _run_tests(machine: Machine, steps: Steps, name: str, targets: list[str]) -> int:
+def _run_tests(machine: Machine, steps: Steps, name: str, line: str) -> int:
     with steps.step(f"{name} on {machine.suite}"):
-        return machine.ssh(("sudo", "python3", "-m", "pytest", "-p", "no:cacheprovider", *targets), _TEST_LIMIT)
+        return machine.ssh((line,), _TEST_LIMIT)
 
 
 def _up(suite: str, steps: Steps) -> Machine:
