@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,7 +64,7 @@ def test_after_boot_the_service_is_ready_and_was_started_once() -> None:
 
 
 @pytest.fixture(scope="module")
-def load(requests_to_send: int) -> Iterator[Load]:
+def load(requests_to_send: int) -> Load:
     """Break connections while the service is limited to a few alerts in an interval."""
     running()
     with reconfigured(f"[thresholds]\nburst = {BURST}\ninterval = '5s'\n"):
@@ -80,7 +79,7 @@ def load(requests_to_send: int) -> Iterator[Load]:
 
         # What was held back is told at the end of its interval.
         until(lambda: sum(told()) >= len(failures), "that every failure was told or counted in the journal")
-        yield Load(
+        return Load(
             failures,
             Journal.since(begun, f"MESSAGE_ID={ALERT_ID}"),
             told()[1],
