@@ -18,6 +18,7 @@ from cli.service.limit import AlertKind, Limit
 from cli.service.settings import Settings, keys
 from cli.service.sinks import OpenMetrics, Sinks
 from cli.service.systemd import Systemd
+from cli.sinks.alert_file import AlertFile
 from cli.sinks.metrics import Snapshot
 from tracer.errors import HangupError
 from tracer.selection import Selection
@@ -79,7 +80,8 @@ class Service:
         self._held_back: Counter[str] = Counter()
         # As of the last time it was told: the kernel is asked by one thread.
         self._losses = tracer.losses()
-        self._file_problem: str | None = None
+        self._file_errors = 0
+        self._file_fails = False
         self._told_at = float("-inf")
         self._reloaded = True
         self._reload_time = time.time()
@@ -147,11 +149,20 @@ class Service:
         if losses.total > self._losses.total:
             self._sinks.losses(losses)
         self._losses = losses
-        problem = self._sinks.problem
-        if problem != self._file_problem:
-            self._file_problem = problem
-            note(f"{self._settings.file} takes no alerts ({problem})" if problem else "alerts are written again")
+        self._tell_of_file()
         self._systemd.status(self._status())
+
+    def _tell_of_file(self) -> None:
+        """Say once that alerts cannot be written, also if they can again by now, and once that they can again."""
+        file = self._sinks.file
+        errors = self._sinks.errors[AlertFile.name]
+        if file and errors > self._file_errors and not self._file_fails:
+            self._file_fails = True
+            note(f"{self._settings.file} takes no alerts ({file.problem})")
+        if self._file_fails and (file is None or not file.fails):
+            self._file_fails = False
+            note("alerts are written again")
+        self._file_errors = errors
 
     def _status(self) -> str:
         tracer = self._tracer

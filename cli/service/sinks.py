@@ -95,9 +95,9 @@ class Sinks:
         return dict(errors)
 
     @property
-    def problem(self) -> str | None:
-        """What keeps alerts from the file at the moment; None: nothing."""
-        return self._file.problem if self._file else None
+    def file(self) -> AlertFile | None:
+        """The file, if there is one."""
+        return self._file
 
     def _server(self, settings: Settings) -> MetricsServer | None:
         if not settings.metrics:

@@ -53,7 +53,9 @@ class AlertFile:
         self.errors = 0
         """How many alerts could not be written."""
         self.problem: str | None = None
-        """Why the last one was not; None: it was."""
+        """Why the last of these was not; None: all were written."""
+        self.fails = False
+        """Whether the last alert was not written."""
         try:
             self._handler = _Rotating(path, maxBytes=size, backupCount=count)
         except OSError as error:
@@ -75,5 +77,6 @@ class AlertFile:
         except OSError as error:
             self.errors += 1
             self.problem = error.strerror
+            self.fails = True
         else:
-            self.problem = None
+            self.fails = False

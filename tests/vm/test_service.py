@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -186,6 +187,13 @@ def test_new_settings_cost_neither_probes_nor_counts() -> None:
     assert metrics.total("hangup_config_last_reload_successful") == 1
     assert metrics.total("hangup_connections_total") >= counted
     assert (main_pid(), kernel_objects()) == (pid, held)
+
+
+def test_the_unit_is_as_confined_as_the_document_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    (figure,) = re.findall(r"`systemd-analyze security hangup` says (\d+\.\d)", text)
+    # Older ones know fewer directives: the figure is a limit.
+    run("systemd-analyze", "security", f"--threshold={round(float(figure) * 10)}", UNIT)
 
 
 def test_it_lives_within_the_limits_of_its_unit_and_with_few_capabilities() -> None:
