@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from tracer.connection import Connection, Endpoint, Holder
+from tracer.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Holder
 from tracer.escape import escape_comm, escape_socket_path
 from tracer.record import Event, EventFlag, Operation
 
@@ -37,6 +37,10 @@ _MSG_PEEK = 2
 
 # Each takes a few KiB, a busy one up to 60: beyond this the oldest are forgotten, and counted.
 MAX_CONNECTIONS = 20_000
+
+# Of all of them together so many operations are kept, a kilobyte each, however busy they are.
+MAX_KEPT = 250_000
+_KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
 
 
 class Operated(NamedTuple):
@@ -109,6 +113,7 @@ class Endpoints:
         self._operations = operations
         self._by_sock: dict[int, Endpoint] = {}
         self._generation = 0
+        self._kept = 0
         self.open = 0
         """How many connections have at least one end open."""
         self.evicted = 0
@@ -125,6 +130,8 @@ class Endpoints:
         """Take events in the order of the ring buffer; yield what they amount to."""
         by_sock = self._by_sock
         every = self._operations
+        while self._kept > MAX_KEPT:
+            self._evict()
         for event in events:
             operation = event.operation
             endpoint = by_sock.get(event.sock)
@@ -140,6 +147,8 @@ class Endpoints:
 
             if endpoint.add(event):
                 self._meet(event)
+            if endpoint.count <= _KEPT_OF_ENDPOINT:
+                self._kept += 1
             if operation == _WRITE:
                 endpoint.last_transfer = event
                 if event.result > 0:
@@ -272,8 +281,7 @@ class Endpoints:
 
     def _add(self, client_sock: int, server_sock: int) -> Connection:
         if len(self._by_sock) >= 2 * MAX_CONNECTIONS:
-            self._forget(next(iter(self._by_sock.values())).connection)
-            self.evicted += 1
+            self._evict()
         self._generation += 1
         connection = Connection(client_sock, server_sock, self._generation)
         connection.losses = self._losses()
@@ -282,8 +290,14 @@ class Endpoints:
         self._by_sock[server_sock] = connection.server
         return connection
 
+    def _evict(self) -> None:
+        """Forget the connection that was seen first."""
+        self._forget(next(iter(self._by_sock.values())).connection)
+        self.evicted += 1
+
     def _forget(self, connection: Connection) -> None:
         self.open -= 1
         for endpoint in (connection.client, connection.server):
+            self._kept -= min(endpoint.count, _KEPT_OF_ENDPOINT)
             if self._by_sock.get(endpoint.sock) is endpoint:
                 del self._by_sock[endpoint.sock]

@@ -53,6 +53,7 @@ def test_an_ended_connection_leaves_nothing_behind() -> None:
         concluded(endpoints, make().events)
         assert endpoints.open_connections == []
         assert endpoints._by_sock == {}
+        assert endpoints._kept == 0
     assert (endpoints.stale, endpoints.evicted) == (0, 0)
 
 
@@ -586,3 +587,20 @@ def test_a_hostile_capture_changes_nothing_but_its_own_connections() -> None:
     hostile = [same, nobody, unknown, released, released, stories.event(Operation.RELEASE), same]
     connections = concluded(endpoints, [*good.events[:4], *hostile, *good.events[4:]])
     assert [connection.client.sock for connection in connections if connection.client.sock == 0x1000] == [0x1000]
+
+
+def test_however_busy_connections_are_what_is_kept_of_all_of_them_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_KEPT", 1000)
+    endpoints = Endpoints()
+    for number in range(50):
+        base = 0xFFFF_8801_0000_0000 + number * 0x1000
+        story = established(client_sock=base, server_sock=base + 0x800)
+        for _ in range(100):
+            story.client.write(1)
+            story.server.read(1)
+        list(endpoints.feed(story.events))
+        kept = sum(len(end.kept) for one in endpoints.open_connections for end in (one.client, one.server))
+        # One batch may go over it.
+        assert endpoints._kept == kept <= 1000 + len(story.events)
+    assert endpoints.evicted > 0
+    assert len(endpoints.open_connections) + endpoints.evicted == 50

@@ -32,6 +32,7 @@ def traced(events: list[Event], batch: int) -> tuple[list[Alert], dict[Key, Row]
             alerts += tracer.poll(0)
             assert tracer.open_connections == len(tracer._endpoints.open_connections)
         assert tracer._endpoints._by_sock == {}
+        assert tracer._endpoints._kept == 0
         counted = tracer.statistics.counts()
         assert counted.operations == Counter(event.operation for event in events)
         assert sum(row.operations for row in counted.rows.values()) == len(events)
