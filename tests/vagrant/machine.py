@@ -169,8 +169,8 @@ class Machine:
     def ssh(self, command: tuple[str, ...], time_limit: float) -> int:
         """Run a command in /hangup as the user vagrant; returns its exit status, or 255 when there is no connection.
 
-        It writes to a pipe: sshd hands out a Unix socket, and whoever counts operations on Unix sockets would count
-        what it says.
+        It writes to a terminal: without one sshd hands it a Unix socket as its output, and whoever counts operations
+        on Unix sockets would count what it says.
         """
         line = command[0] if len(command) == 1 else shlex.join(command)
         script = f"stty -onlcr && cd /hangup && {line}"
