@@ -174,8 +174,9 @@ class Machine:
         """
         line = command[0] if len(command) == 1 else shlex.join(command)
         script = f"stty -onlcr && cd /hangup && {line}"
-        # Vagrant's --tty is ssh's -t, and a second one asks for a terminal although we have none ourselves.
-        return self.vagrant("ssh", "--tty", "--command", script, "--", "-t", time_limit=time_limit)
+        # ssh gives a terminal although we have none ourselves if it is told so exactly twice; Vagrant's --tty would be the
+        # third time.
+        return self.vagrant("ssh", "--no-tty", "--command", script, "--", "-tt", time_limit=time_limit)
 
     def destroy(self) -> None:
         """Take it down and leave nothing: no process, no file."""
