@@ -174,8 +174,8 @@ class Machine:
         """
         line = command[0] if len(command) == 1 else shlex.join(command)
         script = f"stty -onlcr && cd /hangup && {line}"
-        # ssh gives a terminal although we have none ourselves if it is told so exactly twice; Vagrant's --tty would be the
-        # third time.
+        # ssh gives a terminal although we have none ourselves if it is told so exactly twice; Vagrant's --tty would be
+        # the third time.
         return self.vagrant("ssh", "--no-tty", "--command", script, "--", "-tt", time_limit=time_limit)
 
     def destroy(self) -> None:
