@@ -111,7 +111,6 @@ class Machine:
             "HANGUP_SUITE": self.suite,
             "LANG": "C.UTF-8",
             "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
-            "TERM": os.environ.get("TERM", "dumb") if sys.stdout.isatty() else "dumb",
             "VAGRANT_CHECKPOINT_DISABLE": "1",
             "VAGRANT_CWD": str(self.project / "vagrant"),
             "VAGRANT_DEFAULT_PROVIDER": "libvirt",
@@ -169,14 +168,12 @@ class Machine:
     def ssh(self, command: tuple[str, ...], time_limit: float) -> int:
         """Run a command in /hangup as the user vagrant; returns its exit status, or 255 when there is no connection.
 
-        It writes to a terminal: without one sshd hands it a Unix socket as its output, and whoever counts operations
-        on Unix sockets would count what it says.
+        It writes to a pipe: sshd hands out a Unix socket, and whoever counts operations on Unix sockets would count
+        what it says. (A terminal is no better: ssh cannot always have one.)
         """
         line = command[0] if len(command) == 1 else shlex.join(command)
-        script = f"stty -onlcr && cd /hangup && {line}"
-        # ssh gives a terminal although we have none ourselves if it is told so exactly twice; Vagrant's --tty would be
-        # the third time.
-        return self.vagrant("ssh", "--no-tty", "--command", script, "--", "-tt", time_limit=time_limit)
+        script = f"set -o pipefail; cd /hangup && {{ {line}; }} 2>&1 </dev/null | cat"
+        return self.vagrant("ssh", "--no-tty", "--command", script, time_limit=time_limit)
 
     def destroy(self) -> None:
         """Take it down and leave nothing: no process, no file."""
