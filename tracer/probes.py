@@ -63,6 +63,8 @@ _PAGE = 4096
 _POSITION = struct.Struct("=Q")
 # A reader is woken after so many records at the latest; a record is at most 280 bytes in the ring.
 _WAKE_RECORDS = 1024
+# Of a burst that does not end so many are taken at a time.
+_MOST_RECORDS = 100_000
 
 KRETPROBE_SLOTS = 4096
 """As many as tracefs grants one probe (KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c)."""
@@ -317,7 +319,8 @@ class Probes:
 
         def on_record(_context: int, data: int, size: int) -> int:
             records.append(ctypes.string_at(data, size))
-            return 0
+            # libbpf goes on while more comes in (ringbuf_process_ring()): below zero it stops, with this one taken.
+            return -1 if len(records) >= _MOST_RECORDS else 0
 
         # The callback must live as long as the ring buffer.
         self._on_record = _ON_RECORD(on_record)

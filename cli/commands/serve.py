@@ -133,7 +133,7 @@ def toml(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(toml(one) for one in value)}]"
     if isinstance(value, float):
-        return f"{value:g}"
+        return str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, int):
         return str(value)
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')

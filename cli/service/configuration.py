@@ -18,7 +18,7 @@ from tracer.escape import escape
 DEFAULT = Path("/etc/hangup/hangup.toml")
 
 # A configuration is some lines; what is much more is another file.
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
 
 
 class ConfigurationError(HangupError):
@@ -85,6 +85,8 @@ def parse(text: str) -> tuple[dict[str, Any], list[_Mistake]]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return {}, [_syntax(text, str(error))]
+    except RecursionError:
+        return {}, [_Mistake(1, "", "is not TOML: too deeply nested")]
     known = tables()
     settings: dict[str, Any] = {}
     mistakes: list[_Mistake] = []
@@ -140,26 +142,32 @@ def _syntax(text: str, message: str) -> _Mistake:
 def _line(text: str, place: tuple[str, ...]) -> int:
     """Return the number of the line on which a table or key begins.
 
-    tomllib keeps no lines, but it can be asked for the first line with which the file has the key: before it the file
-    was whole without the key. That is exact whatever TOML allows, and costs nothing where nothing is wrong.
+    tomllib keeps no lines, but it can be asked whether the file is whole without the key up to a line; the last such
+    line with the key's name on it is where it begins, whatever TOML allows.
     """
     lines = re.findall(r"[^\n]*\n|[^\n]+", text)
-    whole = 0
-    for number in range(1, len(lines) + 1):
-        try:
-            document: object = tomllib.loads("".join(lines[:number]))
-        except tomllib.TOMLDecodeError:
-            continue
-        for part in place:
-            document = document.get(part) if isinstance(document, dict) else None
-        if document is not None:
-            break
-        whole = number
-    # A key that goes over several lines begins on the first of them that says anything.
-    for number in range(whole, len(lines)):
-        if lines[number].strip() and not lines[number].lstrip().startswith("#"):
+    said = [number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    # A name that is written with escapes stands on no line; then any may be its.
+    named = [number for number in said if place[-1] in lines[number]] or said[:_TRIED]
+    for number in reversed(named[:_TRIED]):
+        if _lacks("".join(lines[:number]), place):
             return number + 1
-    return max(len(lines), 1)
+    return 1
+
+
+# How many lines are tried: a file that has a name on more of them is nobody's configuration.
+_TRIED = 200
+
+
+def _lacks(text: str, place: tuple[str, ...]) -> bool:
+    """Whether a text is TOML, and has no such table or key."""
+    try:
+        document: object = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+    for part in place:
+        document = document.get(part) if isinstance(document, dict) else None
+    return document is None
 
 
 def _shown(text: str) -> str:

@@ -13,7 +13,9 @@ KEPT = {
 
 
 def give_up(kept: tuple[str, ...] = tuple(KEPT)) -> tuple[str, ...]:
-    """Give up all capabilities but these, for good; returns those that are left.
+    """Give up all capabilities but these; returns those that are left.
+
+    It is for good where the process has NoNewPrivileges, as the unit sees to: else root's execve(2) would regain them.
 
     A capability that the process does not have is not missed. Threads that are started later have no more either.
     Raises HangupError.

@@ -85,7 +85,9 @@ class Service:
         self._told_at = float("-inf")
         self._reloaded = True
         self._reload_time = time.time()
-        self._sinks = Sinks(settings, open_metrics(self.snapshot))
+        # Assigned first: whoever scrapes asks for a snapshot at once.
+        self._sinks = Sinks(open_metrics(self.snapshot))
+        self._sinks.open(settings)
 
     def snapshot(self) -> Snapshot:
         """Return what the metrics show. It is called by other threads."""
@@ -127,8 +129,9 @@ class Service:
 
     def _alert(self, alert: Alert) -> None:
         kind = alert.verdict.kind
+        self._systemd.alive(time.monotonic())
         wanted = self._settings.verdict
-        if wanted and kind.label not in wanted:
+        if wanted and kind.label not in wanted and not (kind is Kind.LATENT and self._settings.latent):
             return
         self._alerts[kind.label] += 1
         client = alert.client.comm if alert.client else "?"
@@ -177,7 +180,7 @@ class Service:
         self._systemd.reloading()
         try:
             settings = self._read()
-            self._sinks.apply(settings)
+            self._sinks.open(settings)
         except ConfigurationError as error:
             for line in error.lines:
                 note(line)

@@ -15,7 +15,11 @@ from typing import Any
 
 from cli.sinks.listen import parse_listen
 from tracer.errors import HangupError
+from tracer.statistics import MAX_NAMES
 from tracer.verdicts import Kind
+
+# No more renamed files, and no more names than are told apart at all.
+_FEW = MAX_NAMES
 
 PROBES = ("auto", "kprobe", "fentry")
 
@@ -79,6 +83,13 @@ def _count(value: object) -> int:
     return value
 
 
+def _few(value: object) -> int:
+    count = _count(value)
+    if count > _FEW:
+        raise ValueError(f"{value!r} is more than {_FEW}")
+    return count
+
+
 def _unit(value: object, units: dict[str, float], highest: float, wrong: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} {wrong}")
@@ -126,6 +137,7 @@ VERDICTS = Type("array of verdicts", _verdicts, "VERDICT", many=True)
 CHOICE = Type("string", _probes, "|".join(PROBES))
 BOOLEAN = Type("boolean", _boolean, "", flag=True)
 COUNT = Type("number", _count, "N")
+FEW = Type("number", _few, "N")
 TIME = Type("time", _seconds, "TIME")
 SIZE = Type("size", _bytes, "SIZE")
 FILE = Type("path", _file, "FILE")
@@ -202,7 +214,7 @@ class Settings:
         "The service may write below /var/lib/hangup only.",
     )
     file_size: int = _key("sinks", SIZE, "10M", "A larger file is renamed to .1, and so on, and begun anew.")
-    file_count: int = _key("sinks", COUNT, 5, "So many renamed files are kept.")
+    file_count: int = _key("sinks", FEW, 5, "So many renamed files are kept.")
     metrics: str = _key(
         "sinks",
         ADDRESS,
@@ -211,7 +223,7 @@ class Settings:
     )
     metrics_series: int = _key(
         "sinks",
-        COUNT,
+        FEW,
         200,
         "Of so many clients, servers and paths there are metrics of their own; the rest is `other`.",
         restart=True,

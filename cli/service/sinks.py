@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from threading import Lock
 
 from cli.service.limit import HeldBack
 from cli.service.settings import Settings
@@ -12,7 +13,7 @@ from cli.sinks.journal import Journal
 from cli.sinks.metrics import MetricsServer
 from tracer.tracer import Alert, Losses
 
-_METRICS = "metrics"
+_NAMES = (Journal.name, AlertFile.name, "metrics")
 
 OpenMetrics = Callable[[str], MetricsServer]
 """Given an address, returns a server of the metrics that is not started yet."""
@@ -21,48 +22,43 @@ OpenMetrics = Callable[[str], MetricsServer]
 class Sinks:
     """The journal, the file and the metrics, each as far as it is wanted."""
 
-    def __init__(self, settings: Settings, open_metrics: OpenMetrics) -> None:
-        """Open them. Raises HangupError, and leaves none open then."""
+    def __init__(self, open_metrics: OpenMetrics) -> None:
+        """Open none yet."""
         self._open_metrics = open_metrics
-        self._settings = settings
+        self._settings: Settings | None = None
         self._journal: Journal | None = None
         self._file: AlertFile | None = None
         self._metrics: MetricsServer | None = None
-        # Counters do not start again when a sink is opened anew.
+        # Counters do not start again when a sink is opened anew; those who scrape count while we replace.
         self._earlier_errors: Counter[str] = Counter()
-        try:
-            self._journal = Journal() if settings.journal else None
-            self._file = _alert_file(settings)
-            self._metrics = self._server(settings)
-        except BaseException:
-            self.close()
-            raise
+        self._lock = Lock()
 
     def close(self) -> None:
         """Close all."""
-        self._replace_journal(None)
-        self._replace_file(None)
-        self._replace_metrics(None)
+        self._replace(None, None, None)
 
-    def apply(self, settings: Settings) -> None:
-        """Open what is new in the settings and close what is gone; the others are not touched.
+    def open(self, settings: Settings) -> None:
+        """Open what the settings ask for; what is open already and stays the same is not touched.
 
-        Raises HangupError, and goes on as before then.
+        Raises HangupError, and leaves everything as it was then.
         """
         before = self._settings
-        journal, file = self._journal, self._file
-        if settings.journal != before.journal:
-            journal = Journal() if settings.journal else None
-        of_file = (settings.file, settings.file_size, settings.file_count)
-        if of_file != (before.file, before.file_size, before.file_count):
-            file = _alert_file(settings)
-        if settings.metrics != before.metrics:
-            # The new one first: an address that cannot be had must not cost the old one.
-            self._replace_metrics(self._server(settings))
-        if journal is not self._journal:
-            self._replace_journal(journal)
-        if file is not self._file:
-            self._replace_file(file)
+        journal, file, metrics = self._journal, self._file, self._metrics
+        opened: list[Journal | AlertFile] = []
+        try:
+            if before is None or settings.journal != before.journal:
+                journal = Journal() if settings.journal else None
+                opened += [journal] if journal else []
+            if before is None or _of_file(settings) != _of_file(before):
+                file = _alert_file(settings)
+                opened += [file] if file else []
+            if before is None or settings.metrics != before.metrics:
+                metrics = self._server(settings)
+        except BaseException:
+            for sink in opened:
+                sink.close()
+            raise
+        self._replace(journal, file, metrics)
         self._settings = settings
 
     def alert(self, alert: Alert, offset: int) -> None:
@@ -84,14 +80,12 @@ class Sinks:
 
     @property
     def errors(self) -> dict[str, int]:
-        """How many messages each sink did not take, by its name."""
-        errors = Counter({Journal.name: 0, AlertFile.name: 0, _METRICS: 0})
-        errors.update(self._earlier_errors)
-        for sink in (self._journal, self._file):
-            if sink:
-                errors[sink.name] += sink.errors
-        if self._metrics:
-            errors[_METRICS] += self._metrics.errors
+        """How many messages each sink did not take, by its name. Any thread may ask."""
+        with self._lock:
+            errors = Counter(dict.fromkeys(_NAMES, 0))
+            errors.update(self._earlier_errors)
+            for name, sink in self._by_name().items():
+                errors[name] += sink.errors if sink else 0
         return dict(errors)
 
     @property
@@ -106,23 +100,25 @@ class Sinks:
         server.start()
         return server
 
-    def _replace_journal(self, journal: Journal | None) -> None:
-        if self._journal:
-            self._earlier_errors[Journal.name] += self._journal.errors
-            self._journal.close()
-        self._journal = journal
+    def _by_name(self) -> dict[str, Journal | AlertFile | MetricsServer | None]:
+        return dict(zip(_NAMES, (self._journal, self._file, self._metrics), strict=True))
 
-    def _replace_file(self, file: AlertFile | None) -> None:
-        if self._file:
-            self._earlier_errors[AlertFile.name] += self._file.errors
-            self._file.close()
-        self._file = file
+    def _replace(self, journal: Journal | None, file: AlertFile | None, metrics: MetricsServer | None) -> None:
+        before = self._by_name()
+        with self._lock:
+            self._journal, self._file, self._metrics = journal, file, metrics
+            gone = {name: sink for name, sink in before.items() if sink and sink is not self._by_name()[name]}
+            for name, sink in gone.items():
+                self._earlier_errors[name] += sink.errors
+        for sink in gone.values():
+            if isinstance(sink, Journal | AlertFile):
+                sink.close()
+            else:
+                sink.stop()
 
-    def _replace_metrics(self, metrics: MetricsServer | None) -> None:
-        if self._metrics:
-            self._earlier_errors[_METRICS] += self._metrics.errors
-            self._metrics.stop()
-        self._metrics = metrics
+
+def _of_file(settings: Settings) -> tuple[str, int, int]:
+    return settings.file, settings.file_size, settings.file_count
 
 
 def _alert_file(settings: Settings) -> AlertFile | None:

@@ -36,7 +36,7 @@ LOSSES_ID = "080d0e23cc994b20af713ded2694d775"
 # syslog(3)
 WARNING, NOTICE = 4, 5
 
-# Journald takes a longer one only by way of a sealed file; no story is.
+# A longer one might not fit into the socket's buffer (net.core.wmem_max); the story is left out of it.
 _LONGEST = 128 * 1024
 
 
@@ -156,7 +156,7 @@ class Journal:
         """Open it. Raises HangupError if there is no journal."""
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        # As sd_journal_send(3) does, so that some hundred stories find room while journald is busy.
+        # As sd_journal_send(3) does: as much room as net.core.wmem_max and net.unix.max_dgram_qlen grant.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
         self.errors = 0
         """How many entries the journal did not take."""

@@ -13,7 +13,7 @@ import pytest
 
 from cli.service import sinks as sinks_module
 from cli.service.configuration import ConfigurationError
-from cli.service.service import Service, Signals
+from cli.service.service import Service, Signals, wants_latent
 from cli.service.settings import Settings
 from cli.service.systemd import Systemd, watchdog_seconds
 from cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
@@ -256,3 +256,32 @@ def test_the_watchdog_is_ours_only_if_systemd_says_so(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert watchdog_seconds() == seconds
+
+
+def test_latent_ones_asked_for_are_alerts_whatever_other_verdicts_are() -> None:
+    assert wants_latent(Settings(latent=True, verdict=("unread",)))
+    assert wants_latent(Settings(verdict=("latent",)))
+    assert not wants_latent(Settings(verdict=("unread",)))
+
+
+def test_both_kinds_that_are_asked_for_reach_the_journal(stand: Callable[..., Stand]) -> None:
+    standing = stand(latent(), seeds_failure(), latent=True, verdict=("answered",))
+    standing.service._tracer.latent = True
+    standing.run()
+    assert sorted(entry["HANGUP_VERDICT"] for entry in standing.entries(ALERT_ID)) == ["answered", "latent"]
+
+
+def test_a_sink_that_cannot_be_opened_leaves_the_others_as_they_were(
+    stand: Callable[..., Stand], tmp_path: Path
+) -> None:
+    standing = stand(metrics="127.0.0.1:1")
+    sinks = standing.service._sinks
+    sinks._earlier_errors["journal"] = 3
+    with pytest.raises(HangupError):
+        sinks.open(Settings(metrics="taken", file=str(tmp_path / "new")))
+    assert sinks.file is None
+    assert standing.servers == ["127.0.0.1:1"]
+    assert sinks.errors == {"journal": 3, "file": 0, "metrics": 0}
+    sinks.close()
+    assert standing.servers == []
+    assert sinks.errors == {"journal": 3, "file": 0, "metrics": 0}

@@ -48,7 +48,7 @@ FLAVOURS = ("kprobe", "fentry")
 
 UNREAD_BYTES = 10
 FAILED_BYTES = 4
-REQUESTS = 500
+REQUESTS = 1000
 
 
 def configuration(probes: str, *, file: Path = ALERTS, journal: bool = False) -> str:
@@ -67,7 +67,7 @@ def without() -> tuple[int, int, int]:
     """Return how a load ends that nobody watches."""
     stop()
     until_the_kernel_holds_nothing()
-    return failures_under_load(lambda: None)
+    return failures_under_load()
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
@@ -149,8 +149,11 @@ def assert_right(found: list[dict[str, Any]]) -> None:
         assert alert["figures"]["failed_bytes"] == FAILED_BYTES
 
 
-def failures_under_load(during: Callable[[], object]) -> tuple[int, int, int]:
-    """Send requests to servers that do not fail; return how many were answered, failed, and failed in nginx's log."""
+def failures_under_load(during: Callable[[], object] | None = None) -> tuple[int, int, int]:
+    """Send requests to servers that do not fail; return how many were answered, failed, and failed in nginx's log.
+
+    during: called while the load runs; that it still runs afterwards is part of the test.
+    """
     with tempfile.TemporaryDirectory(prefix="hangup-") as folder, servers.nginx_to_uwsgi(Path(folder)) as scenario:
         loads: list[servers.Load] = []
         loading = threading.Thread(
@@ -159,7 +162,9 @@ def failures_under_load(during: Callable[[], object]) -> tuple[int, int, int]:
             )
         )
         loading.start()
-        during()
+        if during:
+            during()
+            assert loading.is_alive(), "the load was over too early"
         loading.join()
         [load] = loads
         return load.complete, load.failed + load.not_2xx, len(scenario.failures())
@@ -168,14 +173,14 @@ def failures_under_load(during: Callable[[], object]) -> tuple[int, int, int]:
 def test_killed_under_load_it_costs_the_traced_servers_nothing(probes: str, without: tuple[int, int, int]) -> None:
     assert show("StatusText").startswith(probes)
     pid, programs = main_pid(), kernel_objects().programs
+    before = Metrics().total("hangup_connections_total")
 
     def kill() -> None:
-        before = Metrics().total("hangup_connections_total")
         until(lambda: Metrics().total("hangup_connections_total") > before + 50, "that the load is seen")
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not kernel_objects().programs & programs, "that the probes are gone")
 
     assert failures_under_load(kill) == without == (REQUESTS, 0, 0)
+    until(lambda: not kernel_objects().programs & programs, "that the probes are gone")
     until(lambda: main_pid() not in (0, pid) and show("ActiveState") == "active", "that it is started again")
 
 
@@ -191,7 +196,7 @@ for _ in range(int(sys.argv[1]) // 2):
 @one_flavour
 @pytest.mark.usefixtures("probes")
 def test_a_burst_that_overflows_the_ring_is_counted_and_makes_verdicts_uncertain_and_none_wrong(path: Path) -> None:
-    lost_before = Metrics().total("hangup_losses_total")
+    before = Metrics()
     # Open before, broken after: whatever was lost may have been theirs.
     witnesses = Connections(path.with_name("witnesses.s"), 5)
     # On each of two cpus more is recorded than the reader, which shares them, can read.
@@ -207,8 +212,11 @@ def test_a_burst_that_overflows_the_ring_is_counted_and_makes_verdicts_uncertain
     assert_right(uncertain)
     for alert in uncertain:
         assert any("lost while it was open" in doubt for doubt in alert["doubts"])
-    lost = Metrics().total("hangup_losses_total") - lost_before
-    assert Metrics().total("hangup_losses_total", cause="ring_full") > 0
+    after = Metrics()
+    lost = after.total("hangup_losses_total") - before.total("hangup_losses_total")
+    assert after.total("hangup_losses_total", cause="ring_full") > before.total(
+        "hangup_losses_total", cause="ring_full"
+    )
     assert "LOST" in show("StatusText")
     found = alerts(path)
     # Each connection is told, or something of it was lost.
@@ -222,9 +230,9 @@ def test_a_burst_that_overflows_the_ring_is_counted_and_makes_verdicts_uncertain
     # And when there is room again, nothing is uncertain.
     os.truncate(ALERTS, 0)
     break_connections(path, 5)
-    after = until_alerts(path, 5)
-    assert_right(after)
-    assert [alert["doubts"] for alert in after if alert["doubts"]] == []
+    certain = until_alerts(path, 5)
+    assert_right(certain)
+    assert [alert["doubts"] for alert in certain if alert["doubts"]] == []
 
 
 @contextmanager
