@@ -19,8 +19,8 @@ _RULES = tuple(
         r"(\\\\)|(?:\\x[0-9a-f]{2})+",
         # A UUID as text, RFC 9562.
         _WORD.format("()[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"),
-        # A folder of mkdtemp(3) or its likes, where they are made: a separator and 6 (glibc), 8 (Python) or 12 (OpenSSH)
-        # characters, even if there is no digit among them.
+        # A folder of mkdtemp(3) or its likes, where they are made: a separator and 6 (glibc), 8 (Python) or 12
+        # (OpenSSH) characters, even if there is no digit among them.
         r"^(@?/(?:tmp|var/tmp|dev/shm)/[^/]*[-._])[A-Za-z0-9_]{6}(?:[A-Za-z0-9_]{2}){0,3}(?=/)",
         # A folder or file of Python's tempfile without a prefix of its own.
         r"(/tmp)[a-z0-9_]{8}(?=[/.]|$)",
