@@ -196,13 +196,13 @@ class Settings:
         "thresholds",
         COUNT,
         1,
-        "A verdict on a pair of programs is an alert from its so many-th time within an interval on.",
+        "Only when a verdict on a pair of programs has come so often within an interval, it is an alert.",
     )
     burst: int = _key(
         "thresholds",
         COUNT,
         10,
-        "So many alerts of a verdict on a pair of programs are told in an interval; of the rest, how many.",
+        "At most so many alerts of a verdict on a pair of programs are told in an interval; the rest is counted.",
     )
     interval: float = _key("thresholds", TIME, "1m", "How long an interval is.")
     journal: bool = _key("sinks", BOOLEAN, True, "Alerts go to the systemd journal.")

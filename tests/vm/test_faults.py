@@ -77,6 +77,9 @@ def probes(request: pytest.FixtureRequest, without: tuple[int, int, int]) -> Ite
     flavour: str = request.param
     with configured(configuration(flavour)):
         yield flavour
+        # Whatever the tests have done to it, it has lived within MemoryMax=.
+        events = Path(f"/sys/fs/cgroup/system.slice/{UNIT}/memory.events").read_text()
+        assert "oom_kill 0\n" in events
 
 
 # What has nothing to do with how the probes are attached.
