@@ -26,7 +26,7 @@ from tracer.tracer import Tracer
 def _option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option of a key; it is None, or empty, where it is not given."""
     default = ", ".join(key.default) if key.type.many else str(key.default)
-    text = key.meaning if key.type.many or not default or key.type.flag else f"{key.meaning}  [default: {default}]"
+    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
 
     def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         if value is None or value == ():

@@ -178,9 +178,14 @@ class Settings:
         "selection", GLOBS, [], "Only connections to this socket path; abstract names are written @name."
     )
     ignore_comm: tuple[str, ...] = _key(
-        "selection", GLOBS, [], "Not connections with a process of this name at either end, such as systemd."
+        "selection", GLOBS, [], "Not connections with a process of this name at either end."
     )
-    ignore_path: tuple[str, ...] = _key("selection", GLOBS, [], "Not connections to this socket path.")
+    ignore_path: tuple[str, ...] = _key(
+        "selection",
+        GLOBS,
+        ["/run/systemd/private", "@/org/freedesktop/plymouthd"],
+        "Not connections to this socket path; the default ones are systemd's own, broken by every systemctl and boot.",
+    )
     probes: str = _key(
         "selection",
         CHOICE,
