@@ -141,6 +141,10 @@ class Journal:
 # ---- the kernel --------------------------------------------------------------
 
 
+# The maps of bpf/hangup.c.
+_MAPS = ("losses", "pending", "recorded", "ring", "selected_pids", "sockets")
+
+
 @dataclass(frozen=True)
 class KernelObjects:
     """What the kernel holds of hangup's: ids of programs, ids of maps, names of tracefs events."""
@@ -164,7 +168,8 @@ def kernel_objects() -> KernelObjects:
             programs.add(program["id"])
             maps.update(program.get("map_ids", ()))
     for entry in json.loads(run(bpftool, "-j", "map", "show")):
-        if entry["type"] == "ringbuf" or entry.get("name") in ("pending", "sockets", "losses", "selected_pids"):
+        # By name: systemd has BPF of its own.
+        if entry.get("name") in _MAPS:
             maps.add(entry["id"])
     events = re.findall(r"^\w+:\w+/(hangup_\w+)", Path("/sys/kernel/tracing/kprobe_events").read_text(), re.MULTILINE)
     return KernelObjects(frozenset(programs), frozenset(maps), frozenset(events))
