@@ -23,11 +23,9 @@ _SUITE = click.argument("suite", type=click.Choice(SUITES))
 
 # The scenarios count every operation on the machine, and a service that watches as well has some of its own.
 _PYTEST = "sudo python3 -m pytest -p no:cacheprovider"
-_RUNS = {
-    "the scenarios": f"sudo systemctl stop hangup && {_PYTEST} tests/scenarios",
-    # In the order of tests/vm/conftest.py; at the end the package is removed.
-    "the service": f"sudo systemctl start hangup && {_PYTEST} tests/vm",
-}
+_SCENARIOS = f"sudo systemctl stop hangup && {_PYTEST} tests/scenarios"
+# In the order of tests/vm/conftest.py; at the end the package is removed.
+_SERVICE = f"sudo systemctl is-system-running --wait; {_PYTEST} tests/vm"
 
 
 class Steps:
@@ -112,6 +110,14 @@ def ssh(suite: str, command: tuple[str, ...]) -> None:
 
 @main.command()
 @_SUITE
+def reboot(suite: str) -> None:
+    """Boot the running machine again."""
+    with _reporting():
+        _running(suite).reboot()
+
+
+@main.command()
+@_SUITE
 def destroy(suite: str) -> None:
     """Take the machine down."""
     with _reporting():
@@ -123,7 +129,10 @@ def destroy(suite: str) -> None:
 def _test(suite: str, steps: Steps) -> int:
     try:
         machine = _up(suite, steps)
-        statuses = [_run_tests(machine, steps, name, line) for name, line in _RUNS.items()]
+        statuses = [_run_tests(machine, steps, "the scenarios", _SCENARIOS)]
+        with steps.step(f"booting {suite} again"):
+            machine.reboot()
+        statuses.append(_run_tests(machine, steps, "the service", _SERVICE))
     finally:
         left = machines.find(suite)
         if left is not None:

@@ -175,6 +175,21 @@ class Machine:
         script = f"set -o pipefail; cd /hangup && {{ {line}; }} 2>&1 </dev/null | cat"
         return self.vagrant("ssh", "--no-tty", "--command", script, time_limit=time_limit)
 
+    def reboot(self) -> None:
+        """Boot it again, and return when it can be reached; GuestError if it does not come back."""
+        # What is in /run does not outlive a boot. The connection may end before the command has.
+        self.ssh(("sudo touch /run/before-the-boot; sudo systemctl reboot",), _SHORT_LIMIT)
+        deadline = time.monotonic() + _BOOT_LIMIT
+        while True:
+            try:
+                self.vagrant("ssh", "--command", "test ! -e /run/before-the-boot", time_limit=_BOOT_LIMIT, quiet=True)
+            except GuestError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+            else:
+                return
+
     def destroy(self) -> None:
         """Take it down and leave nothing: no process, no file."""
         try:

@@ -58,6 +58,9 @@ def test_after_boot_the_service_is_ready_and_was_started_once() -> None:
     assert run("systemctl", "is-enabled", UNIT).strip() == "enabled"
     until(lambda: show("ActiveState") == "active", "that the service is active")
     assert show("NRestarts") == "0"
+    # By the boot itself, which a target that wants it waits for (`python -m tests.vagrant reboot SUITE` makes one).
+    since = "ActiveEnterTimestampMonotonic"
+    assert int(show(since)) <= int(show(since, "multi-user.target"))
     assert kernel_objects().programs
     status = show("StatusText")
     assert "functions" in status
