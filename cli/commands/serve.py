@@ -138,6 +138,3 @@ def toml(value: object) -> str:
         return str(value)
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-__all__ = ["Settings", "command"]

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tracer.statistics import OTHER
 from tracer.verdicts import Kind
 
 # So many kinds are told apart at a time; more are held to one limit together.
 MAX_KINDS = 1000
-OTHER = "(other)"
 
 
 class AlertKind(NamedTuple):

@@ -78,7 +78,7 @@ class Service:
         self._limit = Limit(failures=settings.failures, burst=settings.burst, interval=settings.interval)
         self._alerts: Counter[str] = Counter()
         self._held_back: Counter[str] = Counter()
-        # As of the last time it was told: the kernel is asked by one thread.
+        # What was told last.
         self._losses = tracer.losses()
         self._file_errors = 0
         self._file_fails = False

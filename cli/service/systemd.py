@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from tracer.errors import HangupError
 
-# systemd_notify's file: the service manager's own datagram socket (sd_notify(3)).
 Notify = Callable[[str], object]
+"""Passes a state, as sd_notify(3) has it, to the service manager."""
 
 
 def notifier() -> Notify:

@@ -7,7 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.service.limit import MAX_KINDS, OTHER, AlertKind, Limit
+from cli.service.limit import MAX_KINDS, AlertKind, Limit
+from tracer.statistics import OTHER
 from tracer.verdicts import Kind
 
 UNREAD = AlertKind(Kind.UNREAD, "nginx", "uwsgi")
