@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.exit_status import ExitStatus
-from tracer.errors import HangupError
+from hangup.cli.exit_status import ExitStatus
+from hangup.tracer.errors import HangupError
 
 
 class CommandNotStartedError(HangupError):

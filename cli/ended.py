@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracer.statistics import Statistics
-from tracer.tracer import Losses
+from hangup.tracer.statistics import Statistics
+from hangup.tracer.tracer import Losses
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.exit_status import ExitStatus
-from tracer.errors import HangupError
-from tracer.version import VERSION
+from hangup.cli.exit_status import ExitStatus
+from hangup.tracer.errors import HangupError
+from hangup.tracer.version import VERSION
 
 # Each verb's line of help stands here as well, so that `hangup --help` imports none of them; a test compares.
 VERBS = {
@@ -42,7 +42,7 @@ class Frame(click.Group):
         """Import a verb's module and return its command."""
         if cmd_name not in VERBS:
             return None
-        command = import_module(f"cli.commands.{cmd_name}").command
+        command = import_module(f"hangup.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from cli.ready import Ready
-from tracer.selection import Selection
+from hangup.cli.ready import Ready
+from hangup.tracer.selection import Selection
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, TracebackType
 from typing import Protocol
 
-from cli.child import Child, sent_by_terminal
-from tracer.tracer import Alert
+from hangup.cli.child import Child, sent_by_terminal
+from hangup.tracer.tracer import Alert
 
 # How often a quiet ring buffer is looked at. Failures, signals and the end of the command wake it at once.
 POLL_SECONDS = 0.1

@@ -23,14 +23,14 @@ from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 
+from hangup.tracer.endpoints import Concluded, Endpoints
+from hangup.tracer.errors import HangupError
+from hangup.tracer.record import Event, Loss, pack, unpack, unpack_all
+from hangup.tracer.source import FileSource, Source, write_capture
+from hangup.tracer.tracer import Tracer
+from hangup.tracer.verdicts import judge_conclusion
 from tests import stories
 from tests.stories import CLIENT_SOCK, Story, established
-from tracer.endpoints import Concluded, Endpoints
-from tracer.errors import HangupError
-from tracer.record import Event, Loss, pack, unpack, unpack_all
-from tracer.source import FileSource, Source, write_capture
-from tracer.tracer import Tracer
-from tracer.verdicts import judge_conclusion
 
 # How many connections are open at a time; the same addresses come back at once, as they do under load.
 _OPEN = 64
@@ -184,8 +184,8 @@ def memory(operations: int, first: int = 100_000) -> None:
 
 def start() -> int:
     """Print how long it takes to get the probes ready, and in how much memory. Nothing is loaded into the kernel."""
-    from tracer.btf import Btf  # noqa: PLC0415 - not where only the rest is measured
-    from tracer.compiler import compiled, kernel_macros, sources  # noqa: PLC0415
+    from hangup.tracer.btf import Btf  # noqa: PLC0415 - not where only the rest is measured
+    from hangup.tracer.compiler import compiled, kernel_macros, sources  # noqa: PLC0415
 
     def line(what: str, begun: float) -> None:
         taken = time.perf_counter() - begun

@@ -31,8 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from hangup.tracer.verdicts import Kind
 from tests.scenarios.stage import Baton, Player, client, listener, wait_for_hangup
-from tracer.verdicts import Kind
 
 _REQUEST = (b"x" * 16, b"x" * 699, b"x" * 8)
 _ANSWER = (8, 43, 8, 11, 24)

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record import Event, EventFlag, Operation
 
 STREAM, SEQPACKET = 1, 5
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2

@@ -70,11 +70,11 @@ def main() -> None:
     watch = Stopwatch(begun, "Python starts")
     watch.switch("importing hangup and click")
 
-    import cli.main  # noqa: PLC0415 - from here on it is timed
-    from cli.commands import watch as verb  # noqa: PLC0415
-    from cli.ready import Ready  # noqa: PLC0415
-    from tracer import compiler, preflight, probes, tracer, unix_diag  # noqa: PLC0415
-    from tracer.btf import Btf  # noqa: PLC0415
+    import hangup.cli.main  # noqa: PLC0415 - from here on it is timed
+    from hangup.cli.commands import watch as verb  # noqa: PLC0415
+    from hangup.cli.ready import Ready  # noqa: PLC0415
+    from hangup.tracer import compiler, preflight, probes, tracer, unix_diag  # noqa: PLC0415
+    from hangup.tracer.btf import Btf  # noqa: PLC0415
 
     other = "everything else"
     watch.switch(other)
@@ -111,7 +111,7 @@ def main() -> None:
     Ready.report = timed_report  # type: ignore[method-assign]
     assert verb.command.name == arguments[0]
     sys.argv[1:] = arguments
-    cli.main.main()
+    hangup.cli.main.main()
 
 
 if __name__ == "__main__":

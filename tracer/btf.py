@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracer.errors import HangupError
+from hangup.tracer.errors import HangupError
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracer.btf import Btf
-from tracer.errors import HangupError
+from hangup.tracer.btf import Btf
+from hangup.tracer.errors import HangupError
 
 SOURCES = Path(__file__).parent.parent / "bpf"
 

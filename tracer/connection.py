@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tracer.cgroups import Cgroup
-from tracer.escape import escape_comm
-from tracer.record import Event, Operation
+from hangup.tracer.cgroups import Cgroup
+from hangup.tracer.escape import escape_comm
+from hangup.tracer.record import Event, Operation
 
 if TYPE_CHECKING:
-    from tracer.statistics import Row
+    from hangup.tracer.statistics import Row
 
 Role = Literal["client", "server"]
 

@@ -11,9 +11,9 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from tracer.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Holder
-from tracer.escape import escape_comm, escape_socket_path
-from tracer.record import Event, EventFlag, Operation
+from hangup.tracer.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Holder
+from hangup.tracer.escape import escape_comm, escape_socket_path
+from hangup.tracer.record import Event, EventFlag, Operation
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
 _CONNECT = int(Operation.CONNECT)

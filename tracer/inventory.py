@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from tracer import unix_diag
-from tracer.cgroups import Cgroup, read_process_cgroup
-from tracer.mounts import read_mounts
-from tracer.process import PROC, read_comm, read_inner_pid, read_uid
+from hangup.tracer import unix_diag
+from hangup.tracer.cgroups import Cgroup, read_process_cgroup
+from hangup.tracer.mounts import read_mounts
+from hangup.tracer.process import PROC, read_comm, read_inner_pid, read_uid
 
 
 @dataclass(frozen=True, slots=True)

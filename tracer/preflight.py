@@ -21,10 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tracer import unix_diag
-from tracer.btf import VMLINUX, Btf, libbpf
-from tracer.errors import HangupError
-from tracer.probes import PROBED, preempts_programs
+from hangup.tracer import unix_diag
+from hangup.tracer.btf import VMLINUX, Btf, libbpf
+from hangup.tracer.errors import HangupError
+from hangup.tracer.probes import PROBED, preempts_programs
 
 State = Literal["ok", "warn", "fail"]
 

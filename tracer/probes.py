@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tracer.btf import Btf, libbpf
-from tracer.compiler import compiled, kernel_macros, sources
-from tracer.errors import HangupError
-from tracer.record import Loss
+from hangup.tracer.btf import Btf, libbpf
+from hangup.tracer.compiler import compiled, kernel_macros, sources
+from hangup.tracer.errors import HangupError
+from hangup.tracer.record import Loss
 
 Flavour = Literal["kprobe", "fentry"]
 

@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from pathlib import Path
 
-from tracer.escape import escape_comm
+from hangup.tracer.escape import escape_comm
 
 PROC = Path("/proc")
 

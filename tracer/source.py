@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
-from tracer import record
-from tracer.errors import HangupError
-from tracer.record import Loss
+from hangup.tracer import record
+from hangup.tracer.errors import HangupError
+from hangup.tracer.record import Loss
 
 _MAGIC = "hangup capture"
 _LENGTH = struct.Struct("<H")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
 
-from tracer.record import Operation
-from tracer.verdicts import Kind
+from hangup.tracer.record import Operation
+from hangup.tracer.verdicts import Kind
 
 # Beyond so many different clients, servers and paths everything is counted as OTHER. Verdicts are not limited: what has
 # always gone well must not vanish among the others when it breaks.

@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
-from tracer.connection import Connection, Holder, Process, process_of
-from tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
-from tracer.inventory import Inventory, Socket, snapshot
-from tracer.probes import Flavour, Probes, RingFill
-from tracer.process import ProcessNames, read_inner_pid
-from tracer.record import Event, Loss, operations, unpack_all
-from tracer.selection import Selection
-from tracer.source import FileSource, Source
-from tracer.statistics import Key, Statistics
-from tracer.verdicts import Kind, Verdict, judge_conclusion, judge_connect, judge_failure
+from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
+from hangup.tracer.connection import Connection, Holder, Process, process_of
+from hangup.tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
+from hangup.tracer.inventory import Inventory, Socket, snapshot
+from hangup.tracer.probes import Flavour, Probes, RingFill
+from hangup.tracer.process import ProcessNames, read_inner_pid
+from hangup.tracer.record import Event, Loss, operations, unpack_all
+from hangup.tracer.selection import Selection
+from hangup.tracer.source import FileSource, Source
+from hangup.tracer.statistics import Key, Statistics
+from hangup.tracer.verdicts import Kind, Verdict, judge_conclusion, judge_connect, judge_failure
 
 # How often a quiet ring buffer is looked at; what goes wrong wakes the reader at once.
 POLL_SECONDS = 0.1

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tracer.errors import HangupError
-from tracer.escape import escape_socket_path
+from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import escape_socket_path
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20

@@ -10,10 +10,10 @@ import errno
 from dataclasses import dataclass
 from enum import Enum
 
-from tracer.connection import Connection, Endpoint, process_of
-from tracer.escape import escape_comm
-from tracer.names import error_name, signal_name
-from tracer.record import Event, EventFlag, Operation
+from hangup.tracer.connection import Connection, Endpoint, process_of
+from hangup.tracer.escape import escape_comm
+from hangup.tracer.names import error_name, signal_name
+from hangup.tracer.record import Event, EventFlag, Operation
 
 
 class Kind(Enum):

@@ -9,12 +9,12 @@ from typing import IO, Any
 
 import click
 
-from cli import json_lines, terminal
-from cli.json_lines import Field
-from cli.options import json_option, selection_options
-from cli.reporters.cgroup_json import cgroup_fields
-from tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
-from tracer.selection import Selection
+from hangup.cli import json_lines, terminal
+from hangup.cli.json_lines import Field
+from hangup.cli.options import json_option, selection_options
+from hangup.cli.reporters.cgroup_json import cgroup_fields
+from hangup.tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
+from hangup.tracer.selection import Selection
 
 # A pool of workers may hold one socket dozens of times over; --json and pipes name them all.
 HOLDERS_SHOWN = 3

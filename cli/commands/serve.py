@@ -10,17 +10,17 @@ from typing import Any
 
 import click
 
-from cli.output import note
-from cli.service import configuration
-from cli.service.privileges import give_up
-from cli.service.service import Service, Signals, selection_of, wants_latent
-from cli.service.settings import Key, Settings, keys
-from cli.service.systemd import Systemd, notifier, watchdog_seconds
-from cli.sinks.metrics import Metrics, MetricsServer, Snapshot
-from tracer import preflight
-from tracer.path_pattern import path_pattern
-from tracer.statistics import Statistics
-from tracer.tracer import Tracer
+from hangup.cli.output import note
+from hangup.cli.service import configuration
+from hangup.cli.service.privileges import give_up
+from hangup.cli.service.service import Service, Signals, selection_of, wants_latent
+from hangup.cli.service.settings import Key, Settings, keys
+from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
+from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
+from hangup.tracer import preflight
+from hangup.tracer.path_pattern import path_pattern
+from hangup.tracer.statistics import Statistics
+from hangup.tracer.tracer import Tracer
 
 
 def _option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -7,24 +7,24 @@ from collections.abc import Callable
 
 import click
 
-from cli import terminal
-from cli.clock import wall_clock_offset
-from cli.ended import Ended
-from cli.options import json_option, run_options, selection_options
-from cli.output import Output, note
-from cli.ready import Ready
-from cli.reporters.losses import losses_text
-from cli.reporters.operation import operation_row
-from cli.reporters.operation_json import operation_line
-from cli.reporters.summary_json import summary_lines
-from cli.reporters.units import counted
-from cli.run import run
-from tracer import preflight
-from tracer.cgroups import Cgroup
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.record import Event
-from tracer.selection import Selection
-from tracer.tracer import Tracer
+from hangup.cli import terminal
+from hangup.cli.clock import wall_clock_offset
+from hangup.cli.ended import Ended
+from hangup.cli.options import json_option, run_options, selection_options
+from hangup.cli.output import Output, note
+from hangup.cli.ready import Ready
+from hangup.cli.reporters.losses import losses_text
+from hangup.cli.reporters.operation import operation_row
+from hangup.cli.reporters.operation_json import operation_line
+from hangup.cli.reporters.summary_json import summary_lines
+from hangup.cli.reporters.units import counted
+from hangup.cli.run import run
+from hangup.tracer import preflight
+from hangup.tracer.cgroups import Cgroup
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.record import Event
+from hangup.tracer.selection import Selection
+from hangup.tracer.tracer import Tracer
 
 
 class _Printer:

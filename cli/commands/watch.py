@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import terminal
-from cli.clock import wall_clock_offset
-from cli.ended import Ended
-from cli.exit_status import ExitStatus
-from cli.options import json_option, run_options, selection_options
-from cli.output import Output, note
-from cli.ready import Ready
-from cli.reporters.alert import alert_block
-from cli.reporters.alert_json import alert_line
-from cli.reporters.summary import summary_text
-from cli.reporters.summary_json import summary_lines
-from cli.run import run
-from tracer import preflight
-from tracer.selection import Selection
-from tracer.tracer import Alert, Tracer
+from hangup.cli import terminal
+from hangup.cli.clock import wall_clock_offset
+from hangup.cli.ended import Ended
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.options import json_option, run_options, selection_options
+from hangup.cli.output import Output, note
+from hangup.cli.ready import Ready
+from hangup.cli.reporters.alert import alert_block
+from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.reporters.summary import summary_text
+from hangup.cli.reporters.summary_json import summary_lines
+from hangup.cli.run import run
+from hangup.tracer import preflight
+from hangup.tracer.selection import Selection
+from hangup.tracer.tracer import Alert, Tracer
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -10,17 +10,17 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cli.clock import local
-from cli.reporters.alert_json import survivor
-from cli.reporters.operation import operation_text
-from cli.reporters.operation_json import address
-from cli.reporters.units import counted, duration, moment
-from cli.terminal import Paint, plain
-from tracer.cgroups import Cgroup
-from tracer.connection import Holder, Process, timeline
-from tracer.escape import escape_comm
-from tracer.record import Event, EventFlag, Operation
-from tracer.tracer import Alert
+from hangup.cli.clock import local
+from hangup.cli.reporters.alert_json import survivor
+from hangup.cli.reporters.operation import operation_text
+from hangup.cli.reporters.operation_json import address
+from hangup.cli.reporters.units import counted, duration, moment
+from hangup.cli.terminal import Paint, plain
+from hangup.tracer.cgroups import Cgroup
+from hangup.tracer.connection import Holder, Process, timeline
+from hangup.tracer.escape import escape_comm
+from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.tracer import Alert
 
 # The columns: times and labels, the client's operations, the server's. Together 80.
 _TIME = 11

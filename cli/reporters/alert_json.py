@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cli import json_lines
-from cli.clock import utc
-from cli.json_lines import Field
-from cli.reporters.cgroup_json import cgroup_fields
-from cli.reporters.operation_json import address, operation_values
-from tracer.connection import Endpoint, Holder, Process, timeline
-from tracer.tracer import Alert
-from tracer.verdicts import Figures
+from hangup.cli import json_lines
+from hangup.cli.clock import utc
+from hangup.cli.json_lines import Field
+from hangup.cli.reporters.cgroup_json import cgroup_fields
+from hangup.cli.reporters.operation_json import address, operation_values
+from hangup.tracer.connection import Endpoint, Holder, Process, timeline
+from hangup.tracer.tracer import Alert
+from hangup.tracer.verdicts import Figures
 
 _TYPES = {1: "stream", 5: "seqpacket"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cli.json_lines import Field
-from tracer.cgroups import Cgroup
+from hangup.cli.json_lines import Field
+from hangup.tracer.cgroups import Cgroup
 
 
 def cgroup_fields(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cli.reporters.units import counted
-from tracer.tracer import Losses
+from hangup.cli.reporters.units import counted
+from hangup.tracer.tracer import Losses
 
 # By the names that tracer.tracer.Losses has for the causes; one that is not here is shown by that name.
 _WORDS = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cli.clock import local
-from cli.reporters.operation_json import address, error_of, exit_of, operation_name, syscall_of
-from tracer.connection import process_of
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.record import Event, Operation
+from hangup.cli.clock import local
+from hangup.cli.reporters.operation_json import address, error_of, exit_of, operation_name, syscall_of
+from hangup.tracer.connection import process_of
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.record import Event, Operation
 
 _SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 

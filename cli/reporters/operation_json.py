@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cli import json_lines
-from cli.clock import utc
-from cli.json_lines import Field
-from cli.reporters.cgroup_json import cgroup_fields
-from tracer.cgroups import Cgroup
-from tracer.connection import Connection, Endpoint
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.escape import escape_comm
-from tracer.names import error_name, signal_name, syscall_name
-from tracer.record import Event, EventFlag, Operation
+from hangup.cli import json_lines
+from hangup.cli.clock import utc
+from hangup.cli.json_lines import Field
+from hangup.cli.reporters.cgroup_json import cgroup_fields
+from hangup.tracer.cgroups import Cgroup
+from hangup.tracer.connection import Connection, Endpoint
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.escape import escape_comm
+from hangup.tracer.names import error_name, signal_name, syscall_name
+from hangup.tracer.record import Event, EventFlag, Operation
 
 
 @dataclass(frozen=True, slots=True)

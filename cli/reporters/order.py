@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracer.statistics import Key, Row, Statistics
+from hangup.tracer.statistics import Key, Row, Statistics
 
 
 def ordered(statistics: Statistics) -> list[tuple[Key, Row]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cli.ended import Ended
-from cli.reporters.losses import losses_text
-from cli.reporters.order import ordered
-from cli.reporters.units import counted, duration
-from cli.terminal import Paint, plain
-from tracer.statistics import Key, Row
+from hangup.cli.ended import Ended
+from hangup.cli.reporters.losses import losses_text
+from hangup.cli.reporters.order import ordered
+from hangup.cli.reporters.units import counted, duration
+from hangup.cli.terminal import Paint, plain
+from hangup.tracer.statistics import Key, Row
 
 _COUNTS = ("CONNECTIONS", "BROKEN", "RESET", "LATENT")
 _NAMES = ("CLIENT", "SERVER", "PATH")

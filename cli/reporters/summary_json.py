@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cli import json_lines
-from cli.ended import Ended
-from cli.json_lines import Field
-from cli.reporters.order import ordered
-from tracer.statistics import Key, Row
+from hangup.cli import json_lines
+from hangup.cli.ended import Ended
+from hangup.cli.json_lines import Field
+from hangup.cli.reporters.order import ordered
+from hangup.tracer.statistics import Key, Row
 
 COUNT_FIELDS: tuple[tuple[Field, Callable[[Row], Any]], ...] = (
     (

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.exit_status import ExitStatus
-from cli.service.settings import Settings, keys, tables
-from tracer.errors import HangupError
-from tracer.escape import escape
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.service.settings import Settings, keys, tables
+from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import escape
 
 DEFAULT = Path("/etc/hangup/hangup.toml")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tracer.statistics import OTHER
-from tracer.verdicts import Kind
+from hangup.tracer.statistics import OTHER
+from hangup.tracer.verdicts import Kind
 
 # So many kinds are told apart at a time; more are held to one limit together.
 MAX_KINDS = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracer.errors import HangupError
+from hangup.tracer.errors import HangupError
 
 # Names of capabilities(7), and what each is kept for.
 KEPT = {

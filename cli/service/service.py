@@ -8,22 +8,22 @@ from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 
-from cli.clock import wall_clock_offset
-from cli.output import note
-from cli.reporters.losses import losses_text
-from cli.reporters.units import counted
-from cli.run import POLL_SECONDS
-from cli.service.configuration import ConfigurationError
-from cli.service.limit import AlertKind, Limit
-from cli.service.settings import Settings, keys
-from cli.service.sinks import OpenMetrics, Sinks
-from cli.service.systemd import Systemd
-from cli.sinks.alert_file import AlertFile
-from cli.sinks.metrics import Snapshot
-from tracer.errors import HangupError
-from tracer.selection import Selection
-from tracer.tracer import Alert, Tracer
-from tracer.verdicts import Kind
+from hangup.cli.clock import wall_clock_offset
+from hangup.cli.output import note
+from hangup.cli.reporters.losses import losses_text
+from hangup.cli.reporters.units import counted
+from hangup.cli.run import POLL_SECONDS
+from hangup.cli.service.configuration import ConfigurationError
+from hangup.cli.service.limit import AlertKind, Limit
+from hangup.cli.service.settings import Settings, keys
+from hangup.cli.service.sinks import OpenMetrics, Sinks
+from hangup.cli.service.systemd import Systemd
+from hangup.cli.sinks.alert_file import AlertFile
+from hangup.cli.sinks.metrics import Snapshot
+from hangup.tracer.errors import HangupError
+from hangup.tracer.selection import Selection
+from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.verdicts import Kind
 
 # How often systemd is told the counts, and what was held back is looked at.
 TELL_SECONDS = 1.0

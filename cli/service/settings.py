@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from cli.sinks.listen import parse_listen
-from tracer.errors import HangupError
-from tracer.statistics import MAX_NAMES
-from tracer.verdicts import Kind
+from hangup.cli.sinks.listen import parse_listen
+from hangup.tracer.errors import HangupError
+from hangup.tracer.statistics import MAX_NAMES
+from hangup.tracer.verdicts import Kind
 
 # No more renamed files, and no more names than are told apart at all.
 _FEW = MAX_NAMES

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from threading import Lock
 
-from cli.service.limit import HeldBack
-from cli.service.settings import Settings
-from cli.sinks.alert_file import AlertFile
-from cli.sinks.journal import Journal
-from cli.sinks.metrics import MetricsServer
-from tracer.tracer import Alert, Losses
+from hangup.cli.service.limit import HeldBack
+from hangup.cli.service.settings import Settings
+from hangup.cli.sinks.alert_file import AlertFile
+from hangup.cli.sinks.journal import Journal
+from hangup.cli.sinks.metrics import MetricsServer
+from hangup.tracer.tracer import Alert, Losses
 
 _NAMES = (Journal.name, AlertFile.name, "metrics")
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from tracer.errors import HangupError
+from hangup.tracer.errors import HangupError
 
 Notify = Callable[[str], object]
 """Passes a state, as sd_notify(3) has it, to the service manager."""

@@ -10,9 +10,9 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from cli.reporters.alert_json import alert_line
-from tracer.errors import HangupError
-from tracer.tracer import Alert
+from hangup.cli.reporters.alert_json import alert_line
+from hangup.tracer.errors import HangupError
+from hangup.tracer.tracer import Alert
 
 
 class _WholeLines(io.FileIO):

@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.reporters.alert import alert_block
-from cli.reporters.alert_json import Shown, survivor
-from cli.reporters.losses import losses_text
-from cli.reporters.units import counted
-from cli.service.limit import HeldBack
-from cli.terminal import UNFOLDED_WIDTH
-from tracer.errors import HangupError
-from tracer.tracer import Alert, Losses
+from hangup.cli.reporters.alert import alert_block
+from hangup.cli.reporters.alert_json import Shown, survivor
+from hangup.cli.reporters.losses import losses_text
+from hangup.cli.reporters.units import counted
+from hangup.cli.service.limit import HeldBack
+from hangup.cli.terminal import UNFOLDED_WIDTH
+from hangup.tracer.errors import HangupError
+from hangup.tracer.tracer import Alert, Losses
 
 SOCKET = Path("/run/systemd/journal/socket")
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tracer.errors import HangupError
+from hangup.tracer.errors import HangupError
 
 # sockaddr_un.sun_path less the NUL that ends it, unix(7).
 _SUN_PATH_MAX = 107

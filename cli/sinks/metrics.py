@@ -21,17 +21,17 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from cli.sinks import metrics_table as table
-from cli.sinks.listen import parse_listen
-from cli.sinks.metrics_server import MetricsServer
-from cli.sinks.metrics_table import Described
-from tracer import statistics
-from tracer.path_pattern import path_pattern
-from tracer.probes import RingFill
-from tracer.record import Operation
-from tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics
-from tracer.verdicts import Kind
-from tracer.version import VERSION
+from hangup.cli.sinks import metrics_table as table
+from hangup.cli.sinks.listen import parse_listen
+from hangup.cli.sinks.metrics_server import MetricsServer
+from hangup.cli.sinks.metrics_table import Described
+from hangup.tracer import statistics
+from hangup.tracer.path_pattern import path_pattern
+from hangup.tracer.probes import RingFill
+from hangup.tracer.record import Operation
+from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics
+from hangup.tracer.verdicts import Kind
+from hangup.tracer.version import VERSION
 
 __all__ = ["Metrics", "MetricsServer", "Snapshot", "parse_listen"]
 

@@ -23,8 +23,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.registry import Collector
 
-from cli.sinks.listen import TcpAddress, UnixAddress, parse_listen
-from tracer.errors import HangupError
+from hangup.cli.sinks.listen import TcpAddress, UnixAddress, parse_listen
+from hangup.tracer.errors import HangupError
 
 PATH = "/metrics"
 

@@ -6,7 +6,7 @@ import re
 
 from click.shell_completion import get_completion_class
 
-from cli.main import hangup
+from hangup.cli.main import hangup
 
 # Where each shell looks, below the folder of the completions.
 PLACES = {"bash": "bash/hangup", "zsh": "zsh/_hangup", "fish": "fish/hangup.fish"}

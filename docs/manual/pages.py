@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from cli.commands.serve import toml
-from cli.exit_status import ExitStatus
-from cli.main import VERBS, hangup
-from cli.service import configuration
-from cli.service.settings import tables
 from docs.manual import roff
 from docs.manual.roff import Page
-from tracer.version import VERSION
+from hangup.cli.commands.serve import toml
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.main import VERBS, hangup
+from hangup.cli.service import configuration
+from hangup.cli.service.settings import tables
+from hangup.tracer.version import VERSION
 
 
 def texts() -> dict[str, Any]:

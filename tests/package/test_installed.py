@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from cli.main import VERBS
+from hangup.cli.main import VERBS
+from hangup.tracer.version import VERSION
 from tests.package.debian_root import BUILD_ROOT, CHECKOUT, DebianRoot, depends
 from tests.package.terminal import Terminal
-from tracer.version import VERSION
 
 BASH = ("bash", "--norc", "--noprofile", "-i")
 ZSH = ("zsh", "-f", "-i")
@@ -43,12 +43,12 @@ def test_nothing_that_the_caller_has_is_loaded_in_place_of_hangup(installed: Deb
 
 def test_the_general_names_of_the_folders_are_kept_out_of_dist_packages(installed: DebianRoot) -> None:
     listed = installed.run("dpkg", "--listfiles", "hangup").stdout.splitlines()
-    assert "/usr/share/hangup/bpf/include/linux/types.h" in listed
+    assert "/usr/lib/python3/dist-packages/hangup/bpf/include/linux/types.h" in listed
     assert not [path for path in listed if "dist-packages" in path or "site-packages" in path]
 
 
 def test_every_module_is_compiled_at_installation(installed: DebianRoot) -> None:
-    modules = list(installed.path("/usr/share/hangup").rglob("*.py"))
+    modules = list(installed.path("/usr/lib/python3/dist-packages/hangup").rglob("*.py"))
     assert modules
     for module in modules:
         assert list((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc")), module
@@ -56,11 +56,12 @@ def test_every_module_is_compiled_at_installation(installed: DebianRoot) -> None
 
 def test_the_probes_are_found_and_the_event_record_read(installed: DebianRoot) -> None:
     program = (
-        "import sys; sys.path.insert(0, '/usr/share/hangup')\n"
-        "from tracer import compiler, record\n"
-        "print(record.SIZE > 0, compiler.SOURCES.is_dir(), record.HEADER)"
+        "from hangup.tracer import compiler, record\nprint(record.SIZE > 0, compiler.SOURCES.is_dir(), record.HEADER)"
     )
-    assert installed.run("python3", "-I", "-c", program).stdout == "True True /usr/share/hangup/bpf/event.h\n"
+    assert (
+        installed.run("python3", "-I", "-c", program).stdout
+        == "True True /usr/lib/python3/dist-packages/hangup/bpf/event.h\n"
+    )
 
 
 def test_the_unit_tests_pass_with_the_versions_that_debian_has(installed: DebianRoot) -> None:

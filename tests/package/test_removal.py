@@ -39,7 +39,7 @@ def test_removal_keeps_the_configuration_and_purge_leaves_nothing(suite: str, pa
 
         root.run("apt-get", "remove", "--yes", "hangup")
         assert "this host's own" in configuration.read_text()
-        assert not root.path("/usr/share/hangup").exists()
+        assert not root.path("/usr/lib/python3/dist-packages/hangup").exists()
         assert identity not in root.run("journalctl", "--no-pager", "--list-catalog").stdout
 
         root.run("apt-get", "purge", "--yes", "hangup")

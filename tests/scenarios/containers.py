@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hangup.tracer.mounts import read_mounts
 from tests.scenarios.stage import Player
-from tracer.mounts import read_mounts
 
 # include/uapi/linux/sched.h
 CLONE_NEWNS = 0x00020000

@@ -16,11 +16,11 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from hangup.tracer.verdicts import Kind
 from tests.scenarios import servers
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.server_logs import LoggedFailure
 from tests.scenarios.watched import Watch, disagreements, start, watch
-from tracer.verdicts import Kind
 
 _REQUESTS = int(os.environ.get("SCENARIO_REQUESTS", "1000"))
 _CONCURRENCY = 5

@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
+from hangup.tracer.connection import Holder, Process
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.inventory import snapshot
+from hangup.tracer.record import Event, Operation
+from hangup.tracer.tracer import Alert, Tracer
 from tests.scenarios.containers import Container, control_group, enter_network
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, wait_for_hangup
 from tests.scenarios.watched import watch
-from tracer.connection import Holder, Process
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.inventory import snapshot
-from tracer.record import Event, Operation
-from tracer.tracer import Alert, Tracer
 
 # A folder that every machine has and no test uses: where a container finds what it shares with the host.
 INSIDE = Path("/mnt")
@@ -225,7 +225,7 @@ def test_the_holder_of_an_older_connection_is_named_on_both_terms_too(seen: Seen
 
 
 def hangup(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    command = [*before, sys.executable, "-m", "cli.main", *arguments]
+    command = [*before, sys.executable, "-m", "hangup", *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 

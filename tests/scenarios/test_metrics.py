@@ -23,9 +23,9 @@ from typing import Any
 
 import pytest
 
+from hangup.tracer.path_pattern import path_pattern
 from tests.scenarios import stage
 from tests.scenarios.test_serve import Serving
-from tracer.path_pattern import path_pattern
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 RULES = CONTRIB / "prometheus" / "hangup.rules.yml"

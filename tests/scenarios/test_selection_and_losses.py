@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from hangup.tracer.btf import Btf
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
+from hangup.tracer.record import Event, Loss, Operation, unpack
+from hangup.tracer.tracer import Tracer
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
-from tracer.btf import Btf
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
-from tracer.record import Event, Loss, Operation, unpack
-from tracer.tracer import Tracer
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def test_watch_runs_a_command_as_the_user_who_called_sudo_and_ends_with_it(monke
         "import os, socket; one, other = socket.socketpair(); other.close();"
         "print(os.getresuid(), os.getresgid(), os.environ['KEPT'], flush=True); one.send(b'x')"
     )
-    watch = [sys.executable, "-m", "cli.main", "watch"]
+    watch = [sys.executable, "-m", "hangup", "watch"]
     done = subprocess.run(
         [*watch, "--no-fail", "--", sys.executable, "-c", load],
         stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.service.privileges import KEPT
+from hangup.cli.service.privileges import KEPT
 from tests.scenarios import stage
 from tests.scenarios.flavours import exact_flavours
 
@@ -40,7 +40,7 @@ class Serving:
         self.output = folder / "output"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "serve", "--config", str(self.configuration), *arguments],
+                [sys.executable, "-m", "hangup", "serve", "--config", str(self.configuration), *arguments],
                 env=os.environ | {"NOTIFY_SOCKET": str(folder / "notify")},
                 stdout=output,
                 stderr=subprocess.STDOUT,

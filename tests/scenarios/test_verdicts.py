@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.names import syscall_name
+from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.verdicts import Kind
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, talk, wait_for_hangup
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.names import syscall_name
-from tracer.record import Event, EventFlag, Operation
-from tracer.tracer import Alert, Tracer
-from tracer.verdicts import Kind
 
 # include/uapi/asm-generic/socket.h: beyond net.core.wmem_max, for root.
 SO_SNDBUFFORCE = 32

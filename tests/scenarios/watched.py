@@ -18,8 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hangup.tracer.names import error_name
 from tests.scenarios.server_logs import LoggedFailure
-from tracer.names import error_name
 
 # The end comes after the last records are drained and summed up; an emulated guest takes its time.
 _END_LIMIT = 300.0
@@ -51,7 +51,7 @@ class Watch:
 def start(*arguments: str, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `hangup watch` with its output in a file, from when its probes are attached until the context ends."""
     ready, report = os.pipe()
-    command = [sys.executable, "-m", "cli.main", "watch", "--ready-fd", str(report), *arguments]
+    command = [sys.executable, "-m", "hangup", "watch", "--ready-fd", str(report), *arguments]
     with output.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, pass_fds=(report,))
     os.close(report)

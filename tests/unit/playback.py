@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from hangup.tracer.record import Event, Loss, pack
+from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import Story
-from tracer.record import Event, Loss, pack
-from tracer.tracer import Alert, Tracer
 
 _T = TypeVar("_T")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.reporters.alert_json import alert_line
-from cli.sinks.alert_file import AlertFile
+from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.sinks.alert_file import AlertFile
+from hangup.tracer.errors import HangupError
+from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import seeds_failure
 from tests.unit.playback import OFFSET, Playback
-from tracer.errors import HangupError
-from tracer.tracer import Alert, Tracer
 
 
 @pytest.fixture(scope="module")

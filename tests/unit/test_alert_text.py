@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cli import terminal
-from cli.reporters.alert import alert_block
+from hangup.cli import terminal
+from hangup.cli.reporters.alert import alert_block
+from hangup.tracer.cgroups import Cgroups
+from hangup.tracer.record import Loss
+from hangup.tracer.tracer import Tracer
 from tests.stories import HTTPD, MILLISECOND, SHUT_RD, SHUT_WR, Story, Task, established, latent, seeds_failure
 from tests.unit.playback import OFFSET, Playback, shown
 from tests.unit.snapshots import check
-from tracer.cgroups import Cgroups
-from tracer.record import Loss
-from tracer.tracer import Tracer
 
 
 @pytest.fixture(autouse=True)

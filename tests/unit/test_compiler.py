@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import cast
 
-from tracer.btf import Btf
-from tracer.compiler import kernel_macros, sources
+from hangup.tracer.btf import Btf
+from hangup.tracer.compiler import kernel_macros, sources
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 

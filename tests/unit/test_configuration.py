@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.main import hangup
-from cli.service.configuration import MAX_BYTES, ConfigurationError, load, parse, read
-from cli.service.settings import Settings, keys
+from hangup.cli.main import hangup
+from hangup.cli.service.configuration import MAX_BYTES, ConfigurationError, load, parse, read
+from hangup.cli.service.settings import Settings, keys
 
 
 def mistakes(text: str) -> list[tuple[int, str, str]]:
@@ -91,7 +91,7 @@ def test_a_flag_goes_before_the_file_and_the_file_before_the_default(tmp_path: P
 
 
 def test_a_missing_file_is_an_error_only_if_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.service.configuration.DEFAULT", tmp_path / "missing.toml")
+    monkeypatch.setattr("hangup.cli.service.configuration.DEFAULT", tmp_path / "missing.toml")
     assert read(None) == {}
     with pytest.raises(ConfigurationError, match=r"missing\.toml: there is no such file"):
         read(tmp_path / "missing.toml")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.sinks.metrics_table import METRICS, PROCESS_METRICS, Described
-from tracer.verdicts import Kind
+from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS, Described
+from hangup.tracer.verdicts import Kind
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 RULES = CONTRIB / "prometheus" / "hangup.rules.yml"

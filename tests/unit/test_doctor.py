@@ -8,10 +8,10 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.commands import doctor
-from cli.exit_status import ExitStatus
-from cli.main import hangup
-from tracer.preflight import Check
+from hangup.cli.commands import doctor
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.main import hangup
+from hangup.tracer.preflight import Check
 
 GOOD = [Check("privileges", "ok", "root"), Check("fentry", "warn", "no fentry; kprobes are used", "nothing to mend")]
 BAD = [*GOOD, Check("bcc", "fail", "the bcc Python module is missing", "apt install python3-bpfcc")]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.escape import escape, escape_comm, escape_socket_path
+from hangup.tracer.escape import escape, escape_comm, escape_socket_path
 
 
 def unescape(text: str) -> bytes:

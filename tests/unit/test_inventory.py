@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tracer import inventory, unix_diag
-from tracer.inventory import Connection, Inventory, Socket, read_holders, snapshot
+from hangup.tracer import inventory, unix_diag
+from hangup.tracer.inventory import Connection, Inventory, Socket, read_holders, snapshot
 
 
 @pytest.fixture(autouse=True)

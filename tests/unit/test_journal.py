@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.service.limit import AlertKind, HeldBack
-from cli.sinks import journal
-from cli.sinks.journal import FIELDS, Journal, entry
+from hangup.cli.service.limit import AlertKind, HeldBack
+from hangup.cli.sinks import journal
+from hangup.cli.sinks.journal import FIELDS, Journal, entry
+from hangup.tracer.errors import HangupError
+from hangup.tracer.tracer import Alert, Losses, Tracer
+from hangup.tracer.verdicts import Kind
 from tests.stories import latent, seeds_failure
 from tests.unit.playback import OFFSET, Playback, shown
-from tracer.errors import HangupError
-from tracer.tracer import Alert, Losses, Tracer
-from tracer.verdicts import Kind
 
 CATALOG = Path(__file__).parents[2] / "systemd" / "hangup.catalog"
 

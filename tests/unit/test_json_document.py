@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import doctor, peers
-from cli.json_lines import HEADER, Field, markdown
-from cli.reporters import alert_json, operation_json, summary_json
+from hangup.cli.commands import doctor, peers
+from hangup.cli.json_lines import HEADER, Field, markdown
+from hangup.cli.reporters import alert_json, operation_json, summary_json
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 

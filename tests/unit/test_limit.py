@@ -7,9 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.service.limit import MAX_KINDS, AlertKind, Limit
-from tracer.statistics import OTHER
-from tracer.verdicts import Kind
+from hangup.cli.service.limit import MAX_KINDS, AlertKind, Limit
+from hangup.tracer.statistics import OTHER
+from hangup.tracer.verdicts import Kind
 
 UNREAD = AlertKind(Kind.UNREAD, "nginx", "uwsgi")
 ANSWERED = AlertKind(Kind.ANSWERED, "apache2", "uwsgi")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.sinks.listen import TcpAddress, UnixAddress, parse_listen
-from tracer.errors import HangupError
+from hangup.cli.sinks.listen import TcpAddress, UnixAddress, parse_listen
+from hangup.tracer.errors import HangupError
 
 
 @pytest.mark.parametrize(

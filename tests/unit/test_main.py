@@ -12,10 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import main as frame
-from cli.exit_status import ExitStatus, table
-from tracer.errors import HangupError
-from tracer.version import VERSION
+from hangup.cli import main as frame
+from hangup.cli.exit_status import ExitStatus, table
+from hangup.tracer.errors import HangupError
+from hangup.tracer.version import VERSION
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_the_help_lists_every_verb_and_every_exit_status_in_80_columns(option: s
 
 @pytest.mark.parametrize("verb", frame.VERBS)
 def test_a_verb_begins_its_help_with_its_line_in_the_list(verb: str) -> None:
-    if find_spec(f"cli.commands.{verb}") is None:
+    if find_spec(f"hangup.cli.commands.{verb}") is None:
         pytest.skip("not written yet")
     result = CliRunner().invoke(frame.hangup, [verb, "--help"])
     assert result.exit_code == ExitStatus.OK
@@ -62,10 +62,10 @@ def test_a_verb_begins_its_help_with_its_line_in_the_list(verb: str) -> None:
 def test_neither_help_nor_version_import_a_verb_rich_or_pyroute2() -> None:
     done = python(
         "import sys\n"
-        "from cli.main import hangup\n"
+        "from hangup.cli.main import hangup\n"
         "try: hangup.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([name for name in sys.modules if name.startswith(('cli.commands.', 'rich.', 'pyroute2', 'bcc'))])"
+        "print([name for name in sys.modules if name.startswith(('hangup.cli.commands.', 'rich.', 'pyroute2', 'bcc'))])"
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
@@ -125,7 +125,7 @@ def test_a_verb_may_choose_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reader_that_goes_away_ends_it_quietly(lines: int) -> None:
     program = (
         "import click\n"
-        "from cli import main as frame\n"
+        "from hangup.cli import main as frame\n"
         f"def verb(): [print('line', number) for number in range({lines})]\n"
         "frame.Frame.get_command = lambda *_: click.command('peers')(verb)\n"
         "frame.hangup.main(['peers'])\n"

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 import pytest
 
-from cli.exit_status import ExitStatus
-from cli.main import VERBS, hangup
-from cli.service.settings import keys
 from docs.manual import roff
 from docs.manual.completions import completions
 from docs.manual.pages import pages, texts
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.main import VERBS, hangup
+from hangup.cli.service.settings import keys
 
 PAGES = pages("2026-11-23")
 

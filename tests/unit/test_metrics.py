@@ -15,15 +15,15 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.sinks.metrics import OTHER, Metrics, Snapshot, bounded
-from cli.sinks.metrics_table import METRICS, PROCESS_METRICS
+from hangup.cli.sinks.metrics import OTHER, Metrics, Snapshot, bounded
+from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS
+from hangup.tracer.probes import RingFill
+from hangup.tracer.record import Loss, Operation
+from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, Key, Statistics
+from hangup.tracer.tracer import Tracer
+from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.unit.playback import Playback
-from tracer.probes import RingFill
-from tracer.record import Loss, Operation
-from tracer.statistics import GAP_BOUNDS, MAX_NAMES, Key, Statistics
-from tracer.tracer import Tracer
-from tracer.verdicts import Kind
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.sinks.listen import parse_listen
-from cli.sinks.metrics import MAX_SERIES
-from cli.sinks.metrics_table import METRICS, PROCESS_METRICS, Described, markdown
+from hangup.cli.sinks.listen import parse_listen
+from hangup.cli.sinks.metrics import MAX_SERIES
+from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS, Described, markdown
+from hangup.tracer.endpoints import MAX_CONNECTIONS
+from hangup.tracer.probes import KRETPROBE_SLOTS
+from hangup.tracer.record import Loss
+from hangup.tracer.tracer import Tracer
 from tests.unit.test_tracer import ListSource
-from tracer.endpoints import MAX_CONNECTIONS
-from tracer.probes import KRETPROBE_SLOTS
-from tracer.record import Loss
-from tracer.tracer import Tracer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES: dict[str, Sequence[Described]] = {"hangup": METRICS, "process": PROCESS_METRICS}

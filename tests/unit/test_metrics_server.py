@@ -18,10 +18,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from cli.sinks import metrics_server
-from cli.sinks.listen import TcpAddress
-from cli.sinks.metrics_server import MAX_CONNECTIONS, PATH, MetricsServer
-from tracer.errors import HangupError
+from hangup.cli.sinks import metrics_server
+from hangup.cli.sinks.listen import TcpAddress
+from hangup.cli.sinks.metrics_server import MAX_CONNECTIONS, PATH, MetricsServer
+from hangup.tracer.errors import HangupError
 
 # A socket that hangs makes a test fail instead of never ending.
 LIMIT = 60.0
@@ -281,7 +281,7 @@ def test_signals_are_left_to_the_main_thread(serve: Callable[..., MetricsServer]
 def test_a_process_ends_though_somebody_reads_its_metrics(tmp_path: Path) -> None:
     script = f"""
 import socket
-from cli.sinks.metrics_server import MetricsServer
+from hangup.cli.sinks.metrics_server import MetricsServer
 from tests.unit.test_metrics_server import Answer
 server = MetricsServer("unix:{tmp_path}/s", Answer())
 server.start()

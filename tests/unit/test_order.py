@@ -14,12 +14,12 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hangup.tracer.record import Event, Operation
+from hangup.tracer.statistics import Key, Row
+from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.verdicts import Kind
 from tests.stories import Script, interleaved, random_script
 from tests.unit.test_tracer import ListSource
-from tracer.record import Event, Operation
-from tracer.statistics import Key, Row
-from tracer.tracer import Alert, Tracer
-from tracer.verdicts import Kind
 
 _TIME = re.compile(r"; [0-9.]+ (ns|µs|ms|s) later")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.escape import escape_socket_path
-from tracer.path_pattern import path_pattern
+from hangup.tracer.escape import escape_socket_path
+from hangup.tracer.path_pattern import path_pattern
 
 
 @pytest.mark.parametrize(

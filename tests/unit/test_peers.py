@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.commands import peers
-from cli.json_lines import HEADER
-from cli.main import hangup
-from tracer import unix_diag
-from tracer.cgroups import read_process_cgroup
-from tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
-from tracer.process import read_inner_pid
-from tracer.selection import Selection
+from hangup.cli.commands import peers
+from hangup.cli.json_lines import HEADER
+from hangup.cli.main import hangup
+from hangup.tracer import unix_diag
+from hangup.tracer.cgroups import read_process_cgroup
+from hangup.tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
+from hangup.tracer.process import read_inner_pid
+from hangup.tracer.selection import Selection
 
 
 def end(inode: int, *holders: Holder, path: str | None = None, unread: int = 0) -> Socket:
@@ -177,9 +177,9 @@ def test_without_privileges_connections_are_listed_but_not_whose_they_are(
     # All is imported before root is given up: the interpreter may be installed where nobody else may read.
     program = (
         "import os, sys\n"
-        "from cli.commands import peers\n"
-        "from tracer.inventory import snapshot\n"
-        "from tracer.selection import Selection\n"
+        "from hangup.cli.commands import peers\n"
+        "from hangup.tracer.inventory import snapshot\n"
+        "from hangup.tracer.selection import Selection\n"
         "peers.show([], open(os.devnull, 'w')); snapshot()\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "inventory = snapshot()\n"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tracer.process import ProcessNames, read_cgroup, read_comm, read_inner_pid, read_uid
+from hangup.tracer.process import ProcessNames, read_cgroup, read_comm, read_inner_pid, read_uid
 
 
 def fake_process(proc: Path, pid: int, comm: bytes, cgroup: bytes = b"0::/\n") -> None:

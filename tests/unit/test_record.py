@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hangup.tracer import record
+from hangup.tracer.record import Event, EventFlag, Loss, Operation, pack, unpack
 from tests import stories
-from tracer import record
-from tracer.record import Event, EventFlag, Loss, Operation, pack, unpack
 
 SIZES = {"Q": 8, "q": 8, "I": 4, "i": 4, "H": 2, "B": 1}
 COMM = 16

@@ -12,11 +12,11 @@ from typing import cast
 import click
 import pytest
 
-from cli.child import CommandNotStartedError, User, environment_for, invoking_user
-from cli.exit_status import ExitStatus
-from cli.ready import Ready
-from cli.run import Signals, run
-from tracer.tracer import Alert
+from hangup.cli.child import CommandNotStartedError, User, environment_for, invoking_user
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.ready import Ready
+from hangup.cli.run import Signals, run
+from hangup.tracer.tracer import Alert
 
 
 class FakeTracer:
@@ -78,7 +78,7 @@ def test_a_signal_that_is_ignored_on_purpose_stays_ignored() -> None:
 def test_ctrl_c_again_does_not_wait_for_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.1, 3.0])
     with Signals():
-        monkeypatch.setattr("cli.run.time.monotonic", lambda: next(times))
+        monkeypatch.setattr("hangup.cli.run.time.monotonic", lambda: next(times))
         os.kill(os.getpid(), signal.SIGINT)
         # timeout(1) sends a signal twice at once.
         os.kill(os.getpid(), signal.SIGINT)
@@ -156,7 +156,7 @@ def test_a_command_that_cannot_be_started_ends_as_in_a_shell(
 
 def test_only_root_by_sudo_has_a_user_to_go_back_to(monkeypatch: pytest.MonkeyPatch) -> None:
     sudo = {"SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
-    monkeypatch.setattr("cli.child.os.geteuid", lambda: 0)
+    monkeypatch.setattr("hangup.cli.child.os.geteuid", lambda: 0)
     user = invoking_user(sudo)
     assert user is not None
     assert (user.uid, user.gid) == (65534, 65534)
@@ -164,12 +164,12 @@ def test_only_root_by_sudo_has_a_user_to_go_back_to(monkeypatch: pytest.MonkeyPa
     assert invoking_user({}) is None
     assert invoking_user({"SUDO_UID": "0", "SUDO_GID": "0"}) is None
     assert invoking_user({"SUDO_UID": "many", "SUDO_GID": "1"}) is None
-    monkeypatch.setattr("cli.child.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("hangup.cli.child.os.geteuid", lambda: 1000)
     assert invoking_user(sudo) is None
 
 
 def test_a_user_of_no_list_is_gone_back_to_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.child.os.geteuid", lambda: 0)
+    monkeypatch.setattr("hangup.cli.child.os.geteuid", lambda: 0)
     user = invoking_user({"SUDO_UID": "4000000", "SUDO_GID": "4000001", "SUDO_USER": "guest"})
     assert user == User(4_000_000, 4_000_001, (4_000_001,), "guest", "/")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.escape import escape_socket_path
-from tracer.selection import Selection
+from hangup.tracer.escape import escape_socket_path
+from hangup.tracer.selection import Selection
 
 
 @given(st.binary(min_size=1, max_size=108))

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from cli.service import sinks as sinks_module
-from cli.service.configuration import ConfigurationError
-from cli.service.service import Service, Signals, wants_latent
-from cli.service.settings import Settings
-from cli.service.systemd import Systemd, watchdog_seconds
-from cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
-from cli.sinks.metrics import Snapshot
+from hangup.cli.service import sinks as sinks_module
+from hangup.cli.service.configuration import ConfigurationError
+from hangup.cli.service.service import Service, Signals, wants_latent
+from hangup.cli.service.settings import Settings
+from hangup.cli.service.systemd import Systemd, watchdog_seconds
+from hangup.cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
+from hangup.cli.sinks.metrics import Snapshot
+from hangup.tracer.errors import HangupError
+from hangup.tracer.record import Loss
+from hangup.tracer.tracer import Tracer
 from tests.stories import Story, clean, latent, seeds_failure
 from tests.unit.playback import Playback
 from tests.unit.test_journal import parsed
-from tracer.errors import HangupError
-from tracer.record import Loss
-from tracer.tracer import Tracer
 
 
 class Stand:

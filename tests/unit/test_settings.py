@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 import pytest
 
-from cli.commands import serve
-from cli.service.configuration import parse
-from cli.service.settings import Key, Settings, keys, tables
-from cli.sinks import journal
+from hangup.cli.commands import serve
+from hangup.cli.service.configuration import parse
+from hangup.cli.service.settings import Key, Settings, keys, tables
+from hangup.cli.sinks import journal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "systemd" / "hangup.toml"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hangup.tracer import record, source
+from hangup.tracer.errors import HangupError
+from hangup.tracer.source import FileSource, write_capture
 from tests import stories
-from tracer import record, source
-from tracer.errors import HangupError
-from tracer.source import FileSource, write_capture
 
 RECORDS = [record.pack(event) for event in stories.seeds_failure().events]
 HEADER = json.dumps({"format": "hangup capture", "version": record.VERSION, "size": record.SIZE}).encode() + b"\n"

@@ -10,12 +10,12 @@ from threading import Event, Thread
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hangup.tracer import statistics
+from hangup.tracer.path_pattern import path_pattern
+from hangup.tracer.record import Operation
+from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, OTHER, Counts, Gaps, Key, Statistics
+from hangup.tracer.verdicts import Kind
 from tests.stories import MICROSECOND
-from tracer import statistics
-from tracer.path_pattern import path_pattern
-from tracer.record import Operation
-from tracer.statistics import GAP_BOUNDS, MAX_NAMES, OTHER, Counts, Gaps, Key, Statistics
-from tracer.verdicts import Kind
 
 LONGEST = 10**15  # ten days
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cli import terminal
-from cli.ended import Ended
-from cli.reporters.summary import summary_text
-from cli.reporters.units import duration, moment
+from hangup.cli import terminal
+from hangup.cli.ended import Ended
+from hangup.cli.reporters.summary import summary_text
+from hangup.cli.reporters.units import duration, moment
+from hangup.tracer.record import Operation
+from hangup.tracer.statistics import Key, Statistics
+from hangup.tracer.tracer import Losses
+from hangup.tracer.verdicts import Kind
 from tests.unit.snapshots import check
-from tracer.record import Operation
-from tracer.statistics import Key, Statistics
-from tracer.tracer import Losses
-from tracer.verdicts import Kind
 
 FASTCGI = Key("httpd", "uwsgi", "/tmp/helloFastCGI.s", Kind.ANSWERED)
 LARGE = Key("nginx", "uwsgi-core", "/run/uwsgi/app/site/socket", Kind.UNREAD)

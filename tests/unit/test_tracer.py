@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from hangup.tracer.connection import Process
+from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.record import Event, Loss, pack
+from hangup.tracer.selection import Selection
+from hangup.tracer.source import FileSource, write_capture
+from hangup.tracer.statistics import Key, Row
+from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, UWSGI, Story, Task, established
-from tracer.connection import Process
-from tracer.endpoints import ConnectFailed, Operated
-from tracer.record import Event, Loss, pack
-from tracer.selection import Selection
-from tracer.source import FileSource, write_capture
-from tracer.statistics import Key, Row
-from tracer.tracer import Alert, Tracer
-from tracer.verdicts import Kind
 
 
 class ListSource:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hangup.tracer.verdicts import Kind
 from tests.unit.test_verdicts import CASES
-from tracer.verdicts import Kind
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text()
 SECTIONS = dict(re.findall(r"^### `([\w-]+)`\n(.*?)(?=^##|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.commands import trace, watch
-from cli.json_lines import HEADER, Field
-from cli.main import hangup
-from cli.reporters import alert_json, operation_json, summary_json
+from hangup.cli.commands import trace, watch
+from hangup.cli.json_lines import HEADER, Field
+from hangup.cli.main import hangup
+from hangup.cli.reporters import alert_json, operation_json, summary_json
+from hangup.tracer.cgroups import Cgroups
+from hangup.tracer.errors import HangupError
+from hangup.tracer.tracer import Tracer
 from tests.stories import Story, clean, latent, seeds_failure
 from tests.unit.playback import Playback
 from tests.unit.test_alert_text import HEX, STORIES, cgroups
-from tracer.cgroups import Cgroups
-from tracer.errors import HangupError
-from tracer.tracer import Tracer
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -238,11 +238,11 @@ def test_json_says_in_which_unit_and_container_a_process_is_and_what_it_is_calle
 # Runs a verb on a story and then waits, as a real tracer would: for a signal, or for its reader to go.
 _WAITING = """
 import sys
-from cli.commands import trace, watch
-from cli.main import main
+from hangup.cli.commands import trace, watch
+from hangup.cli.main import main
 from tests.stories import seeds_failure
 from tests.unit.playback import Playback
-from tracer.tracer import Tracer
+from hangup.tracer.tracer import Tracer
 
 for verb in (trace, watch):
     verb.preflight.require = lambda: None

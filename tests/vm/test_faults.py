@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from cli.sinks.journal import ALERT_ID
+from hangup.cli.sinks.journal import ALERT_ID
+from hangup.tracer.path_pattern import path_pattern
 from tests.scenarios import servers, stage
 from tests.vm.machine import (
     METRICS,
@@ -39,7 +40,6 @@ from tests.vm.machine import (
     until,
     until_the_kernel_holds_nothing,
 )
-from tracer.path_pattern import path_pattern
 
 STATE = Path("/var/lib/hangup")
 ALERTS = STATE / "alerts.jsonl"

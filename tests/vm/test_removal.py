@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cli.sinks.journal import ALERT_ID
+from hangup.cli.sinks.journal import ALERT_ID
 from tests.vm.machine import (
     CONFIGURATION,
     UNIT,
@@ -46,7 +46,7 @@ def test_removal_ends_the_service_and_keeps_what_the_administrator_wrote() -> No
     until_the_kernel_holds_nothing()
     assert show("ActiveState") == "inactive"
     assert not Path("/usr/bin/hangup").exists()
-    assert not Path("/usr/share/hangup").exists()
+    assert not Path("/usr/lib/python3/dist-packages/hangup").exists()
     assert CONFIGURATION.read_text().endswith("# ours\n")
     assert (STATE / "alerts.jsonl").exists()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.sinks.journal import ALERT_ID, HELD_BACK_ID
+from hangup.cli.sinks.journal import ALERT_ID, HELD_BACK_ID
 from tests.scenarios import servers, stage
 from tests.scenarios.server_logs import LoggedFailure
 from tests.vm.machine import (

@@ -1,0 +1,38 @@
+"""hangup: who hung up on whom, as a library.
+
+    from hangup import Tracer
+
+    with Tracer() as tracer:
+        for alert in tracer.alerts():
+            print(alert.verdict.sentence)
+
+In a checkout the packages beside this file are links to the folders of the top level; installed, they are the folders.
+Importing this loads none of it: LLVM comes with the first Tracer that is entered.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hangup.tracer.errors import HangupError
+    from hangup.tracer.tracer import Alert, Tracer
+    from hangup.tracer.verdicts import Kind, Verdict
+
+__all__ = ["Alert", "HangupError", "Kind", "Tracer", "Verdict"]
+
+_HOMES = {
+    "Alert": "hangup.tracer.tracer",
+    "HangupError": "hangup.tracer.errors",
+    "Kind": "hangup.tracer.verdicts",
+    "Tracer": "hangup.tracer.tracer",
+    "Verdict": "hangup.tracer.verdicts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: `hangup peers` must not pay for what tracing needs."""
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(import_module(_HOMES[name]), name)
