@@ -39,7 +39,7 @@ def test_pipx_installs_the_wheel_beside_debians_packages_without_a_download(suit
         root.run("pipx", "install", "--system-site-packages", root.put(wheel), environment=settings)
         assert root.run("hangup", "--version").stdout == f"hangup {VERSION}\n"
         assert "Explain every connection" in root.run("hangup", "--help").stdout
-        program = "from hangup.tracer import compiler, record; print(compiler.SOURCES, (compiler.SOURCES / 'hangup.c').is_file())"
+        program = "from hangup.tracer.compiler import SOURCES; print(SOURCES, (SOURCES / 'hangup.c').is_file())"
         found = root.run("/opt/pipx/venvs/hangup/bin/python", "-I", "-c", program).stdout
         assert found.startswith("/opt/pipx/venvs/hangup/")
         assert found.endswith(" True\n")
