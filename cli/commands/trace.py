@@ -17,7 +17,7 @@ from hangup.cli.reporters.losses import losses_text
 from hangup.cli.reporters.operation import operation_row
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.reporters.summary_json import summary_lines
-from hangup.cli.reporters.units import counted
+from hangup.tracer.units import counted
 from hangup.cli.run import run
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup
