@@ -44,11 +44,14 @@ def read_cgroup(pid: int, proc: Path = PROC) -> bytes | None:
     that of any other.
     """
     try:
-        lines = (proc / str(pid) / "cgroup").read_bytes().splitlines()
+        # Only a new line ends one: that alone a cgroup's name may not hold (cgroup_mkdir(), kernel/cgroup/cgroup.c).
+        lines = (proc / str(pid) / "cgroup").read_bytes().split(b"\n")
     except OSError:
         return None
     paths: dict[bytes, bytes] = {}
     for line in lines:
+        if line.count(b":") < 2:
+            continue
         hierarchy, controllers, path = line.split(b":", 2)
         if hierarchy == b"0":
             # Of one that was removed under a zombie (proc_cgroup_show(), kernel/cgroup/cgroup.c).
@@ -64,7 +67,7 @@ def read_inner_pid(pid: int, proc: Path = PROC) -> int | None:
         status = (proc / str(pid) / "status").read_bytes()
     except OSError:
         return None
-    match = re.search(rb"^NSpid:\s(?:.*\s)?(\d+)$", status, re.MULTILINE)
+    match = re.search(rb"^NSpid:\t(?:.*\t)?([0-9]{1,10})$", status, re.MULTILINE)
     return int(match[1]) if match else None
 
 
