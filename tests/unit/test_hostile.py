@@ -22,7 +22,7 @@ from hangup.tracer.cgroups import Cgroup, Hierarchy, parse, read_process_cgroup
 from hangup.tracer.inventory import read_holders
 from hangup.tracer.preflight import Host, check_lockdown, check_pid_namespace, check_privileges, check_proc
 from hangup.tracer.probes import preempts_programs
-from hangup.tracer.process import read_cgroup, read_comm, read_inner_pid
+from hangup.tracer.process import read_cgroup, read_comm, read_inner_pid, read_start
 
 # bytes.splitlines() and str.splitlines() end a line at each of these; the kernel at the first one only.
 LINE_ENDS = ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
@@ -79,7 +79,7 @@ def test_any_cgroup_file_is_read(tmp_path: Path, content: bytes) -> None:
 def test_any_file_of_a_process_is_read(tmp_path: Path, status: bytes, stat: bytes, comm: bytes) -> None:
     for name, content in (("status", status), ("stat", stat), ("comm", comm)):
         put(tmp_path / "7" / name, content)
-    for number in (read_inner_pid(7, tmp_path),):
+    for number in (read_inner_pid(7, tmp_path), read_start(7, tmp_path)):
         assert number is None or number >= 0
     shown = read_comm(7, tmp_path)
     assert shown is not None
