@@ -8,6 +8,7 @@ by the inode number they name both ends of every connection, also of those that 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Inventory:
     unreadable_processes: int = 0
     """Processes whose descriptors we may not read (no CAP_SYS_PTRACE, or hidepid): their sockets have no holders."""
     unreadable_namespaces: int = 0
-    """Network namespaces we may not enter (no CAP_SYS_ADMIN): their sockets are missing."""
+    """Network namespaces we may not enter (no CAP_SYS_ADMIN) or whose list is refused: their sockets are missing."""
 
     def socket(self, inode: int) -> Socket | None:
         """Return the socket with this inode number, None if there was none."""
@@ -167,7 +168,8 @@ def snapshot(proc: Path = PROC, *, namespaces: bool = True) -> Inventory:
         for number, files in other_namespaces(proc, own).items():
             try:
                 sockets += [(number, entry) for entry in _read_namespace(files)]
-            except PermissionError:
+            except OSError:
+                # Whoever is root in there can fill our netlink socket (ENOBUFS): no reason to stop.
                 unreadable_namespaces += 1
     wanted = {entry.inode for _, entry in sockets}
     holders, unreadable_processes = read_holders(wanted, proc)
@@ -211,12 +213,16 @@ def _held(directory: str, wanted: Mapping[str, int]) -> Iterator[tuple[int, int]
     for descriptor in os.listdir(directory):  # noqa: PTH208 - plain strings: this is the loop that costs
         with suppress(FileNotFoundError):
             inode = wanted.get(os.readlink(f"{directory}/{descriptor}"))  # noqa: PTH115
-            if inode is not None:
+            if inode is not None and _NUMBER.fullmatch(descriptor):
                 yield int(descriptor), inode
 
 
+# Not str.isdecimal(): that takes the digits of every script.
+_NUMBER = re.compile(r"[0-9]{1,10}")
+
+
 def _pids(proc: Path) -> list[int]:
-    return sorted(int(name) for name in os.listdir(proc) if name.isdecimal())  # noqa: PTH208
+    return sorted(int(name) for name in os.listdir(proc) if _NUMBER.fullmatch(name))  # noqa: PTH208
 
 
 def _namespace_number(path: Path) -> int:
