@@ -63,7 +63,7 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
         Field(
             "size",
             "number",
-            "bytes asked for; of a shutdown 0: SHUT_RD, 1: SHUT_WR, 2: SHUT_RDWR; of a release the error nobody was told",
+            "bytes asked for; of a shutdown 0: SHUT_RD, 1: SHUT_WR, 2: SHUT_RDWR; of a release an error that waited",
         ),
         lambda shown: shown.event.size,
     ),
