@@ -61,6 +61,8 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
 
+addresses_option = click.option("--addresses", is_flag=True, help="Show the kernel's addresses of sockets, too.")
+
 
 # Longer than anything runs, and short enough for every clock.
 _LONGEST = 100 * 366 * 86400.0

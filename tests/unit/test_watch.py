@@ -189,16 +189,16 @@ def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., Non
     assert (total["alerts"], total["lost"]) == (1, 0)
 
 
-def test_trace_prints_one_line_an_operation_that_fits_80_columns(told: Callable[..., None]) -> None:
+def test_trace_prints_one_line_an_operation(told: Callable[..., None]) -> None:
     told(seeds_failure(), STORIES["refused"]())
     result = run("trace", "--duration", "0.01")
     assert result.exit_code == 0
     lines = [line for line in result.stdout.splitlines() if not line.startswith("hangup: ")]
     shown = [line.split(" ", 1)[1] for line in lines]
-    assert shown[0] == ("httpd[4711/4713] connect(7)     ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s")
-    assert "httpd[4711/4713] writev(7) 699  ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s" in shown
-    assert "httpd[4711/4713] writev(7) 8: EPIPE ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s" in shown
-    assert shown[-1] == "httpd[4711/4713] connect(7): ECONNREFUSED ffff880108bcc440->none /run/stale.s"
+    assert shown[0] == "httpd[4711/4713] connect(7)     #1   /tmp/helloFastCGI.s"
+    assert "httpd[4711/4713] writev(7) 699  #1   uwsgi[815] /tmp/helloFastCGI.s" in shown
+    assert "httpd[4711/4713] writev(7) 8: EPIPE #1   uwsgi[815] /tmp/helloFastCGI.s" in shown
+    assert shown[-1] == "httpd[4711/4713] connect(7): ECONNREFUSED -    /run/stale.s"
     assert len(lines) == len(seeds_failure().events) + 1
 
 
