@@ -20,31 +20,28 @@ from hangup.cli.verdict_document import Section, sections
 _WIDEST = 100
 
 
-class VerdictName(click.ParamType):
-    """The name of a verdict, as an alert shows it."""
+def _label(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the name as it is spelled in the document."""
+    if value is None:
+        return None
+    label = value.lower().replace("_", "-")
+    if label not in sections():
+        near = did_you_mean(label, sections())
+        raise click.BadParameter(f"there is no verdict {value!r}{near or ' (`hangup explain` lists them)'}", ctx, param)
+    return label
 
-    name = "verdict"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name as it is spelled in the document."""
-        label = value.lower().replace("_", "-")
-        if label not in sections():
-            # The word is only the caller's own, but repr keeps it on one line.
-            near = did_you_mean(label, sections())
-            self.fail(f"there is no verdict {value!r}{near or ' (`hangup explain` lists them)'}", param, ctx)
-        return label
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Offer the names that begin so."""
-        return [
-            CompletionItem(section.label, help=section.meaning)
-            for section in sections().values()
-            if section.label.startswith(incomplete)
-        ]
+def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names that begin so."""
+    return [
+        CompletionItem(section.label, help=section.meaning)
+        for section in sections().values()
+        if section.label.startswith(incomplete)
+    ]
 
 
 @click.command("explain")
-@click.argument("verdict", type=VerdictName(), required=False)
+@click.argument("verdict", required=False, callback=_label, shell_complete=_complete)
 def command(verdict: str | None) -> None:
     """Say what a verdict means and what to do about it.
 

@@ -109,7 +109,7 @@ def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_done(monke
 def test_a_duration_that_is_none_is_refused(time: str) -> None:
     result = run("watch", f"--duration={time}")
     assert result.exit_code == 2
-    assert "is no time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
+    assert "is not a time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10", 10), ("1.5", 1.5), ("30s", 30), ("5m", 300), ("1h", 3600)])
