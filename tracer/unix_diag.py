@@ -44,6 +44,8 @@ RECEIVE_SIZE = 65536
 
 # A socket's sk_state is a TCP state whatever its family (include/net/tcp_states.h).
 STATES = {1: "established", 2: "connecting", 7: "unconnected", 10: "listening"}
+ALL_STATES = 0xFFFFFFFF
+LISTENING_ONLY = 1 << 10
 TYPES = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "dgram", socket.SOCK_SEQPACKET: "seqpacket"}
 
 
@@ -84,7 +86,7 @@ class DiagSocket:
     """Bytes unread (unix_inq_len; of a datagram socket the next datagram's); for a listener: connects not accepted."""
     send_queue: int
     """Memory of what this end sent and the other has not read, in bytes, with the kernel's overhead (unix_outq_len);
-    for a listener: its backlog."""
+    for a listener: its backlog, as net.core.somaxconn left it. One more than that can wait (unix_recvq_full)."""
     shutdown: int
     """1: receives no more, 2: sends no more, 3: both, which is also the survivor of a hang-up (unix_release_sock)."""
     pending: tuple[int, ...]
@@ -118,8 +120,10 @@ def open_socket(namespace: int | None = None) -> socket.socket:
     return outcome
 
 
-def read_sockets(connection: socket.socket) -> list[DiagSocket]:
-    """List every Unix socket of the network namespace that `connection` (from `open_socket`) is in.
+def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list[DiagSocket]:
+    """List the Unix sockets of the network namespace that `connection` (from `open_socket`) is in.
+
+    states: those to list, a bit for each number of STATES (unix_diag_dump leaves the others out).
 
     The kernel locks one bucket of its table at a time (unix_diag_dump), so the list is no snapshot of one instant:
     a socket that comes or goes meanwhile may be in it or not.
@@ -127,7 +131,7 @@ def read_sockets(connection: socket.socket) -> list[DiagSocket]:
     Raises HangupError if the kernel has no unix_diag or pyroute2 is missing, OSError if the kernel refuses the list.
     """
     request_class, marshal_class = _codec()
-    connection.send(_encode(request_class()))
+    connection.send(_encode(request_class(), states))
     marshal = marshal_class()
     sockets: dict[int, DiagSocket] = {}
     while True:
@@ -207,7 +211,7 @@ def _codec() -> tuple[Any, Any]:
     return unix_diag_req, UnixMarshal
 
 
-def _encode(request: Any, states: int = 0xFFFFFFFF) -> bytes:
+def _encode(request: Any, states: int = ALL_STATES) -> bytes:
     request["header"]["type"] = SOCK_DIAG_BY_FAMILY
     request["header"]["flags"] = NLM_F_REQUEST | NLM_F_DUMP
     request["header"]["sequence_number"] = 1
