@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.connection import Holder, Process
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.inventory import snapshot
 from hangup.tracer.record import Event, Operation
+from hangup.tracer.story.connection import Holder, Process
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Alert, Tracer
 from tests.scenarios.containers import Container, control_group, enter_network
 from tests.scenarios.flavours import exact_flavours

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer.btf import Btf
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
 from hangup.tracer.record import Event, Loss, Operation, unpack
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Tracer
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
