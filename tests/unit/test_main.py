@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,19 @@ def test_a_wrong_call_ends_with_status_2() -> None:
     assert CliRunner().invoke(frame.hangup, ["nonsense"]).exit_code == ExitStatus.USAGE
     assert CliRunner().invoke(frame.hangup, ["peers", "--nonsense"]).exit_code == ExitStatus.USAGE
     assert CliRunner().invoke(frame.hangup, ["peers", "--pid", "0"]).exit_code == ExitStatus.USAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"), [(["wath"], "'watch'"), (["docter"], "'doctor'"), (["watch", "--latnet"], "--latent")]
+)
+def test_a_misspelled_verb_or_option_is_told_which_one_was_meant(arguments: list[str], meant: str) -> None:
+    result = CliRunner().invoke(frame.hangup, arguments)
+    assert result.exit_code == ExitStatus.USAGE
+    assert re.search(rf"Did you mean {meant}\?", result.output)
+
+
+def test_what_is_like_no_verb_is_not_guessed_at() -> None:
+    assert "Did you mean" not in CliRunner().invoke(frame.hangup, ["nonsense"]).output
 
 
 def test_a_host_that_cannot_is_one_line_of_problem_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
