@@ -10,7 +10,7 @@ class ExitStatus(IntEnum):
 
     They follow timeout(1), so that whoever runs a test under `watch` can tell apart what failed: with 125, 126 and 127
     COMMAND has not run. 122 is what other programs leave free: 1 and 2 are everybody's, 64 to 78 sysexits.h's, 77 and
-    99 automake's, 100 apt's, 101 Rust's, 120 Python's, 123 xargs', 124 timeout's, and from 128 on there are the signals.
+    99 automake's, 100 apt's, 101 Rust's, 120 Python's, 123 xargs', 124 timeout's; from 128 on there are the signals.
     """
 
     meaning: str
