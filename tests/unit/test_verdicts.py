@@ -75,11 +75,11 @@ def signalled(number: int, by: Task = MASTER, flags: int = 0, when: int = 0) -> 
 Leave = Callable[[Story, End], object]
 
 
-def killed(story: Story, gone: End) -> None:
+def killed(_story: Story, gone: End) -> None:
     gone.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL))
 
 
-def exited(story: Story, gone: End) -> None:
+def exited(_story: Story, gone: End) -> None:
     gone.release(exit_status=7)
 
 
