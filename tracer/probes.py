@@ -161,7 +161,7 @@ def preempts_programs(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> b
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8", "replace")
     except OSError:
         return ""
 

@@ -14,7 +14,7 @@ from hangup.cli.clock import local
 from hangup.cli.reporters.alert_json import survivor
 from hangup.cli.reporters.operation import operation_text
 from hangup.cli.reporters.operation_json import address
-from hangup.cli.reporters.units import counted, duration, moment
+from hangup.tracer.units import counted, duration, moment
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.cgroups import Cgroup
 from hangup.tracer.connection import Holder, Process, timeline

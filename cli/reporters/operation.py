@@ -8,6 +8,8 @@ from hangup.tracer.connection import process_of
 from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.record import Event, Operation
 
+_BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)
+
 _SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 
 # Of these system calls the name alone does not say whether they read, write, or what they release.
@@ -42,28 +44,37 @@ def operation_text(event: Event, *, descriptor: bool = False) -> str:
     return name
 
 
-def operation_row(occurrence: Operated | ConnectFailed, offset: int, width: int) -> str:
-    """Return trace's line: time, process, operation, sock and peer, path.
+def operation_row(occurrence: Operated | ConnectFailed, offset: int, width: int, *, addresses: bool = False) -> str:
+    """Return trace's line: time, process, operation, the connection's number, the peer's name, the path.
 
-    offset: what makes a wall-clock time of a record's times. width: on a terminal a path that does not fit is left
-    out, but never where a connection begins.
+    offset: what makes a wall-clock time of a record's times. width: of the terminal; a peer or a path that does not fit
+    is left out, but never the path where a connection begins. addresses: whether to show the kernel's, too.
     """
     event = occurrence.event
     process = process_of(event)
     thread = f"/{process.tid}" if process.tid != process.pid else ""
-    path = occurrence.path if isinstance(occurrence, ConnectFailed) else occurrence.endpoint.connection.path
     operation = operation_text(event, descriptor=True)
     if event.operation == Operation.RELEASE and event.unread_bytes:
         operation += f", {event.unread_bytes} unread"
-    socks = f"{address(event.sock)}->{address(event.peer) or 'none'}"
+    if isinstance(occurrence, ConnectFailed):
+        number, peer, path = "-", None, occurrence.path
+    else:
+        connection, other = occurrence.endpoint.connection, occurrence.endpoint.other
+        number = f"#{connection.generation}"
+        peer = f"{other.comm}[{other.pid}]" if other.comm != "?" else None
+        path = "(socketpair)" if connection.pair else connection.path
     who = f"{process.comm}[{process.pid}{thread}]"
-    row = f"{local(event.end + offset, '%H:%M:%S')} {who:<14} {operation:<14} {socks}"
-    if path is None and isinstance(occurrence, Operated):
-        peer = occurrence.endpoint.other
-        path = f"({peer.comm}[{peer.pid}])" if peer.pid else None
-    if path and (event.operation <= Operation.SOCKETPAIR or len(row) + 1 + len(path) <= width):
-        row = f"{row} {path}"
-    return row
+    row = f"{local(event.end + offset, '%H:%M:%S')} {who:<16} {operation:<14} {number:<4}"
+    if addresses:
+        row += f" {address(event.sock)}->{address(event.peer) or 'none'}"
+    # So many operations of one connection stand below each other that the path is only missed at the first.
+    begins = event.operation in _BEGINNINGS
+    room = width - (1 + len(path) if begins and path else 0)
+    if peer and len(row) + 1 + len(peer) <= room:
+        row += f" {peer}"
+    if path and (begins or len(row) + 1 + len(path) <= width):
+        row += f" {path}"
+    return row.rstrip()
 
 
 def _call(event: Event) -> str:

@@ -60,7 +60,11 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
         lambda shown: shown.event.descriptor if shown.event.descriptor >= 0 else None,
     ),
     (
-        Field("size", "number", "bytes asked for; of a shutdown 0: SHUT_RD, 1: SHUT_WR, 2: SHUT_RDWR"),
+        Field(
+            "size",
+            "number",
+            "bytes asked for; of a shutdown 0: SHUT_RD, 1: SHUT_WR, 2: SHUT_RDWR; of a release an error that waited",
+        ),
         lambda shown: shown.event.size,
     ),
     (

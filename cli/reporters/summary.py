@@ -5,7 +5,7 @@ from __future__ import annotations
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.reporters.order import ordered
-from hangup.cli.reporters.units import counted, duration
+from hangup.tracer.units import counted, duration
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.statistics import Key, Row
 

@@ -11,7 +11,7 @@ from types import FrameType
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.output import note
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.reporters.units import counted
+from hangup.tracer.units import counted
 from hangup.cli.run import POLL_SECONDS
 from hangup.cli.service.configuration import ConfigurationError
 from hangup.cli.service.limit import AlertKind, Limit

@@ -20,7 +20,7 @@ from pathlib import Path
 from hangup.cli.reporters.alert import alert_block
 from hangup.cli.reporters.alert_json import Shown, survivor
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.reporters.units import counted
+from hangup.tracer.units import counted
 from hangup.cli.service.limit import HeldBack
 from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.errors import HangupError

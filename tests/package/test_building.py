@@ -25,7 +25,8 @@ def test_the_wheel_carries_every_file_of_the_three_folders(wheel: Path) -> None:
         carried = {name for name in archive.namelist() if ".dist-info/" not in name}
     folders = [CHECKOUT / name for name in ("bpf", "cli", "tracer")]
     files = [path for folder in folders for pattern in ("*.py", "*.c", "*.h") for path in folder.rglob(pattern)]
-    assert carried == {str(path.relative_to(CHECKOUT)) for path in files}
+    assert carried >= {"hangup/verdicts.md"}
+    assert carried - {"hangup/verdicts.md"} == {str(path.relative_to(CHECKOUT)) for path in files}
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -27,6 +27,7 @@ TABLES: dict[str, Sequence[Field]] = {
     "trace operation": [field for field, _ in operation_json.TRACE_FIELDS[len(operation_json.OPERATION_FIELDS) :]],
     "summary": [field for field, _ in summary_json.ROW_FIELDS],
     "total": [field for field, _ in summary_json.TOTAL_FIELDS],
+    "peers listener": [field for field, _ in peers.LISTENER_FIELDS],
     "peers connection": [field for field, _ in peers.CONNECTION_FIELDS],
     "peers end": [field for field, _ in peers.END_FIELDS],
     "peers process": [field for field, _ in peers.HOLDER_FIELDS],

@@ -76,6 +76,13 @@ def test_a_wrong_call_ends_with_status_2() -> None:
     assert CliRunner().invoke(frame.hangup, ["peers", "--pid", "0"]).exit_code == ExitStatus.USAGE
 
 
+def test_a_mistyped_verb_suggests_the_right_one() -> None:
+    result = CliRunner().invoke(frame.hangup, ["wath"])
+    assert result.exit_code == ExitStatus.USAGE
+    assert "there is no command 'wath'; did you mean watch?" in result.output
+    assert "there is no command 'zzz' (`hangup --help` lists them)" in CliRunner().invoke(frame.hangup, ["zzz"]).output
+
+
 def test_a_host_that_cannot_is_one_line_of_problem_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot() -> None:
         raise HangupError("not root", "run it with sudo")

@@ -109,7 +109,7 @@ def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_done(monke
 def test_a_duration_that_is_none_is_refused(time: str) -> None:
     result = run("watch", f"--duration={time}")
     assert result.exit_code == 2
-    assert "is no time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
+    assert "is not a time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10", 10), ("1.5", 1.5), ("30s", 30), ("5m", 300), ("1h", 3600)])
@@ -189,16 +189,16 @@ def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., Non
     assert (total["alerts"], total["lost"]) == (1, 0)
 
 
-def test_trace_prints_one_line_an_operation_that_fits_80_columns(told: Callable[..., None]) -> None:
+def test_trace_prints_one_line_an_operation(told: Callable[..., None]) -> None:
     told(seeds_failure(), STORIES["refused"]())
     result = run("trace", "--duration", "0.01")
     assert result.exit_code == 0
     lines = [line for line in result.stdout.splitlines() if not line.startswith("hangup: ")]
     shown = [line.split(" ", 1)[1] for line in lines]
-    assert shown[0] == ("httpd[4711/4713] connect(7)     ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s")
-    assert "httpd[4711/4713] writev(7) 699  ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s" in shown
-    assert "httpd[4711/4713] writev(7) 8: EPIPE ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s" in shown
-    assert shown[-1] == "httpd[4711/4713] connect(7): ECONNREFUSED ffff880108bcc440->none /run/stale.s"
+    assert shown[0] == "httpd[4711/4713] connect(7)     #1   /tmp/helloFastCGI.s"
+    assert "httpd[4711/4713] writev(7) 699  #1   uwsgi[815] /tmp/helloFastCGI.s" in shown
+    assert "httpd[4711/4713] writev(7) 8: EPIPE #1   uwsgi[815] /tmp/helloFastCGI.s" in shown
+    assert shown[-1] == "httpd[4711/4713] connect(7): ECONNREFUSED -    /run/stale.s"
     assert len(lines) == len(seeds_failure().events) + 1
 
 

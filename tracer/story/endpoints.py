@@ -8,12 +8,17 @@ ends a generation. All else may come in any order that causes allow; an accept m
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from hangup.tracer.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Holder
-from hangup.tracer.escape import escape_comm, escape_socket_path
+from hangup.tracer.escape import escape_socket_path
+from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.aftermath import Aftermath, Aftermaths
+from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
+from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
 _CONNECT = int(Operation.CONNECT)
@@ -24,23 +29,34 @@ _WRITE = int(Operation.WRITE)
 _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
 _EMBRYO = int(EventFlag.EMBRYO)
+_EXITING = int(EventFlag.EXITING)
+_OWNER_EXITED = int(EventFlag.OWNER_EXITED)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
+_BOUND = int(EventFlag.BOUND)
+_PEER_BOUND = int(EventFlag.PEER_BOUND)
 
 # shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR
 _RECEIVING = (0, 2)
 _SENDING = (1, 2)
 
-BROKEN = (-errno.EPIPE, -errno.ECONNRESET)
+_EPIPE = -errno.EPIPE
+_ECONNRESET = -errno.ECONNRESET
 
 # recv(2): the bytes stay in the queue.
 _MSG_PEEK = 2
 
-# Each takes a few KiB, a busy one up to 60: beyond this the oldest are forgotten, and counted.
+# Each takes a few KiB, a busy one up to 60: beyond this the least recently used are forgotten, and counted.
 MAX_CONNECTIONS = 20_000
 
 # Of all of them together so many operations are kept, a kilobyte each, however busy they are.
 MAX_KEPT = 250_000
 _KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
+
+# Of so many paths it is remembered that somebody listened on them.
+MAX_PATHS = 4096
+
+# So many that turn out to have been used are passed over in search of one that has not.
+_MOST_LOOKED_AT = 64
 
 
 class Operated(NamedTuple):
@@ -50,11 +66,10 @@ class Operated(NamedTuple):
     event: Event
 
 
-class Failed(NamedTuple):
-    """The first broken write or reset read of a connection."""
+class Suffered(NamedTuple):
+    """An end's first failure, and what it did after that: nothing more is waited for."""
 
-    endpoint: Endpoint
-    event: Event
+    aftermath: Aftermath
 
 
 class Concluded(NamedTuple):
@@ -70,7 +85,7 @@ class ConnectFailed(NamedTuple):
     path: str | None
 
 
-Occurrence = Operated | Failed | Concluded | ConnectFailed
+Occurrence = Operated | Suffered | Concluded | ConnectFailed
 
 
 class Known(NamedTuple):
@@ -80,9 +95,32 @@ class Known(NamedTuple):
     pair: bool
     is_server: bool
     """Whether the inode is the server's end."""
-    holder: Holder | None
+    holder: Process | None
     other_inode_number: int
-    other_holder: Holder | None
+    other_holder: Process | None
+
+
+class Recent:
+    """A set of strings of a bounded size: what was added longest ago is forgotten."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, one: str) -> bool:
+        return one in self._known
+
+    def add(self, one: str) -> None:
+        """Remember a string."""
+        self._known[one] = None
+        self._known.move_to_end(one)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)
+
+    def update(self, many: Iterable[str]) -> None:
+        """Remember some."""
+        for one in many:
+            self.add(one)
 
 
 class Endpoints:
@@ -94,50 +132,62 @@ class Endpoints:
         known: Callable[[int], Known | None] = lambda _inode_number: None,
         name: Callable[[int], str | None] = lambda _pid: None,
         meet: Callable[[Event], None] = lambda _event: None,
-        losses: Callable[[], int] = lambda: 0,
         pids: frozenset[int] = frozenset(),
         operations: bool = False,
     ) -> None:
         """Make an empty set.
 
         known: what is known of a connection older than the tracer, by inode number. name: the comm of a pid. meet:
-        told what a process did first on an endpoint, at once. losses: how many records had been lost before the
-        events that are being fed were recorded. pids: connections of no such process are dropped when they are
-        accepted. operations: whether every operation is an occurrence too.
+        told what a process did first on an endpoint, at once. pids: connections of no such process are dropped when
+        they are accepted. operations: whether every operation is an occurrence too.
         """
         self._known = known
         self._comm = name
         self._meet = meet
-        self._losses = losses
         self._pids = pids
         self._operations = operations
         self._by_sock: dict[int, Endpoint] = {}
-        self._generation = 0
+        # By number, in the order in which they began or were last found to be in use.
+        self._connections: OrderedDict[int, Connection] = OrderedDict()
+        self._number = 0
         self._kept = 0
-        self.open = 0
-        """How many connections have at least one end open."""
+        self._aftermaths = Aftermaths()
+        self.listened: Recent = Recent(MAX_PATHS)
+        """Paths that somebody has listened on, as far as that was seen."""
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
         """Connections whose end was not seen: their addresses came back in another connection."""
 
     @property
+    def open(self) -> int:
+        """How many connections have at least one end open."""
+        return len(self._connections)
+
+    @property
     def open_connections(self) -> list[Connection]:
         """The connections with at least one end open."""
-        return list(dict.fromkeys(endpoint.connection for endpoint in self._by_sock.values()))
+        return list(self._connections.values())
 
     def feed(self, events: Iterable[Event]) -> Iterator[Occurrence]:
         """Take events in the order of the ring buffer; yield what they amount to."""
         by_sock = self._by_sock
         every = self._operations
+        aftermaths = self._aftermaths
         while self._kept > MAX_KEPT:
             self._evict()
         for event in events:
             operation = event.operation
+            if aftermaths:
+                for aftermath in aftermaths.take(event):
+                    self._name(aftermath.connection)
+                    yield Suffered(aftermath)
             endpoint = by_sock.get(event.sock)
             if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
                 if operation == _CONNECT and event.result:
-                    yield ConnectFailed(event, escape_socket_path(event.address))
+                    # A connect that a signal interrupts starts again by itself: the kernel's own number, no failure.
+                    if -event.result not in KERNEL_RESTARTS:
+                        yield ConnectFailed(event, escape_socket_path(event.address))
                     continue
                 endpoint = self._endpoint(event, endpoint)
                 if endpoint is None:
@@ -149,14 +199,25 @@ class Endpoints:
                 self._meet(event)
             if endpoint.count <= _KEPT_OF_ENDPOINT:
                 self._kept += 1
+            symptom = None
             if operation == _WRITE:
                 endpoint.last_transfer = event
                 if event.result > 0:
-                    endpoint.written_bytes += event.result
+                    endpoint.wrote(event.start, event.result)
+                    if event.result < event.size and not endpoint.failed and _cut_short(endpoint, event):
+                        symptom = Symptom.SHORT_WRITE
+                elif event.result in (_EPIPE, _ECONNRESET):
+                    symptom = Symptom.BROKEN_WRITE
             elif operation == _READ:
                 endpoint.last_transfer = event
-                if event.result > 0 and not event.message_flags & _MSG_PEEK:
-                    endpoint.read_bytes += event.result
+                if event.result > 0:
+                    if not event.message_flags & _MSG_PEEK:
+                        endpoint.read_bytes += event.result
+                    endpoint.heard = True
+                elif event.result == _ECONNRESET:
+                    symptom = Symptom.RESET_READ
+                elif event.result == 0 and event.size and not endpoint.failed:
+                    symptom = _end_of_stream(endpoint)
             elif operation == _SHUTDOWN:
                 if not event.result:
                     if endpoint.ended_receiving is None and event.size in _RECEIVING:
@@ -166,21 +227,29 @@ class Endpoints:
             elif operation == _RELEASE:
                 endpoint.release = event
                 del by_sock[event.sock]
+                if not endpoint.failed and _told(endpoint, event):
+                    symptom = Symptom.TOLD
+            if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
+                self._tell_apart(endpoint, event)
             if every:
                 self._name(endpoint.connection)
                 yield Operated(endpoint, event)
 
-            if event.result in BROKEN:
-                connection = endpoint.connection
-                if connection.failed is None and (operation == _WRITE or event.result == -errno.ECONNRESET):
-                    connection.failed = event
-                    self._name(connection)
-                    yield Failed(endpoint, event)
-            elif operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
+            if symptom and not endpoint.failed:
+                endpoint.failed = True
+                aftermaths.begin(Aftermath(endpoint, event, symptom))
+            if operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
                 # The other end may be dead without a record: before the tracer, or lost.
-                self._forget(endpoint.connection)
-                self._name(endpoint.connection)
-                yield Concluded(endpoint.connection)
+                connection = endpoint.connection
+                self._forget(connection)
+                self._name(connection)
+                yield Concluded(connection)
+
+    def settle(self, now: int | None = None) -> Iterator[Suffered]:
+        """Yield the failures whose aftermath is waited for no longer; now: ns of CLOCK_MONOTONIC, None: it is the end."""
+        for aftermath in self._aftermaths.settle(now):
+            self._name(aftermath.connection)
+            yield Suffered(aftermath)
 
     def _endpoint(self, event: Event, found: Endpoint | None) -> Endpoint | None:
         """Return the endpoint of an event that begins a connection, or is the first seen of one."""
@@ -231,6 +300,8 @@ class Endpoints:
         connection.pair = event.operation == _SOCKETPAIR
         if event.address:
             connection.path = escape_socket_path(event.address)
+            if connection.path is not None:
+                self.listened.add(connection.path)
         self._learn(endpoint, event)
 
     def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
@@ -260,9 +331,20 @@ class Endpoints:
             if end.holder is None and not end.operations and end.opener_pid:
                 event = end.other.users.get(end.opener_pid)
                 if event:
-                    end.holder = Holder(event.pid, escape_comm(event.comm), event.inner_pid, event.cgroup)
+                    who = process_of(event)
+                    end.holder = Process(who.pid, who.comm, inner_pid=who.inner_pid, cgroup_id=who.cgroup_id)
                 else:
-                    end.holder = Holder(end.opener_pid, self._comm(end.opener_pid) or "?")
+                    end.holder = Process(end.opener_pid, self._comm(end.opener_pid) or "?")
+
+    @staticmethod
+    def _tell_apart(endpoint: Endpoint, event: Event) -> None:
+        """Mend which end is the client where the connect and the accept were not recorded.
+
+        The server's end has an address, its listener's (unix_stream_connect()); a client seldom binds itself.
+        """
+        bound, peer_bound = bool(event.flags & _BOUND), bool(event.flags & _PEER_BOUND)
+        if bound != peer_bound and (endpoint.role == "server") != bound and not endpoint.connection.pair:
+            endpoint.connection.swap()
 
     def _recall(self, connection: Connection, event: Event) -> None:
         """Fill in a connection that was open before the tracer."""
@@ -270,8 +352,7 @@ class Endpoints:
         if known is None:
             return
         if known.is_server:
-            connection.client, connection.server = connection.server, connection.client
-            connection.client.role, connection.server.role = "client", "server"
+            connection.swap()
         connection.path = known.path
         connection.pair = known.pair
         this = connection.server if known.is_server else connection.client
@@ -280,24 +361,94 @@ class Endpoints:
         this.other.inode_number = known.other_inode_number
 
     def _add(self, client_sock: int, server_sock: int) -> Connection:
-        if len(self._by_sock) >= 2 * MAX_CONNECTIONS:
+        if len(self._connections) >= MAX_CONNECTIONS:
             self._evict()
-        self._generation += 1
-        connection = Connection(client_sock, server_sock, self._generation)
-        connection.losses = self._losses()
-        self.open += 1
+        self._number += 1
+        connection = Connection(client_sock, server_sock, self._number)
+        self._connections[self._number] = connection
         self._by_sock[client_sock] = connection.client
         self._by_sock[server_sock] = connection.server
         return connection
 
     def _evict(self) -> None:
-        """Forget the connection that was seen first."""
-        self._forget(next(iter(self._by_sock.values())).connection)
+        """Forget the connection that has not been used for longest, or nearly so.
+
+        The clock algorithm: whoever has been used since it was last looked at goes behind the others.
+        """
+        for _ in range(_MOST_LOOKED_AT):
+            number, connection = next(iter(self._connections.items()))
+            operations = connection.operations
+            if operations == connection.looked_at:
+                break
+            connection.looked_at = operations
+            self._connections.move_to_end(number)
+        self._forget(next(iter(self._connections.values())))
         self.evicted += 1
 
     def _forget(self, connection: Connection) -> None:
-        self.open -= 1
+        if self._connections.pop(connection.number, None) is None:
+            return
         for endpoint in (connection.client, connection.server):
             self._kept -= min(endpoint.count, _KEPT_OF_ENDPOINT)
             if self._by_sock.get(endpoint.sock) is endpoint:
                 del self._by_sock[endpoint.sock]
+
+
+def _cut_short(endpoint: Endpoint, event: Event) -> bool:
+    """Whether a write that sent less than it was asked for was blocked when the other end hung up.
+
+    sock_alloc_send_pskb() wakes to find the error, and unix_stream_sendmsg() returns what it has sent by then: the
+    error is gone. A write that does not block ends when it begins.
+    """
+    release = endpoint.other.release
+    return release is not None and event.start < release.start < event.end
+
+
+def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
+    """Return what the end of the stream is a symptom of; None: nothing was missing, it is how connections end."""
+    other, connection = endpoint.other, endpoint.connection
+    release = other.release
+    if endpoint.ended_receiving is not None:
+        return None
+    if release is None:
+        # The end of a half that was shut down is one as well, if an answer is owed.
+        if other.ended_sending is None:
+            return None
+    elif release.unread_messages and not release.flags & _EMBRYO:
+        # unix_release_sock() left an ECONNRESET with this end, and it is not there any more.
+        return Symptom.TOLD
+    if connection.requester is not endpoint:
+        return None
+    if release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code:
+        return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
+    if other.turns and other.turn_start > endpoint.turn_start:
+        return None
+    if not endpoint.turns or (endpoint.ended_sending is not None and not other.turns and release is not None):
+        # It asked nothing; or it sent all it had, said so, and waits for nothing but the other's close.
+        return None
+    return Symptom.CUT_READ
+
+
+def _idle(gone: Endpoint, release: Event) -> bool:
+    """Whether an end that died had no answer under way: it had answered before, and had long been silent.
+
+    The sockets do not tell whether an answer was whole. A process that dies after its first answer on a connection
+    counts as dying in the middle of it.
+    """
+    silent = release.start - gone.last_write_start >= IDLE or gone.silence
+    return gone.turns > 1 and bool(silent) and gone.turn_start > gone.other.turn_start
+
+
+def _told(endpoint: Endpoint, event: Event) -> bool:
+    """Whether an end that is released had an ECONNRESET pending that it has been told of by other means than a read.
+
+    getsockopt(SO_ERROR) and recvmmsg(2) take it away (sock_error()); `size` is what is still pending.
+    """
+    release = endpoint.other.release
+    return (
+        release is not None
+        and bool(release.unread_messages)
+        and not event.size
+        and not event.flags & _EMBRYO
+        and release.start < event.start
+    )
