@@ -106,7 +106,8 @@ _NGINX_END = re.compile(
     r"(?P<what>upstream prematurely closed connection|upstream timed out|epoll_wait\(\) reported that client|"
     r"(?:recv|readv|send|sendfile|writev|connect)\(\)[^,]* failed \(\d+: )"
 )
-_NGINX_UPSTREAM = re.compile(r'upstream: "\w+://unix:(?P<path>[^:"]+):')
+# It puts a colon between the path and the URI, but not always.
+_NGINX_UPSTREAM = re.compile(r'upstream: "\w+://unix:(?P<path>[^"]+?\.socket)[:/"]')
 
 _FPM_LINE = re.compile(
     r"\[[^]]+\] (?P<level>[A-Z]+): \[pool (?P<pool>[^]]+)\] child (?P<pid>\d+)"
@@ -120,7 +121,7 @@ _POSTGRES_KILLED = re.compile(r"server process \(PID (?P<pid>\d+)\) (?:was termi
 def parse_nginx_ends(lines: Iterable[str]) -> Iterator[LoggedEnd]:
     """Find every failure between nginx and a server behind it on a Unix socket, and every client that left it.
 
-    The level is `error`, `crit` (a connect that failed) or `info` (the client left).
+    The socket's name has to end in `.socket`. The level is `error`, `crit` (a connect that failed) or `info` (the client left).
     """
     for line in lines:
         found = _NGINX_LINE.match(line)

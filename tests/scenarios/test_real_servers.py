@@ -129,7 +129,7 @@ def play_nginx(played: Played, servers: WebServers) -> None:
         statuses[cause] = status_of(connection)
     statuses["timeout"] = servers.get("/timeout/wait")
     servers.arrivals.next()
-    statuses["unread"] = servers.get("/unread/", b"x" * 300_000)
+    statuses["unread"] = servers.get("/unread/unmeasured", b"x" * 300_000)
     statuses["slow"] = servers.get("/slow/late")
     servers.arrivals.next()
     browser = servers.send("/gone/late")
