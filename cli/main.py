@@ -73,7 +73,7 @@ class Frame(click.Group):
         **extra: Any,
     ) -> NoReturn:
         """Run the verb that the arguments name, and exit."""
-        # click's own standalone mode answers a broken pipe with status 1, which says "alerts" here.
+        # click's own standalone mode answers a broken pipe with status 1, and that is a command's.
         run = super().main
         for stream in (sys.stdout, sys.stderr):
             # A locale that lacks a character of somebody's path is no reason to stop.

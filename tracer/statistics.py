@@ -131,6 +131,8 @@ class Counts:
     """Records read, by tracer.record.Operation."""
     gaps: Mapping[Kind, Histogram]
     """Verdicts without gaps are not in it."""
+    connect_errors: Mapping[str, int]
+    """Failed connects, by the error's name."""
 
 
 class Statistics:
@@ -147,6 +149,7 @@ class Statistics:
         self._names: set[tuple[str, str, str]] = set()
         self._operations: Tally[int] = Tally()
         self._gaps: dict[Kind, list[int]] = {}
+        self._connect_errors: Tally[str] = Tally()
         # For some dozen nanoseconds a connection, whoever asks from another thread gets figures of one instant.
         self._lock = Lock()
 
@@ -186,6 +189,7 @@ class Statistics:
                 self._add_gap(key.kind, max(gap, 0))
             if error:
                 row.errors[error_name(error)] += 1
+                self._connect_errors[error_name(error)] += 1
             self.alerts += is_alert
 
     def add(self, key: Key, operations: int) -> None:
@@ -200,6 +204,7 @@ class Statistics:
                 {key: row.counts for key, row in self.rows.items()},
                 dict(self._operations),
                 {kind: Histogram(tuple(counts[:-1]), counts[-1]) for kind, counts in self._gaps.items()},
+                dict(self._connect_errors),
             )
 
     def _row(self, key: Key) -> Row:

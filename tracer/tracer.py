@@ -18,9 +18,9 @@ from hangup.tracer.selection import Selection
 from hangup.tracer.source import FileSource, LostPeriod, Source
 from hangup.tracer.statistics import Key, Statistics
 from hangup.tracer.story.connection import Connection
-from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Operated, Suffered
-from hangup.tracer.story.process import Process, process_of
-from hangup.tracer.story.story import Story, tell
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Suffered
+from hangup.tracer.story.process import Process, leader_of, process_of
+from hangup.tracer.story.story import Story, Traced, tell, traced
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
 
@@ -95,7 +95,7 @@ class Tracer:
         source: Source | None = None,
         latent: bool = False,
         harmless: bool = False,
-        on_operation: Callable[[Operated | ConnectFailed], None] | None = None,
+        on_operation: Callable[[Traced], None] | None = None,
         statistics: Statistics | None = None,
         cgroups: Cgroups | None = None,
     ) -> None:
@@ -142,7 +142,7 @@ class Tracer:
                 # After attaching: what is opened in between is seen by both, what is open before by one.
                 self._inventory = snapshot()
                 self._endpoints.listened.update(
-                    socket.path for socket in self._inventory.sockets.values() if socket.state == "listening" and socket.path
+                    socket.path for socket in self._inventory.listeners() if socket.path is not None
                 )
             except BaseException:
                 self._probes.close()
@@ -232,7 +232,7 @@ class Tracer:
             elif isinstance(occurrence, ConnectFailed):
                 alert = self._connect_failed(occurrence)
             elif self._on_operation and self._selects(occurrence.endpoint.connection):
-                self._on_operation(occurrence)
+                self._on_operation(traced(occurrence.endpoint, occurrence.event))
             if alert is not None:
                 yield alert
         if self._probes is not None:
@@ -310,7 +310,7 @@ class Tracer:
         if not self.selection.matches(path, [(client.pid, name) for name in client.names]):
             return None
         if self._on_operation:
-            self._on_operation(failure)
+            self._on_operation(Traced(event, "client", None, path, False, None))
         known = path is not None and path in self._endpoints.listened
         verdict = judge_connect(event, path, known=known)
         if verdict.kind is Kind.BACKLOG_FULL and path is not None:
@@ -339,11 +339,13 @@ class Tracer:
         except (HangupError, OSError):
             return None
 
-    def _name(self, pid: int) -> str | None:
-        return self._names.comm(pid) if self._names else None
+    def _name(self, pid: int, seen: int) -> str | None:
+        return self._names.comm(pid, seen) if self._names else None
 
     def _meet(self, event: Event) -> None:
-        """Look a process's cgroup up while it is there: when it is asked for, the container may be gone."""
+        """Learn who it is while it is there: when that is asked for, the process or its container may be gone."""
+        if self._names is not None:
+            self._names.learn(event.pid, leader_of(event), event.end)
         if self._cgroups is not None:
             self._cgroups.learn(event.cgroup, event.pid)
 

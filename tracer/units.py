@@ -30,7 +30,6 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
 
 
-
 def size(count: int) -> str:
     """Return bytes: exactly below 10,000 ("1 byte", "9999 bytes"), then to three digits: 12.3 kB (1000 bytes), 4.19 MB.
 

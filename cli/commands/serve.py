@@ -71,8 +71,8 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
     to the systemd journal with structured fields, and to a file of JSON Lines if one is named; Prometheus finds the
     counts. Of many alerts of one kind the first ones are reported in full, then how many more there were.
 
-    SIGHUP has it read the configuration again without losing probes or counts; a mistake in it is reported, and everything
-    stays as it was. SIGTERM ends it.
+    SIGHUP has it read the configuration again without losing probes or counts; a mistake in it is reported, and
+    everything stays as it was. SIGTERM ends it.
     """
     read = partial(configuration.load, config, flags)
     settings = read()

@@ -17,14 +17,14 @@ from hangup.cli.reporters.losses import losses_text
 from hangup.cli.reporters.operation import operation_row
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.reporters.summary_json import summary_lines
-from hangup.tracer.units import counted
 from hangup.cli.run import run
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.record import Event
 from hangup.tracer.selection import Selection
+from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
+from hangup.tracer.units import counted
 
 
 class _Printer:
@@ -39,13 +39,13 @@ class _Printer:
         self.count = 0
         self.after_batch()
 
-    def operation(self, occurrence: Operated | ConnectFailed) -> None:
+    def operation(self, traced: Traced) -> None:
         """Print one operation."""
         self.count += 1
         if self._as_json:
-            self._output.line(operation_line(occurrence, self._offset, self.cgroup(occurrence.event)))
+            self._output.line(operation_line(traced, self._offset, self.cgroup(traced.event)))
         else:
-            self._output.line(operation_row(occurrence, self._offset, self._width, addresses=self._addresses))
+            self._output.line(operation_row(traced, self._offset, self._width, addresses=self._addresses))
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the clock and the terminal again."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hangup.cli import terminal
+from hangup.cli.child import look_up
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
@@ -58,13 +59,15 @@ def command(
 
     Prints each one at once: what happened in one sentence, who was at both ends, and what both did till then. At the
     end a table counts all connections by what became of them. It ends at Ctrl-C, SIGTERM, after --duration or with
-    COMMAND, and with status 1 if there was an alert.
+    COMMAND, and with status 122 if there was an alert.
 
     COMMAND is run as the user who called sudo, with the environment as it is here but HOME, USER and LOGNAME of that
     user in place of root's. The probes are attached before it starts. Signals are passed on to it, and SIGTERM after
-    --duration. Its own status becomes hangup's if there was no alert.
+    --duration. If it fails, its own status becomes hangup's, whether there was an alert or not.
     """
     preflight.require()
+    if command_line:
+        look_up(command_line[0])
     output = Output()
     paint = terminal.painter(output.file)
 
@@ -103,6 +106,6 @@ def command(
     else:
         output.line(summary_text(ended, width=terminal.columns(output.file), paint=paint))
     output.flush()
-    if ended.statistics.alerts and not no_fail:
+    if not status and ended.statistics.alerts and not no_fail:
         status = ExitStatus.ALERTS
     click.get_current_context().exit(status or ExitStatus.OK)

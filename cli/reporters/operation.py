@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hangup.cli.clock import local
-from hangup.cli.reporters.operation_json import address, error_of, exit_of, operation_name, syscall_of
-from hangup.tracer.connection import process_of
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.record import Event, Operation
+from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
+from hangup.tracer.story.process import process_of
+from hangup.tracer.story.story import Traced
+from hangup.tracer.units import size
 
 _BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)
 
@@ -44,25 +45,22 @@ def operation_text(event: Event, *, descriptor: bool = False) -> str:
     return name
 
 
-def operation_row(occurrence: Operated | ConnectFailed, offset: int, width: int, *, addresses: bool = False) -> str:
+def operation_row(traced: Traced, offset: int, width: int, *, addresses: bool = False) -> str:
     """Return trace's line: time, process, operation, the connection's number, the peer's name, the path.
 
     offset: what makes a wall-clock time of a record's times. width: of the terminal; a peer or a path that does not fit
     is left out, but never the path where a connection begins. addresses: whether to show the kernel's, too.
     """
-    event = occurrence.event
+    event = traced.event
     process = process_of(event)
     thread = f"/{process.tid}" if process.tid != process.pid else ""
     operation = operation_text(event, descriptor=True)
     if event.operation == Operation.RELEASE and event.unread_bytes:
-        operation += f", {event.unread_bytes} unread"
-    if isinstance(occurrence, ConnectFailed):
-        number, peer, path = "-", None, occurrence.path
-    else:
-        connection, other = occurrence.endpoint.connection, occurrence.endpoint.other
-        number = f"#{connection.generation}"
-        peer = f"{other.comm}[{other.pid}]" if other.comm != "?" else None
-        path = "(socketpair)" if connection.pair else connection.path
+        operation += f", {size(event.unread_bytes)} unread"
+    number = "-" if traced.number is None else f"#{traced.number}"
+    other = traced.peer
+    peer = f"{other.comm}[{other.pid}]" if other and other.comm != "?" else None
+    path = "(socketpair)" if traced.pair else traced.path
     who = f"{process.comm}[{process.pid}{thread}]"
     row = f"{local(event.end + offset, '%H:%M:%S')} {who:<16} {operation:<14} {number:<4}"
     if addresses:

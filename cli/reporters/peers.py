@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from hangup.cli.reporters.units import counted, size
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.cgroups import Cgroup
 from hangup.tracer.inventory import Connection, Holder, Socket
+from hangup.tracer.units import counted, size
 
 # A pool of workers may hold one socket dozens of times over, a proxy dozens of connections to one server; --json and
 # pipes name them all.

@@ -11,7 +11,6 @@ from types import FrameType
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.output import note
 from hangup.cli.reporters.losses import losses_text
-from hangup.tracer.units import counted
 from hangup.cli.run import POLL_SECONDS
 from hangup.cli.service.configuration import ConfigurationError
 from hangup.cli.service.limit import AlertKind, Limit
@@ -23,6 +22,7 @@ from hangup.cli.sinks.metrics import Snapshot
 from hangup.tracer.errors import HangupError
 from hangup.tracer.selection import Selection
 from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.units import counted
 from hangup.tracer.verdicts import Kind
 
 # How often systemd is told the counts, and what was held back is looked at.
@@ -134,9 +134,8 @@ class Service:
         if wanted and kind.label not in wanted and not (kind is Kind.LATENT and self._settings.latent):
             return
         self._alerts[kind.label] += 1
-        client = alert.client.comm if alert.client else "?"
-        server = alert.server.comm if alert.server else "?"
-        if self._limit.takes(AlertKind(kind, client, server), time.monotonic()):
+        key = alert.key
+        if self._limit.takes(AlertKind(kind, key.client, key.server), time.monotonic()):
             self._sinks.alert(alert, wall_clock_offset())
         else:
             self._held_back[kind.label] += 1

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.connection import Holder, Process
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.inventory import snapshot
 from hangup.tracer.record import Event, Operation
+from hangup.tracer.story.connection import Holder, Process
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Alert, Tracer
 from tests.scenarios.containers import Container, control_group, enter_network
 from tests.scenarios.flavours import exact_flavours
@@ -309,7 +309,7 @@ def test_watch_tells_what_the_library_knows(tmp_path: Path) -> None:
 
 def test_hangup_itself_refuses_to_run_in_a_containers_pid_namespace() -> None:
     done = hangup("watch", before=("unshare", "--pid", "--fork", "--mount-proc"))
-    assert done.returncode == 3
+    assert done.returncode == 125
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert "pid namespace" in line

@@ -10,7 +10,7 @@ import pytest
 
 from hangup.cli.reporters.operation import operation_row
 from hangup.cli.terminal import UNFOLDED_WIDTH
-from hangup.tracer.endpoints import ConnectFailed, Operated
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
 from tests.unit.playback import OFFSET, Playback

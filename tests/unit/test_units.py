@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hangup.cli.reporters.units import size
+from hangup.tracer.units import size
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,17 @@ _EXITING = int(EventFlag.EXITING)
 class Aftermath:
     """A failure of one end, with what that end does next."""
 
-    __slots__ = ("connection", "endpoint", "exchange", "failed", "operations", "reconnect", "settled", "symptom", "thread")
+    __slots__ = (
+        "connection",
+        "endpoint",
+        "exchange",
+        "failed",
+        "operations",
+        "reconnect",
+        "settled",
+        "symptom",
+        "thread",
+    )
 
     def __init__(self, endpoint: Endpoint, failed: Event, symptom: Symptom) -> None:
         self.connection: Connection = endpoint.connection

@@ -288,7 +288,9 @@ class Connection:
 
 
 def _first_write(endpoint: Endpoint) -> int:
-    return next((event.start for event in endpoint.operations if event.operation == _WRITE and event.result > 0), 1 << 63)
+    return next(
+        (event.start for event in endpoint.operations if event.operation == _WRITE and event.result > 0), 1 << 63
+    )
 
 
 # enum operation, bpf/event.h: a plain number, an IntEnum's comparison costs more.

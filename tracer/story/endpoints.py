@@ -130,16 +130,16 @@ class Endpoints:
         self,
         *,
         known: Callable[[int], Known | None] = lambda _inode_number: None,
-        name: Callable[[int], str | None] = lambda _pid: None,
+        name: Callable[[int, int], str | None] = lambda _pid, _seen: None,
         meet: Callable[[Event], None] = lambda _event: None,
         pids: frozenset[int] = frozenset(),
         operations: bool = False,
     ) -> None:
         """Make an empty set.
 
-        known: what is known of a connection older than the tracer, by inode number. name: the comm of a pid. meet:
-        told what a process did first on an endpoint, at once. pids: connections of no such process are dropped when
-        they are accepted. operations: whether every operation is an occurrence too.
+        known: what is known of a connection older than the tracer, by inode number. name: what a pid was called at a
+        time (ns of CLOCK_MONOTONIC). meet: told what a process did first on an endpoint, at once. pids: connections of
+        no such process are dropped when they are accepted. operations: whether every operation is an occurrence too.
         """
         self._known = known
         self._comm = name
@@ -199,36 +199,9 @@ class Endpoints:
                 self._meet(event)
             if endpoint.count <= _KEPT_OF_ENDPOINT:
                 self._kept += 1
-            symptom = None
-            if operation == _WRITE:
-                endpoint.last_transfer = event
-                if event.result > 0:
-                    endpoint.wrote(event.start, event.result)
-                    if event.result < event.size and not endpoint.failed and _cut_short(endpoint, event):
-                        symptom = Symptom.SHORT_WRITE
-                elif event.result in (_EPIPE, _ECONNRESET):
-                    symptom = Symptom.BROKEN_WRITE
-            elif operation == _READ:
-                endpoint.last_transfer = event
-                if event.result > 0:
-                    if not event.message_flags & _MSG_PEEK:
-                        endpoint.read_bytes += event.result
-                    endpoint.heard = True
-                elif event.result == _ECONNRESET:
-                    symptom = Symptom.RESET_READ
-                elif event.result == 0 and event.size and not endpoint.failed:
-                    symptom = _end_of_stream(endpoint)
-            elif operation == _SHUTDOWN:
-                if not event.result:
-                    if endpoint.ended_receiving is None and event.size in _RECEIVING:
-                        endpoint.ended_receiving = event
-                    if endpoint.ended_sending is None and event.size in _SENDING:
-                        endpoint.ended_sending = event
-            elif operation == _RELEASE:
-                endpoint.release = event
+            symptom = _take(endpoint, event)
+            if operation == _RELEASE:
                 del by_sock[event.sock]
-                if not endpoint.failed and _told(endpoint, event):
-                    symptom = Symptom.TOLD
             if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
                 self._tell_apart(endpoint, event)
             if every:
@@ -246,7 +219,10 @@ class Endpoints:
                 yield Concluded(connection)
 
     def settle(self, now: int | None = None) -> Iterator[Suffered]:
-        """Yield the failures whose aftermath is waited for no longer; now: ns of CLOCK_MONOTONIC, None: it is the end."""
+        """Yield the failures whose aftermath is waited for no longer.
+
+        now: in ns of CLOCK_MONOTONIC; None: nothing more will come.
+        """
         for aftermath in self._aftermaths.settle(now):
             self._name(aftermath.connection)
             yield Suffered(aftermath)
@@ -334,7 +310,7 @@ class Endpoints:
                     who = process_of(event)
                     end.holder = Process(who.pid, who.comm, inner_pid=who.inner_pid, cgroup_id=who.cgroup_id)
                 else:
-                    end.holder = Process(end.opener_pid, self._comm(end.opener_pid) or "?")
+                    end.holder = Process(end.opener_pid, self._comm(end.opener_pid, connection.start) or "?")
 
     @staticmethod
     def _tell_apart(endpoint: Endpoint, event: Event) -> None:
@@ -343,7 +319,7 @@ class Endpoints:
         The server's end has an address, its listener's (unix_stream_connect()); a client seldom binds itself.
         """
         bound, peer_bound = bool(event.flags & _BOUND), bool(event.flags & _PEER_BOUND)
-        if bound != peer_bound and (endpoint.role == "server") != bound and not endpoint.connection.pair:
+        if bound not in (peer_bound, endpoint.role == "server") and not endpoint.connection.pair:
             endpoint.connection.swap()
 
     def _recall(self, connection: Connection, event: Event) -> None:
@@ -392,6 +368,36 @@ class Endpoints:
             self._kept -= min(endpoint.count, _KEPT_OF_ENDPOINT)
             if self._by_sock.get(endpoint.sock) is endpoint:
                 del self._by_sock[endpoint.sock]
+
+
+def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
+    """Take what an operation did to its endpoint; return what it is a symptom of, None: of nothing."""
+    operation, result = event.operation, event.result
+    if operation == _WRITE:
+        endpoint.last_transfer = event
+        if result > 0:
+            endpoint.wrote(event.start, result)
+            return Symptom.SHORT_WRITE if result < event.size and _cut_short(endpoint, event) else None
+        return Symptom.BROKEN_WRITE if result in (_EPIPE, _ECONNRESET) else None
+    if operation == _READ:
+        endpoint.last_transfer = event
+        if result > 0:
+            if not event.message_flags & _MSG_PEEK:
+                endpoint.read_bytes += result
+            endpoint.heard = True
+            return None
+        if result == _ECONNRESET:
+            return Symptom.RESET_READ
+        return _end_of_stream(endpoint) if result == 0 and event.size and not endpoint.failed else None
+    if operation == _SHUTDOWN and not result:
+        if endpoint.ended_receiving is None and event.size in _RECEIVING:
+            endpoint.ended_receiving = event
+        if endpoint.ended_sending is None and event.size in _SENDING:
+            endpoint.ended_sending = event
+    elif operation == _RELEASE:
+        endpoint.release = event
+        return Symptom.TOLD if _told(endpoint, event) else None
+    return None
 
 
 def _cut_short(endpoint: Endpoint, event: Event) -> bool:

@@ -20,6 +20,20 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Traced:
+    """One operation as it is traced, with what is known of its connection then."""
+
+    event: Event
+    role: Role
+    number: int | None
+    """The connection's number; None: a failed connect, there is none."""
+    path: str | None
+    pair: bool
+    peer: Process | None
+    """Who is at the other end, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """One end of a connection, as far as it was seen."""
 
@@ -105,6 +119,12 @@ def tell(connection: Connection) -> Story:
         _end(connection.server),
         _timeline(connection),
     )
+
+
+def traced(endpoint: Endpoint, event: Event) -> Traced:
+    """Return an operation of a connection as it is traced."""
+    connection = endpoint.connection
+    return Traced(event, endpoint.role, connection.number, connection.path, connection.pair, endpoint.other.process)
 
 
 def _end(endpoint: Endpoint) -> End:

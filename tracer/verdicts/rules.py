@@ -228,9 +228,9 @@ def _kind_of_shutdown(facts: Facts) -> Kind | None:
     failure, release = facts.failure, facts.release
     before = release.start if release else failure.event.end
     own, theirs = facts.victim.ended_sending, facts.gone.ended_receiving
-    if failure.symptom is Symptom.BROKEN_WRITE and own and own.start <= before:
-        if not (theirs and theirs.start < own.start):
-            return Kind.OWN_SHUTDOWN
+    own_first = own and own.start <= before and not (theirs and theirs.start < own.start)
+    if failure.symptom is Symptom.BROKEN_WRITE and own_first:
+        return Kind.OWN_SHUTDOWN
     if theirs and theirs.start <= before:
         return Kind.PEER_SHUTDOWN
     if release or failure.event.flags & EventFlag.PEER_DEAD:

@@ -47,7 +47,7 @@ def of_latent(story: Story, figures: Figures) -> str:
     gone, left = story.end(hangup.role), story.other(hangup.role)
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     return (
-        f"{_who_left(gone, hangup.event)} {_way(gone, hangup.event)} with {size(figures.unread_bytes)} from "
+        f"{_who_left(gone)} {_way(gone, hangup.event)} with {size(figures.unread_bytes)} from "
         f"{_end(left)} unread{answered}; nobody failed this time"
     )
 
@@ -117,14 +117,14 @@ def released_by(gone: End) -> Process | None:
 
 def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     gone, exchange = facts.gone, facts.exchange
-    who = _who_left(gone, release)
+    who = _who_left(gone)
     way = _way(gone, release)
     if kind is Kind.NEVER_ACCEPTED:
         if release.flags & _DIED:
             return f"{who}, which listened, {way} before it had accepted the connection"
         return f"{who} closed the listener before it had accepted the connection"
     if exchange.requester == "peer":
-        return _asker_left(kind, facts, figures, release)
+        return _asker_left(facts, figures, release)
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     if figures.unread_bytes:
         return f"{who} {way}{_after_reading(facts, release)} with {size(figures.unread_bytes)} unread{answered}"
@@ -162,10 +162,10 @@ def _after_reading(facts: Facts, release: Event) -> str:
     return f" {duration(release.start - reads[-1])} after it had read {what}"
 
 
-def _asker_left(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
+def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
     """Say how the one that waited for an answer left, or was in the middle of one."""
     gone, exchange = facts.gone, facts.exchange
-    who = _who_left(gone, release)
+    who = _who_left(gone)
     died = release.flags & _DIED
     left = _way(gone, release)
     if exchange.owed_to_peer:
@@ -193,7 +193,7 @@ def _accepted_before(facts: Facts, release: Event) -> bool:
 
 
 def _reused(facts: Facts, figures: Figures, release: Event) -> str:
-    who, way = _who_left(facts.gone, release), _way(facts.gone, release)
+    who, way = _who_left(facts.gone), _way(facts.gone, release)
     if not release.flags & _DIED:
         way = way.replace("hung up", "closed the connection", 1)
     silence = duration(max(figures.silence or 0, 0))
@@ -261,7 +261,7 @@ def _victim(facts: Facts) -> str:
     return _name(process_of(facts.failure.event))
 
 
-def _who_left(gone: End, release: Event) -> str:
+def _who_left(gone: End) -> str:
     who = released_by(gone)
     return _name(who) if who else f"an unknown {gone.role}"
 
