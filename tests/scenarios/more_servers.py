@@ -17,8 +17,9 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.scenarios.server_logs import HTTPD_ERROR_LOG_FORMAT
@@ -198,13 +199,16 @@ def nginx_to_gunicorn(directory: Path) -> Iterator[WebServers]:
             binds = [f"--bind=unix:{path}" for path in sockets]
             command = ["gunicorn", *options, "--workers=1", "--preload", "--graceful-timeout=1", "--umask=0", *binds]
             command += ["--chdir", str(directory), "--worker-tmp-dir=/tmp", "application:application"]
-            behind[name] = stack.enter_context(
-                running(f"gunicorn-{name}", command, directory, lambda sockets=sockets: all(map(listens_at, sockets)))
-            )
+            process = running(f"gunicorn-{name}", command, directory, partial(_all_listen, sockets))
+            behind[name] = stack.enter_context(process)
         (directory / "forbidden.socket").chmod(0o600)
         command = ["nginx", "-p", str(directory), "-c", str(configuration), "-e", str(directory / "nginx-start.log")]
         web = stack.enter_context(running("nginx", command, directory, lambda: listens_on(_NGINX_PORT)))
         yield WebServers(directory, _NGINX_PORT, web, behind, directory / "nginx.log", arrivals)
+
+
+def _all_listen(sockets: list[Path]) -> bool:
+    return all(map(listens_at, sockets))
 
 
 def children(pid: int) -> list[int]:
@@ -244,10 +248,10 @@ MaxRequestWorkers 25
 LogLevel warn
 ErrorLog {directory}/httpd.log
 ErrorLogFormat "{log_format}"
-{passes}
+{proxies}
 """
 # Without retry=0 a worker that failed once is not asked again for a minute.
-_HTTPD_PASS = 'ProxyPass /{cause}/ "unix:{directory}/{cause}.socket|fcgi://{cause}{directory}/" retry=0'
+_HTTPD_PROXY = 'ProxyPass /{cause}/ "unix:{directory}/{cause}.socket|fcgi://{cause}{directory}/" retry=0'
 
 _FPM_CONFIGURATION = """\
 [global]
@@ -300,7 +304,7 @@ def httpd_to_php_fpm(directory: Path) -> Iterator[WebServers]:
             directory=directory,
             port=_HTTPD_PORT,
             log_format=HTTPD_ERROR_LOG_FORMAT,
-            passes="\n".join(_HTTPD_PASS.format(cause=cause, directory=directory) for cause in _FPM_SETTINGS),
+            proxies="\n".join(_HTTPD_PROXY.format(cause=cause, directory=directory) for cause in _FPM_SETTINGS),
         )
     )
     sockets = [directory / f"{cause}.socket" for cause in _FPM_SETTINGS]
@@ -309,7 +313,7 @@ def httpd_to_php_fpm(directory: Path) -> Iterator[WebServers]:
     httpd = ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(httpd_configuration)]
     try:
         with (
-            running("php-fpm", fpm, directory, lambda: all(map(listens_at, sockets))) as behind,
+            running("php-fpm", fpm, directory, lambda: _all_listen(sockets)) as behind,
             running("httpd", httpd, directory, lambda: listens_on(_HTTPD_PORT)) as web,
         ):
             log = directory / "httpd.log"
@@ -394,19 +398,26 @@ class PostgresClient:
 
     def close(self) -> None:
         """Take leave as libpq does, whether or not the server is there, and close."""
-        try:
+        with suppress(OSError):
             self.send(b"X")
-        except OSError:
-            pass
         self.socket.close()
 
     def read_to_the_end(self) -> None:
-        """Read until the stream ends or is reset."""
-        try:
+        """Read until the stream ends or is reset, and close."""
+        with suppress(ConnectionError):
             while self.socket.recv(1 << 16):
                 pass
-        except ConnectionError:
+        self.socket.close()
+
+    def wait_until(self, client: PostgresClient, event: str) -> None:
+        """Ask until the session of another client waits for an event of pg_stat_activity."""
+        text = f"SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND wait_event = '{event}'"
+        while not any(kind == b"D" for kind, _ in self.query(text)):
             pass
+
+    def terminate(self, client: PostgresClient) -> None:
+        """End another client's session, and wait until it has ended."""
+        self.query(f"SELECT pg_terminate_backend({client.pid}, 60000)")
 
     def _receive(self, count: int) -> bytes | None:
         received = b""
@@ -452,7 +463,7 @@ def postgres(directory: Path) -> Iterator[Postgres]:
         "postgres",
         [str(programs / "postgres"), "-D", str(data)],
         directory,
-        lambda: all(map(listens_at, sockets)) and "ready to accept" in (directory / "postgres.output").read_text(),
+        lambda: _all_listen(sockets) and "ready to accept" in (directory / "postgres.output").read_text(),
         user="postgres",
         end_signal=signal.SIGINT,  # "fast": SIGTERM waits for the clients
     ) as process:

@@ -121,7 +121,8 @@ _POSTGRES_KILLED = re.compile(r"server process \(PID (?P<pid>\d+)\) (?:was termi
 def parse_nginx_ends(lines: Iterable[str]) -> Iterator[LoggedEnd]:
     """Find every failure between nginx and a server behind it on a Unix socket, and every client that left it.
 
-    The socket's name has to end in `.socket`. The level is `error`, `crit` (a connect that failed) or `info` (the client left).
+    The socket's name has to end in `.socket`. The level is `error`, `crit` (a connect that failed) or `info` (the
+    client left).
     """
     for line in lines:
         found = _NGINX_LINE.match(line)

@@ -22,7 +22,13 @@ import pytest
 
 from tests.scenarios import more_servers
 from tests.scenarios.flavours import exact_flavours
-from tests.scenarios.more_servers import Postgres, WebServers, status_of, wait_until_nobody_is_connected
+from tests.scenarios.more_servers import (
+    Postgres,
+    PostgresClient,
+    WebServers,
+    status_of,
+    wait_until_nobody_is_connected,
+)
 from tests.scenarios.server_logs import (
     LoggedEnd,
     LoggedFailure,
@@ -31,7 +37,7 @@ from tests.scenarios.server_logs import (
     parse_nginx_ends,
     parse_postgres_log,
 )
-from tests.scenarios.watched import Watch, watch
+from tests.scenarios.watched import Watch, disagreements, watch
 
 Alert = dict[str, Any]
 
@@ -172,74 +178,72 @@ def play_fpm(played: Played, servers: WebServers) -> None:
 def play_postgres(played: Played, server: Postgres) -> None:
     """Play each cause of POSTGRES, and sessions that end in order."""
     admin = server.connect("admin")
+    admin.query("CREATE TABLE t (x text)")
+    server.process.send_signal(signal.SIGHUP)
+    while "received SIGHUP" not in server.log.read_text():
+        time.sleep(0.05)
+    _end_sessions(played, server, admin)
 
-    def until(condition: str) -> None:
-        while not any(content.endswith(b"t") for kind, content in admin.query(f"SELECT {condition}") if kind == b"D"):
-            pass
+    psql = ["psql", "-X", "-h", str(server.socket("orderly").parent), "-U", "postgres", "-c", "SELECT 1"]
+    played.statuses["orderly"] = subprocess.run(psql, capture_output=True, check=False).returncode
 
-    def connect(cause: str) -> more_servers.PostgresClient:
-        client = server.connect(cause)
-        played.backends[cause] = client.pid
-        return client
+    # One process is killed, and the server ends all others.
+    waiting = [_connect(played, server, cause) for cause in ("backend-killed", "bystander")]
+    idle = _connect(played, server, "idle-bystander")
+    for client in waiting:
+        client.send(b"Q", b"SELECT pg_sleep(600)\0")
+        admin.wait_until(client, "PgSleep")
+    os.kill(waiting[0].pid, signal.SIGKILL)
+    for client in (*waiting, idle, admin):
+        client.read_to_the_end()
+    while server.log.read_text().count("ready to accept connections") < 2:
+        time.sleep(0.05)
 
-    def waits_for(client: more_servers.PostgresClient, event: str) -> str:
-        return f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND wait_event = '{event}')"
+    admin = server.connect("admin")
+    client = _connect(played, server, "stop")
+    client.send(b"Q", b"SELECT pg_sleep(600)\0")
+    admin.wait_until(client, "PgSleep")
+    server.process.send_signal(signal.SIGQUIT)  # "immediate"
+    client.read_to_the_end()
+    admin.read_to_the_end()
+    server.process.wait()
 
-    client = connect("copy-out")
+
+def _connect(played: Played, server: Postgres, cause: str) -> PostgresClient:
+    client = server.connect(cause)
+    played.backends[cause] = client.pid
+    return client
+
+
+def _end_sessions(played: Played, server: Postgres, admin: PostgresClient) -> None:
+    """Play sessions that the server ends, one by one."""
+    client = _connect(played, server, "copy-out")
     client.send(b"Q", b"COPY (SELECT repeat('x', 1000) FROM generate_series(1, 2000)) TO STDOUT\0")
     client.message()
-    until(waits_for(client, "ClientWrite"))
-    admin.query(f"SELECT pg_terminate_backend({client.pid}, 60000)")
+    admin.wait_until(client, "ClientWrite")
+    admin.terminate(client)
     client.read_to_the_end()
-    client.socket.close()
 
-    admin.query("CREATE TABLE t (x text)")
-    client = connect("copy-in")
+    client = _connect(played, server, "copy-in")
     client.send(b"Q", b"COPY t FROM STDIN\0")
     client.message()
     client.send(b"d", b"one\n")
-    until(waits_for(client, "ClientRead"))
-    admin.query(f"SELECT pg_terminate_backend({client.pid}, 60000)")
+    admin.wait_until(client, "ClientRead")
+    admin.terminate(client)
     with pytest.raises(BrokenPipeError):
         client.send(b"d", b"two\n")
     client.read_to_the_end()
-    client.socket.close()
 
     for cause in ("idle", "terminate"):
-        client = connect(cause)
+        client = _connect(played, server, cause)
         client.query("SET idle_session_timeout = '300ms'")
         wait_until_nobody_is_connected(server.socket(cause))
         if cause == "idle":
             with pytest.raises(BrokenPipeError):
                 client.query("SELECT 1")
             client.read_to_the_end()
-            client.socket.close()
         else:
             client.close()
-
-    psql = ["psql", "-X", "-h", str(server.socket("orderly").parent), "-U", "postgres", "-c", "SELECT 1"]
-    played.statuses["orderly"] = subprocess.run(psql, capture_output=True, check=False).returncode
-
-    killed, bystander, idle = (connect(cause) for cause in ("backend-killed", "bystander", "idle-bystander"))
-    for client in (killed, bystander):
-        client.send(b"Q", b"SELECT pg_sleep(600)\0")
-        until(waits_for(client, "PgSleep"))
-    os.kill(killed.pid, signal.SIGKILL)
-    for client in (killed, bystander, idle, admin):
-        client.read_to_the_end()
-        client.socket.close()
-    while server.log.read_text().count("ready to accept connections") < 2:
-        time.sleep(0.05)
-
-    admin = server.connect("admin")
-    client = connect("stop")
-    client.send(b"Q", b"SELECT pg_sleep(600)\0")
-    until(waits_for(client, "PgSleep"))
-    server.process.send_signal(signal.SIGQUIT)
-    for client in (client, admin):
-        client.read_to_the_end()
-        client.socket.close()
-    server.process.wait()
 
 
 @pytest.fixture(scope="module", params=exact_flavours()[-1:])
@@ -266,3 +270,104 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 play_postgres(result, server)
             result.postgres = list(parse_postgres_log(server.log.read_text().splitlines()))
     return result
+
+
+def about(end: Alert | None) -> str:
+    return "" if end is None else str(end["comm"])
+
+
+@pytest.mark.parametrize("cause", EXPECTED)
+def test_a_cause_is_one_alert_that_names_it(played: Played, cause: str) -> None:
+    expected = EXPECTED[cause]
+    (alert,) = played.alerts(cause)
+    survivor = alert["survivor"]
+    other = "server" if survivor == "client" else "client"
+    assert alert["verdict"] == expected.verdict, alert["sentence"]
+    assert alert["symptom"] in expected.symptoms
+    assert re.search(expected.says, alert["sentence"]), alert["sentence"]
+    assert (about(alert[survivor]), about(alert[other])) == (expected.survivor, expected.hung_up)
+
+
+@pytest.mark.parametrize("cause", EXPECTED)
+def test_the_process_behind_is_the_one_that_the_server_tells_its_client(played: Played, cause: str) -> None:
+    if cause not in played.backends:
+        pytest.skip("nobody was told")
+    (alert,) = played.alerts(cause)
+    assert alert["server"]["pid"] == played.backends[cause]
+
+
+def test_every_request_ends_as_the_causes_make_it_end(played: Played) -> None:
+    bad_gateway, unavailable, timed_out = 502, 503, 504
+    assert played.statuses == {
+        "fine at first": 200,
+        "exit": bad_gateway,
+        "killed": bad_gateway,
+        "half": 0,
+        "timeout": bad_gateway,
+        "unread": 0,
+        "slow": timed_out,
+        "forbidden": bad_gateway,
+        "reused": 200,  # nginx asks again
+        "fine": bad_gateway,
+        "fpm-recycled": 200,
+        "fpm-timeout": unavailable,
+        "fpm-stop": unavailable,
+        "orderly": 0,
+    }
+
+
+def test_nginx_logs_a_failure_for_each_alert_and_no_other(played: Played) -> None:
+    logged = Counter(end.socket for end in played.nginx)
+    found = {str(played.sockets[cause]): len(played.alerts(cause)) for cause in NGINX}
+    assert logged == found
+    assert {end.socket for end in played.nginx if end.level == "info"} == {
+        str(played.sockets[cause]) for cause in LOGGED_AS_INFO
+    }
+
+
+def test_httpd_logs_the_reset_read_of_each_alert_and_no_other(played: Played) -> None:
+    alerts = [alert for cause in [*FPM, "fpm-recycled"] for alert in played.alerts(cause)]
+    assert disagreements(played.httpd, alerts) == []
+    assert len(played.httpd) == len(FPM)
+
+
+def test_php_fpm_names_the_child_that_it_ended(played: Played) -> None:
+    ended = {end.pid for end in played.fpm}
+    assert ended == {played.backends["fpm-timeout"]}
+    assert ended == {alert["server"]["pid"] for alert in played.alerts("fpm-timeout")}
+
+
+def test_php_fpm_children_that_end_after_their_last_request_are_no_alert(played: Played) -> None:
+    assert played.all_alerts("fpm-recycled") == []
+
+
+def test_postgres_names_the_session_of_each_alert_and_no_other(played: Played) -> None:
+    logged = {end.pid for end in played.postgres if end.pid is not None}
+    found = {
+        alert["server"]["pid"]: cause for cause in more_servers.POSTGRES_CAUSES for alert in played.all_alerts(cause)
+    }
+    # Who is ended because another process died, or because the server stops at once, has no line of its own.
+    without_line = {"bystander", "stop"}
+    assert logged == {pid for pid, cause in found.items() if cause not in without_line}
+    orders = [end.message for end in played.postgres if end.pid is None]
+    assert orders == ["terminating any other active server processes", "received immediate shutdown request"]
+
+
+@pytest.mark.parametrize("cause", sorted(HARMLESS))
+def test_what_costs_nobody_anything_is_harmless(played: Played, cause: str) -> None:
+    (alert,) = played.all_alerts(cause)
+    assert alert["consequence"]["harmless"]
+
+
+@pytest.mark.parametrize("cause", sorted(SILENT))
+def test_a_session_that_was_owed_nothing_is_no_alert(played: Played, cause: str) -> None:
+    assert played.all_alerts(cause) == []
+
+
+def test_nobody_else_is_in_an_alert(played: Played) -> None:
+    known = {str(path) for path in played.sockets.values()}
+    assert [alert["sentence"] for alert in played.watch.alerts if alert["path"] not in known] == []
+
+
+def test_nothing_is_lost(played: Played) -> None:
+    assert played.watch.total["lost"] == 0
