@@ -363,6 +363,7 @@ class PostgresClient:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
+        self._received = b""
         self.socket.settimeout(_LIMIT)
         self.socket.connect(str(path))
         parameters = b"user\0postgres\0database\0postgres\0\0"
@@ -420,15 +421,16 @@ class PostgresClient:
         self.query(f"SELECT pg_terminate_backend({client.pid}, 60000)")
 
     def _receive(self, count: int) -> bytes | None:
-        received = b""
-        while len(received) < count:
+        # As libpq: a read takes what is there, not one message.
+        while len(self._received) < count:
             try:
-                data = self.socket.recv(count - len(received))
+                data = self.socket.recv(1 << 14)
             except ConnectionError:
                 return None
             if not data:
                 return None
-            received += data
+            self._received += data
+        received, self._received = self._received[:count], self._received[count:]
         return received
 
 

@@ -153,12 +153,12 @@ def _use_a_bus(noise: Noise, directory: Path) -> None:
 def _reload_nginx(noise: Noise, directory: Path) -> None:
     """Let nginx take its configuration again between requests."""
     with servers.nginx_to_uwsgi(directory) as scenario:
-        noise.statuses["before the reload"] = servers.load(scenario.url, directory, requests=3).not_2xx
+        noise.statuses["before the reload"] = servers.load(scenario.url, directory, requests=5).not_2xx
         (before,) = children(scenario.client.pid)
         scenario.client.send_signal(signal.SIGHUP)
         while before in children(scenario.client.pid):
             os.sched_yield()
-        noise.statuses["after the reload"] = servers.load(scenario.url, directory, requests=3).not_2xx
+        noise.statuses["after the reload"] = servers.load(scenario.url, directory, requests=5).not_2xx
 
 
 @pytest.fixture(scope="module", params=exact_flavours()[:1])
