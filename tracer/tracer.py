@@ -95,6 +95,7 @@ class Tracer:
         source: Source | None = None,
         latent: bool = False,
         harmless: bool = False,
+        verdicts: frozenset[Kind] = frozenset(),
         on_operation: Callable[[Traced], None] | None = None,
         statistics: Statistics | None = None,
         cgroups: Cgroups | None = None,
@@ -103,10 +104,11 @@ class Tracer:
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
         "fentry". selection: only connections it matches (pids is short for one of pids). source: where records come
-        from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
-        whether failures that nobody misses anything by are, too. on_operation: called with
-        every operation. statistics: where everything is counted, instead of new ones. cgroups: where the cgroups of a
-        given source's events are looked up; without it they are not: a capture's are another host's, or gone.
+        from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless: whether failures
+        that nobody misses anything by are, too. verdicts: only these are alerts; empty: all that can be. on_operation:
+        called with every operation. statistics: where everything is counted, instead of new ones. cgroups: where the
+        cgroups of a given source's events are looked up; without it they are not: a capture's are another host's, or
+        gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         self._wanted_probes = probes
@@ -114,6 +116,7 @@ class Tracer:
         self._probes: Probes | None = None
         self.latent = latent
         self.harmless = harmless
+        self.verdicts = verdicts
         self._on_operation = on_operation
         self._inventory: Inventory | None = None
         # A capture's processes are another host's, or gone: this host's must not lend them their names.
@@ -266,8 +269,9 @@ class Tracer:
         story = tell(connection)
         hangup = story.hangup
         alert = self._alert(judge_latent(story, lost=lost), story, hangup.when if hangup else 0, None)
-        self.statistics.count(alert.key, is_alert=self.latent, operations=story.operations)
-        return alert if self.latent else None
+        is_alert = self._is_alert(alert.verdict)
+        self.statistics.count(alert.key, is_alert=is_alert, operations=story.operations)
+        return alert if is_alert else None
 
     def _suffered(self, suffered: Suffered) -> Alert | None:
         aftermath = suffered.aftermath
@@ -291,18 +295,19 @@ class Tracer:
             first=counted.verdict if counted else None,
         )
         alert = self._alert(verdict, story, failed.end, failed)
+        is_alert = self._is_alert(verdict)
         self.statistics.count(
             alert.key,
             symptom=verdict.symptom,
             gap=verdict.figures.gap,
-            is_alert=verdict.is_alert or self.harmless,
+            is_alert=is_alert,
             is_harmless=verdict.consequence.harmless,
             operations=0 if counted else story.operations,
             again=counted is not None,
         )
         if counted is None:
             self._counted[connection] = _Counted(verdict, alert.key, story.operations)
-        return alert if verdict.is_alert or self.harmless else None
+        return alert if is_alert else None
 
     def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
         event, path = failure
@@ -316,10 +321,17 @@ class Tracer:
         if verdict.kind is Kind.BACKLOG_FULL and path is not None:
             verdict = judge_connect(event, path, known=known, backlog=self._backlog(path))
         alert = Alert(verdict, event.end, path, self._placed(client), None, None, event)
-        self.statistics.count(
-            alert.key, symptom=verdict.symptom, is_alert=verdict.is_alert, operations=1, error=-event.result
-        )
-        return alert if verdict.is_alert else None
+        is_alert = self._is_alert(verdict)
+        self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
+        return alert if is_alert else None
+
+    def _is_alert(self, verdict: Verdict) -> bool:
+        kind = verdict.kind
+        if kind is Kind.LATENT:
+            return self.latent
+        if self.verdicts and kind not in self.verdicts:
+            return False
+        return kind.is_alert and (self.harmless or not verdict.consequence.harmless)
 
     def _alert(self, verdict: Verdict, story: Story, when: int, failed: Event | None) -> Alert:
         return Alert(

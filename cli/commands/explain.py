@@ -80,5 +80,5 @@ def show(section: Section, file: IO[str], *, width: int | None = None) -> None:
 
     console = terminal.console(file, width=width)
     console.width = min(console.width, _WIDEST)
-    console.print(Text(section.label, style="bold"), Text(""), sep="\n", end="")
+    console.print(Text(f"{section.label}\n", style="bold"))
     console.print(Markdown(section.text, hyperlinks=False))

@@ -13,7 +13,7 @@ import click
 from hangup.cli.output import note
 from hangup.cli.service import configuration
 from hangup.cli.service.privileges import give_up
-from hangup.cli.service.service import Service, Signals, selection_of, wants_latent
+from hangup.cli.service.service import Service, Signals, selection_of, verdicts_of, wants_latent
 from hangup.cli.service.settings import Key, Settings, keys
 from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
 from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
@@ -87,6 +87,7 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
             selection=selection_of(settings),
             probes=settings.probes,
             latent=wants_latent(settings),
+            verdicts=verdicts_of(settings),
             # It runs for good: paths that are made up for one run must not use up the rows.
             statistics=Statistics(pattern=path_pattern),
         ) as tracer,

@@ -59,7 +59,7 @@ def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, 
     show the kernel's.
     """
     verdict = alert.verdict
-    style = "bold red" if verdict.is_alert else "bold yellow"
+    style = "bold red" if verdict.kind.is_alert and not verdict.consequence.harmless else "bold yellow"
     lines = [paint(style, line) for line in _folded(verdict.sentence, width)]
     victim = alert.client if verdict.victim == "client" else alert.server
     cost = of_consequence(verdict.consequence, victim)

@@ -180,7 +180,7 @@ def _table(rows: Sequence[tuple[list[str], list[str], int]], width: int | None) 
     column = 0 if room is None else min(widest, room)
     for client, server, count in rows:
         if count > 1:
-            server = [*server, counted(count, "connection")]  # noqa: PLW2901
+            server = [*server[:-1], f"{server[-1]},", counted(count, "connection")]  # noqa: PLW2901
         left = _lines(client, room)
         # What the client's column leaves is the server's.
         right = _lines(server, None if width is None else max(width - _INDENT - column - _GAP, 1))

@@ -130,9 +130,6 @@ class Service:
     def _alert(self, alert: Alert) -> None:
         kind = alert.verdict.kind
         self._systemd.alive(time.monotonic())
-        wanted = self._settings.verdict
-        if wanted and kind.label not in wanted and not (kind is Kind.LATENT and self._settings.latent):
-            return
         self._alerts[kind.label] += 1
         key = alert.key
         if self._limit.takes(AlertKind(kind, key.client, key.server), time.monotonic()):
@@ -201,8 +198,14 @@ class Service:
         self._settings = settings
         self._tracer.selection = selection_of(settings)
         self._tracer.latent = wants_latent(settings)
+        self._tracer.verdicts = verdicts_of(settings)
         self._limit.failures, self._limit.burst = settings.failures, settings.burst
         self._limit.interval = settings.interval
+
+
+def verdicts_of(settings: Settings) -> frozenset[Kind]:
+    """Return which verdicts are alerts; empty: all that can be."""
+    return frozenset(Kind.named(label) for label in settings.verdict)
 
 
 def wants_latent(settings: Settings) -> bool:

@@ -233,7 +233,8 @@ def listed(path: Path, *, before: tuple[str, ...] = ()) -> tuple[list[dict[str, 
     """Return what `hangup peers --json` says of connections to a path, and what it says beside that."""
     done = hangup("peers", "--json", "--path", str(path), before=before)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [record for record in found if record["record"] == "connection"], done.stderr
 
 
 def test_peers_finds_both_ends_of_a_connection_between_two_network_namespaces(older: tuple[str, Two]) -> None:

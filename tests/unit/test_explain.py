@@ -100,7 +100,7 @@ def test_a_terminal_gets_the_words_without_the_marks_and_within_its_width() -> N
     explain.show(sections()["unread"], output, width=60)
     text = output.getvalue()
     assert max(map(len, text.splitlines())) <= 60
-    assert text.startswith("unread\n")
+    assert text.startswith("unread\n\n")
     assert "**" not in text
     assert "`" not in text
     words = " ".join(text.split())

@@ -23,6 +23,11 @@ class Kind(Enum):
         kind.advice = advice
         return kind
 
+    @classmethod
+    def named(cls, label: str) -> Kind:
+        """Return the verdict of a name. Raises KeyError."""
+        return {kind.label: kind for kind in cls}[label]
+
     KILLED = (
         "killed",
         True,

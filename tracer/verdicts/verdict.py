@@ -75,8 +75,3 @@ class Verdict:
     def certain(self) -> bool:
         """Whether everything it rests on was recorded."""
         return not self.doubts
-
-    @property
-    def is_alert(self) -> bool:
-        """Whether it is worth waking somebody for."""
-        return self.kind.is_alert and not self.consequence.harmless
