@@ -194,13 +194,16 @@ def nginx_to_gunicorn(directory: Path) -> Iterator[WebServers]:
     with ExitStack() as stack:
         stack.callback(arrivals.close)
         behind = {}
+        sockets: list[Path] = []
         for name, (options, causes) in gunicorns.items():
-            sockets = [directory / f"{cause}.socket" for cause in causes]
-            binds = [f"--bind=unix:{path}" for path in sockets]
-            command = ["gunicorn", *options, "--workers=1", "--preload", "--graceful-timeout=1", "--umask=0", *binds]
+            own = [directory / f"{cause}.socket" for cause in causes]
+            sockets += own
+            command = ["gunicorn", *options, "--workers=1", "--preload", "--graceful-timeout=1", "--umask=0"]
+            command += [f"--bind=unix:{path}" for path in own]
             command += ["--chdir", str(directory), "--worker-tmp-dir=/tmp", "application:application"]
-            process = running(f"gunicorn-{name}", command, directory, partial(_all_listen, sockets))
-            behind[name] = stack.enter_context(process)
+            # All at once, and the last one waits for all: each has seconds of imports before it.
+            ready = partial(_all_listen, sockets if name == list(gunicorns)[-1] else [])
+            behind[name] = stack.enter_context(running(f"gunicorn-{name}", command, directory, ready))
         (directory / "forbidden.socket").chmod(0o600)
         command = ["nginx", "-p", str(directory), "-c", str(configuration), "-e", str(directory / "nginx-start.log")]
         web = stack.enter_context(running("nginx", command, directory, lambda: listens_on(_NGINX_PORT)))
@@ -439,31 +442,44 @@ def postgres_programs() -> Path | None:
     return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
 
 
-@contextmanager
-def postgres(directory: Path) -> Iterator[Postgres]:
-    """Run a PostgreSQL of its own, which trusts everybody who reaches its sockets."""
+def start_initdb(directory: Path) -> subprocess.Popen[str]:
+    """Begin to make a PostgreSQL's data, which takes half a minute in an emulated guest; postgres() waits for it."""
     programs = postgres_programs()
     if programs is None:
         raise ServerError("PostgreSQL is not installed")
+    directory.chmod(0o755)
     shutil.chown(directory, "postgres", "postgres")
+    command = [str(programs / "initdb"), "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8", "-D"]
+    return subprocess.Popen(
+        [*command, str(directory / "data")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        user="postgres",
+        group="postgres",
+        cwd=directory,
+    )
+
+
+@contextmanager
+def postgres(directory: Path, initdb: subprocess.Popen[str]) -> Iterator[Postgres]:
+    """Run a PostgreSQL of its own, which trusts everybody who reaches its sockets."""
+    _, said = initdb.communicate(timeout=_LIMIT)
+    if initdb.returncode != 0:
+        raise ServerError(f"initdb failed: {said.strip()}")
     folders = [directory / cause for cause in POSTGRES_CAUSES]
     for folder in folders:
         folder.mkdir()
         shutil.chown(folder, "postgres", "postgres")
     data = directory / "data"
-    initdb = [str(programs / "initdb"), "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8", "-D", str(data)]
-    done = subprocess.run(
-        initdb, capture_output=True, text=True, user="postgres", group="postgres", cwd=directory, check=False
-    )
-    if done.returncode != 0:
-        raise ServerError(f"initdb failed: {done.stderr.strip()}")
     with (data / "postgresql.conf").open("a") as file:
         file.write(_POSTGRES_CONFIGURATION)
         file.write(f"unix_socket_directories = '{','.join(map(str, folders))}'\n")
     sockets = [folder / ".s.PGSQL.5432" for folder in folders]
     with running(
         "postgres",
-        [str(programs / "postgres"), "-D", str(data)],
+        [f"{postgres_programs()}/postgres", "-D", str(data)],
         directory,
         lambda: _all_listen(sockets) and "ready to accept" in (directory / "postgres.output").read_text(),
         user="postgres",

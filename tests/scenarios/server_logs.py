@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from errno import ECONNRESET
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ def parse_httpd_log(lines: Iterable[str]) -> Iterator[LoggedFailure]:
         if found is None or _HTTPD_DISPATCH not in found["message"]:
             continue
         when = datetime.strptime(found["when"], "%a %b %d %H:%M:%S.%f %Y").astimezone()
+        errno = int(found["errno"])
         yield LoggedFailure(
             server="httpd",
             pid=int(found["pid"]),
             tid=int(found["tid"]),
-            errno=int(found["errno"]),
-            operation="read" if _HTTPD_READING in found["message"] else "write",
+            errno=errno,
+            # Without a place in brackets it was a read of the answer. A write to a stream never fails with ECONNRESET.
+            operation="read" if _HTTPD_READING in found["message"] or errno == ECONNRESET else "write",
             message=found["message"].rstrip(),
             # timestamp() is a double, which is not exact to the microsecond.
             when_ns=int(when.replace(microsecond=0).timestamp()) * 10**9 + when.microsecond * 1000,

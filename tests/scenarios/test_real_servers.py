@@ -6,6 +6,7 @@ stand in tests/scenarios/more_servers.py; each cause is played once, on a socket
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -247,29 +249,40 @@ def _end_sessions(played: Played, server: Postgres, admin: PostgresClient) -> No
             client.close()
 
 
+def keep_for_whoever_looks(played: Played) -> None:
+    """Leave the alerts in the guest's /results, if it has one."""
+    if Path("/results").is_dir():
+        lines = [json.dumps(alert) for alert in played.watch.alerts]
+        Path("/results/real-servers.jsonl").write_text("\n".join(lines) + "\n")
+
+
 @pytest.fixture(scope="module", params=exact_flavours()[-1:])
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """Play everything under one watch."""
     output = tmp_path_factory.mktemp("watch") / "output"
-    with watch(output, "--probes", request.param, "--harmless") as found:
-        result = Played(found)
+    with ExitStack() as stack:
         # Not below pytest's own folder: the servers' workers are not root, and may not enter it.
-        with tempfile.TemporaryDirectory(prefix="hangup-") as folder:
-            with more_servers.nginx_to_gunicorn(Path(folder)) as servers:
+        web, fastcgi, database = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hangup-"))) for _ in range(3)
+        )
+        initdb = more_servers.start_initdb(database)
+        stack.callback(initdb.kill)
+        with watch(output, "--probes", request.param, "--harmless") as found:
+            result = Played(found)
+            with more_servers.nginx_to_gunicorn(web) as servers:
                 result.sockets |= {cause: servers.socket(cause) for cause in NGINX}
                 play_nginx(result, servers)
             result.nginx = list(parse_nginx_ends(servers.log.read_text().splitlines()))
-        with tempfile.TemporaryDirectory(prefix="hangup-") as folder:
-            with more_servers.httpd_to_php_fpm(Path(folder)) as servers:
+            with more_servers.httpd_to_php_fpm(fastcgi) as servers:
                 result.sockets |= {cause: servers.socket(cause) for cause in [*FPM, "fpm-recycled"]}
                 play_fpm(result, servers)
             result.httpd = list(parse_httpd_log(servers.log.read_text().splitlines()))
-            result.fpm = list(parse_fpm_log((Path(folder) / "fpm.log").read_text().splitlines()))
-        with tempfile.TemporaryDirectory(prefix="hangup-") as folder:
-            with more_servers.postgres(Path(folder)) as server:
+            result.fpm = list(parse_fpm_log((fastcgi / "fpm.log").read_text().splitlines()))
+            with more_servers.postgres(database, initdb) as server:
                 result.sockets |= {cause: server.socket(cause) for cause in more_servers.POSTGRES_CAUSES}
                 play_postgres(result, server)
             result.postgres = list(parse_postgres_log(server.log.read_text().splitlines()))
+    keep_for_whoever_looks(result)
     return result
 
 
