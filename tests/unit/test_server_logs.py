@@ -49,9 +49,10 @@ def test_httpd_messages_that_are_no_failed_dispatch_are_left_out() -> None:
 
 
 def test_httpd_reset_is_a_read_where_no_place_is_given() -> None:
-    line = "Wed Nov 25 00:33:28.966765 2026|13|26|(104)Connection reset by peer|AH01075: Error dispatching request to :8091:"
+    message = "AH01075: Error dispatching request to :8091:"
+    line = f"Wed Nov 25 00:33:28.966765 2026|13|26|(104)Connection reset by peer|{message}"
     (failure,) = parse_httpd_log([line])
-    assert (failure.operation, failure.message) == ("read", "AH01075: Error dispatching request to :8091:")
+    assert (failure.operation, failure.message) == ("read", message)
 
 
 def test_nginx_failures_carry_the_descriptor_of_their_connection() -> None:
