@@ -59,7 +59,8 @@ def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, i
     if kind is Kind.REFUSED:
         return f"nobody listens on {where}: it refused {who}"
     if kind is Kind.BACKLOG_FULL:
-        full = f" ({backlog[0]} of {backlog[1]} waited)" if backlog else ""
+        # One more than the backlog may wait (unix_recvq_full()), which "2 of 1" would not tell.
+        full = f" ({backlog[0]} waited, the backlog is {backlog[1]})" if backlog else ""
         return f"the backlog of {where} was full{full}: it turned {who} away"
     if kind is Kind.LISTENER_GONE:
         return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
