@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,12 @@ from tests.scenarios.more_servers import children
 from tests.scenarios.watched import Watch, watch
 
 _LIMIT = 180.0
+
+# Verdict, client, server. They need not come: each is a race.
+EXPECTED = {
+    ("killed", "gdbus", "dbus-daemon"),  # a monitor is interrupted while the bus sends it the next signal
+}
+HARMLESS: set[tuple[str, str | None, str | None]] = set()
 
 _PROGRAMS = {
     "multiprocessing": """\
@@ -190,17 +195,22 @@ def test_there_were_connections_to_be_wrong_about(noise: Noise) -> None:
     assert noise.watch.total["connections"] > 30
 
 
+def names(alert: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the client's and the server's name."""
+    client, server = alert["client"], alert["server"]
+    return client and client["comm"], server and server["comm"]
+
+
 def test_nothing_of_it_is_an_alert(noise: Noise) -> None:
-    assert [alert["sentence"] for alert in noise.watch.alerts if not alert["consequence"]["harmless"]] == []
+    found = [alert for alert in noise.watch.alerts if not alert["consequence"]["harmless"]]
+    unnamed = [alert for alert in found if (alert["verdict"], *names(alert)) not in EXPECTED]
+    assert not unnamed, "\n".join(f"{alert['path']}: {alert['sentence']}" for alert in unnamed)
 
 
 def test_what_is_harmless_stands_here_by_name(noise: Noise) -> None:
-    found: Counter[Any] = Counter(
-        (alert["verdict"], (alert["client"] or {}).get("comm"), (alert["server"] or {}).get("comm"))
-        for alert in noise.watch.alerts
-        if alert["consequence"]["harmless"]
-    )
-    assert found == {}
+    found = [alert for alert in noise.watch.alerts if alert["consequence"]["harmless"]]
+    unnamed = [alert for alert in found if (alert["verdict"], *names(alert)) not in HARMLESS]
+    assert not unnamed, "\n".join(f"{alert['path']}: {alert['sentence']}" for alert in unnamed)
 
 
 def test_nothing_is_lost(noise: Noise) -> None:

@@ -6,7 +6,6 @@ stand in tests/scenarios/more_servers.py; each cause is played once, on a socket
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -73,7 +72,8 @@ NGINX = {
     "killed": Expected("killed", ("cut read", "reset read"), r"SIGKILL, sent by python3\[\d+\]", "nginx", "gunicorn"),
     "exit": Expected("exited", ("cut read", "reset read"), r"exited with status 7", "nginx", "gunicorn"),
     "half": Expected("killed", ("cut read", "reset read"), r"SIGKILL, sent by python3\[\d+\]", "nginx", "gunicorn"),
-    "timeout": Expected("exited", ("cut read", "reset read"), r"status 1\b.*SIGABRT", "nginx", "gunicorn"),
+    # The arbiter's SIGABRT raises SystemExit in the worker, which closes the connection by itself before it exits.
+    "timeout": Expected("unanswered", ("cut read", "reset read"), r"gunicorn\[\d+\] hung up", "nginx", "gunicorn"),
     "unread": Expected("unread", ("broken write", "reset read"), r"unread", "nginx", "gunicorn"),
     "slow": Expected("gave-up", ("broken write",), r"nginx\[\d+\].*gave up", "gunicorn", "nginx"),
     "gone": Expected("gave-up", ("broken write",), r"nginx\[\d+\].*gave up", "gunicorn", "nginx"),
@@ -86,7 +86,10 @@ LOGGED_AS_INFO = {"gone"}
 
 FPM = {
     "fpm-timeout": Expected("killed", ("reset read", "cut read"), r"SIGTERM, sent by php-fpm", "apache2", "php-fpm*"),
-    "fpm-stop": Expected("killed", ("reset read", "cut read"), r"SIGTERM, sent by php-fpm", "apache2", "php-fpm*"),
+    # SIGKILL follows at once where process_control_timeout is 0, as it is if nobody sets it.
+    "fpm-stop": Expected(
+        "killed", ("reset read", "cut read"), r"SIG(TERM|KILL), sent by php-fpm", "apache2", "php-fpm*"
+    ),
 }
 
 POSTGRES = {
@@ -125,6 +128,10 @@ class Played:
     def all_alerts(self, cause: str) -> list[Alert]:
         """Return the alerts about a cause, the harmless ones too."""
         return self.watch.alerts_about(self.sockets[cause])
+
+    def rows(self, cause: str) -> list[Alert]:
+        """Return what was counted of a cause."""
+        return [row for row in self.watch.rows if row["path"] == str(self.sockets[cause])]
 
 
 def play_nginx(played: Played, servers: WebServers) -> None:
@@ -196,8 +203,11 @@ def play_postgres(played: Played, server: Postgres) -> None:
     for client in waiting:
         client.send(b"Q", b"SELECT pg_sleep(600)\0")
         admin.wait_until(client, "PgSleep")
+    # Silent for long enough to count as idle.
+    admin.query("SELECT pg_sleep(0.3)")
+    admin.close()
     os.kill(waiting[0].pid, signal.SIGKILL)
-    for client in (*waiting, idle, admin):
+    for client in (*waiting, idle):
         client.read_to_the_end()
     while server.log.read_text().count("ready to accept connections") < 2:
         time.sleep(0.05)
@@ -206,9 +216,9 @@ def play_postgres(played: Played, server: Postgres) -> None:
     client = _connect(played, server, "stop")
     client.send(b"Q", b"SELECT pg_sleep(600)\0")
     admin.wait_until(client, "PgSleep")
+    admin.close()
     server.process.send_signal(signal.SIGQUIT)  # "immediate"
     client.read_to_the_end()
-    admin.read_to_the_end()
     server.process.wait()
 
 
@@ -249,13 +259,6 @@ def _end_sessions(played: Played, server: Postgres, admin: PostgresClient) -> No
             client.close()
 
 
-def keep_for_whoever_looks(played: Played) -> None:
-    """Leave the alerts in the guest's /results, if it has one."""
-    if Path("/results").is_dir():
-        lines = [json.dumps(alert) for alert in played.watch.alerts]
-        Path("/results/real-servers.jsonl").write_text("\n".join(lines) + "\n")
-
-
 @pytest.fixture(scope="module", params=exact_flavours()[:1])
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """Play everything under one watch."""
@@ -282,8 +285,11 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 result.sockets |= {cause: server.socket(cause) for cause in more_servers.POSTGRES_CAUSES}
                 play_postgres(result, server)
             result.postgres = list(parse_postgres_log(server.log.read_text().splitlines()))
-    keep_for_whoever_looks(result)
     return result
+
+
+def sentences(alerts: list[Alert]) -> list[str]:
+    return [f"{alert['path']}: {alert['sentence']}" for alert in alerts]
 
 
 def name_of(end: Alert | None) -> str:
@@ -293,7 +299,9 @@ def name_of(end: Alert | None) -> str:
 @pytest.mark.parametrize("cause", EXPECTED)
 def test_a_cause_is_one_alert_that_names_it(played: Played, cause: str) -> None:
     expected = EXPECTED[cause]
-    (alert,) = played.alerts(cause)
+    alerts = played.alerts(cause)
+    assert len(alerts) == 1, played.rows(cause)
+    (alert,) = alerts
     survivor = alert["survivor"]
     other = "server" if survivor == "client" else "client"
     assert alert["verdict"] == expected.verdict, alert["sentence"]
@@ -303,10 +311,8 @@ def test_a_cause_is_one_alert_that_names_it(played: Played, cause: str) -> None:
     assert fnmatch(name_of(alert[other]), expected.hung_up)
 
 
-@pytest.mark.parametrize("cause", EXPECTED)
+@pytest.mark.parametrize("cause", [*FPM, *POSTGRES])
 def test_the_process_behind_is_the_one_that_the_server_tells_its_client(played: Played, cause: str) -> None:
-    if cause not in played.backends:
-        pytest.skip("nobody was told")
     (alert,) = played.alerts(cause)
     assert alert["server"]["pid"] == played.backends[cause]
 
@@ -376,12 +382,12 @@ def test_what_costs_nobody_anything_is_harmless(played: Played, cause: str) -> N
 
 @pytest.mark.parametrize("cause", sorted(SILENT))
 def test_a_session_that_was_owed_nothing_is_no_alert(played: Played, cause: str) -> None:
-    assert played.all_alerts(cause) == []
+    assert sentences(played.all_alerts(cause)) == []
 
 
 def test_nobody_else_is_in_an_alert(played: Played) -> None:
     known = {str(path) for path in played.sockets.values()}
-    assert [alert["sentence"] for alert in played.watch.alerts if alert["path"] not in known] == []
+    assert sentences([alert for alert in played.watch.alerts if alert["path"] not in known]) == []
 
 
 def test_nothing_is_lost(played: Played) -> None:
