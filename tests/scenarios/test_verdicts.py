@@ -40,8 +40,8 @@ class Seen:
 
     def alerts(self, path: Path | str | None) -> list[Alert]:
         """Return the alerts about connections to a path till now; None: about socketpairs."""
-        # What has ended is recorded: one look at the ring buffer gets all of it. What the one that was hurt does next is
-        # waited for, a tenth of a second: the second look is after that.
+        # What has ended is recorded: one look at the ring buffer gets all of it. What the one that was hurt does next
+        # is waited for, a tenth of a second: the second look is after that.
         wanted = None if path is None else str(path)
         return [alert for _ in range(2) for alert in self.tracer.poll(0.2) if alert.path == wanted]
 
