@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
 from hangup.tracer.connection import Connection, Holder, Process, process_of
 from hangup.tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
@@ -111,6 +112,7 @@ class Tracer:
     def __enter__(self) -> Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
         if self._source is None:
+            preflight.require()
             self._probes = Probes(flavour=self._wanted_probes, pids=self.selection.pids)
             self._source = cast(Source, self._probes)
             try:
