@@ -156,6 +156,15 @@ def _nginx() -> None:
         run("systemctl", "stop", "nginx.service")
 
 
+# The first thing that the bus has for a client is its name.
+_LISTENS = """
+said=$(mktemp)
+dbus-monitor --session >$said &
+until grep -q NameAcquired $said; do kill -0 $!; done
+rm $said
+"""
+
+
 def _bus() -> None:
     """Ask the machine's bus, and one of our own that comes and goes with its clients."""
     ask = ("--print-reply", "--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.ListNames")
@@ -164,8 +173,8 @@ def _bus() -> None:
     run("busctl", "--no-pager", "list")
     run("sudo", "--non-interactive", "--user", "vagrant", "systemctl", "--no-pager", "status", UNIT)
     run("dbus-run-session", "--", "dbus-send", "--session", *ask)
-    # Its bus goes away under a client that has not left.
-    run("dbus-run-session", "--", "sh", "-c", "dbus-monitor --session >/dev/null 2>&1 & dbus-send --session / a.B.C")
+    # Its bus goes away under a client that has said hello and waits for whatever comes.
+    run("dbus-run-session", "--", "sh", "-c", _LISTENS)
 
 
 _WORKERS = """
