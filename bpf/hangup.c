@@ -155,8 +155,10 @@ static __always_inline void fill_syscall(struct event *event, u64 task)
 		event->syscall = NR_io_uring_enter;
 		return;
 	}
-	if (task_flags & PF_KTHREAD)
+	if (task_flags & PF_KTHREAD) {
+		event->flags |= EVENT_KERNEL_THREAD;
 		return;
+	}
 	if (read_u32(task + OFFSET(task_struct, thread_info) + OFFSET(thread_info, status)) & TS_COMPAT)
 		event->flags |= EVENT_COMPAT;
 
@@ -223,6 +225,23 @@ static __always_inline void fill_unread_bytes(struct event *event, u64 sock)
 	event->unread_bytes = bytes;
 }
 
+/* The name of the process: its thread group leader's (/proc/PID/comm). */
+static __always_inline void fill_leader(struct event *event, u64 task)
+{
+	if (event->pid == event->tid)
+		__builtin_memcpy(event->leader, event->comm, sizeof(event->leader));
+	else
+		bpf_probe_read_kernel(event->leader, sizeof(event->leader),
+				      (void *)(read_u64(task + OFFSET(task_struct, group_leader)) +
+					       OFFSET(task_struct, comm)));
+}
+
+/* Whether a socket was bound, or came from a listener, which was: unix_bind_bsd(), unix_stream_connect(). */
+static __always_inline bool sock_bound(u64 sock)
+{
+	return read_u64(sock + OFFSET(unix_sock, addr)) != 0;
+}
+
 static __always_inline void fill(struct event *event, u8 operation, u64 sock, u64 peer,
 				 struct pending *entered, s64 result)
 {
@@ -248,6 +267,7 @@ static __always_inline void fill(struct event *event, u8 operation, u64 sock, u6
 	event->uid = uid_gid;
 	event->gid = uid_gid >> 32;
 	event->peer_pid = sock_peer_pid(sock);
+	event->owner_pid = 0;
 	event->message_flags = entered->message_flags;
 	event->exit_code = 0;
 	event->cpu = bpf_get_smp_processor_id();
@@ -258,11 +278,18 @@ static __always_inline void fill(struct event *event, u8 operation, u64 sock, u6
 	event->peer_shutdown = 0;
 	event->address_length = 0;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	fill_leader(event, task);
 	if (peer) {
 		event->peer_inode = sock_inode(peer);
 		event->peer_shutdown = read_u8(peer + OFFSET(sock, sk_shutdown));
 		if (sock_dead(peer))
 			event->flags |= EVENT_PEER_DEAD;
+	}
+	if (operation == OPERATION_RELEASE || operation == OPERATION_SHUTDOWN || result < 0) {
+		if (sock_bound(sock))
+			event->flags |= EVENT_BOUND;
+		if (peer && sock_bound(peer))
+			event->flags |= EVENT_PEER_BOUND;
 	}
 	fill_inner_pid(event, task);
 	fill_syscall(event, task);

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +67,50 @@ def environment_for(user: User, environment: Mapping[str, str]) -> dict[str, str
         if changed.get(name) == roots[name]:
             changed[name] = own
     return changed
+
+
+def look_up(name: str) -> None:
+    """See that a command is there and can be run by the user who will run it, before anything else is done for it.
+
+    Raises CommandNotStartedError. What only execve(2) finds out (a file of no known format) shows when it is started.
+    """
+    user = invoking_user(os.environ)
+    number = _what_is_wrong(name) if user is None else _asked_as(user, name)
+    if number:
+        raise CommandNotStartedError(name, OSError(number, os.strerror(number)))
+
+
+def _what_is_wrong(name: str) -> int:
+    """Return the errno with which the command cannot be run; 0: it can. It is looked for as execvp(3) does."""
+    if not name:
+        return errno.ENOENT
+    wrong = errno.ENOENT
+    for candidate in [name] if "/" in name else [os.path.join(folder, name) for folder in os.get_exec_path()]:  # noqa: PTH118
+        try:
+            regular = stat.S_ISREG(os.stat(candidate).st_mode)  # noqa: PTH116 - "./name" is not "name" here
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                wrong = error.errno or wrong
+            continue
+        if regular and os.access(candidate, os.X_OK):
+            return 0
+        wrong = errno.EACCES
+    return wrong
+
+
+def _asked_as(user: User, name: str) -> int:
+    """Return what is wrong as that user sees it: root reads everywhere, but it is not root who runs it."""
+    child = os.fork()
+    if child == 0:
+        number = errno.EPERM
+        try:
+            os.setgroups(user.groups)
+            os.setgid(user.gid)
+            os.setuid(user.uid)
+            number = _what_is_wrong(name)
+        finally:
+            os._exit(number)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Child:

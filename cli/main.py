@@ -26,6 +26,7 @@ VERBS = {
     "watch": "Explain every connection that ends in a hang-up.",
     "trace": "Print every operation on a Unix connection.",
     "peers": "List every Unix connection with the processes at both ends.",
+    "explain": "Say what a verdict means and what to do about it.",
     "serve": "Watch for good, as a systemd service.",
     "doctor": "Say what this host has and lacks, and what to do about it.",
 }
@@ -38,9 +39,15 @@ class Frame(click.Group):
         """Return the verbs in the order of their use."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a verb's module and return its command."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb's module and return its command. Raises UsageError, with a suggestion, if there is none."""
         if cmd_name not in VERBS:
+            if not ctx.resilient_parsing:
+                # Imported only when somebody mistyped.
+                from hangup.cli.suggestion import did_you_mean  # noqa: PLC0415
+
+                near = did_you_mean(cmd_name, VERBS)
+                ctx.fail(f"there is no command {cmd_name!r}{near or ' (`hangup --help` lists them)'}")
             return None
         command = import_module(f"hangup.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
@@ -66,7 +73,7 @@ class Frame(click.Group):
         **extra: Any,
     ) -> NoReturn:
         """Run the verb that the arguments name, and exit."""
-        # click's own standalone mode answers a broken pipe with status 1, which says "alerts" here.
+        # click's own standalone mode answers a broken pipe with status 1, and that is a command's.
         run = super().main
         for stream in (sys.stdout, sys.stderr):
             # A locale that lacks a character of somebody's path is no reason to stop.

@@ -61,6 +61,8 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
 
+addresses_option = click.option("--addresses", is_flag=True, help="Show the kernel's addresses of sockets, too.")
+
 
 # Longer than anything runs, and short enough for every clock.
 _LONGEST = 100 * 366 * 86400.0
@@ -73,7 +75,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smh]?)", value.strip())
     seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
     if not 0 < seconds <= _LONGEST:
-        raise click.BadParameter(f"{value!r} is no time; write it like 10, 1.5, 30s, 5m or 1h", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a time; write it like 10, 1.5, 30s, 5m or 1h", ctx, param)
     return seconds
 
 

@@ -23,10 +23,10 @@ from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 
-from hangup.tracer.endpoints import Concluded, Endpoints
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import Event, Loss, pack, unpack, unpack_all
 from hangup.tracer.source import FileSource, Source, write_capture
+from hangup.tracer.story.endpoints import Concluded, Endpoints
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.verdicts import judge_conclusion
 from tests import stories

@@ -81,6 +81,7 @@ UWSGI = Task("uwsgi", 815, 817, uid=998, gid=998)
 def event(operation: Operation, **fields: Any) -> Event:
     """Return an event with these fields; those that are not given are what says least."""
     defaults: dict[str, Any] = dict.fromkeys(Event._fields, 0)
+    del defaults["leader"]
     defaults |= {
         "operation": int(operation),
         "syscall": _SYSCALLS[operation],
@@ -88,9 +89,12 @@ def event(operation: Operation, **fields: Any) -> Event:
         "type": STREAM,
         "comm": b"".ljust(16, b"\0"),
         "address": b"",
+        "sender": b"",
     }
-    made = Event(**{**defaults, **fields})
-    return made._replace(address_length=len(made.address))
+    made = Event(**{"leader": fields.get("comm", defaults["comm"]), **defaults, **fields})
+    if made.sender:
+        made = made._replace(flags=made.flags | EventFlag.SENDER, address=b"")
+    return made._replace(address_length=len(made.sender or made.address))
 
 
 class End:

@@ -6,10 +6,10 @@ from __future__ import annotations
 class HangupError(Exception):
     """A condition the user can mend; its text is the one line the user is shown.
 
-    `exit_status` is what the command ends with: 2 for a wrong call, 3 for a host that cannot run hangup.
+    `exit_status` is what the command ends with: 2 for a wrong call, 125 for a host that cannot run hangup.
     """
 
-    exit_status = 3
+    exit_status = 125
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}: {remedy}")

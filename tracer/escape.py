@@ -10,21 +10,34 @@ The spelling is reversible: two different byte strings never look the same.
 
 from __future__ import annotations
 
+import re
+
+# What Python calls printable and nobody sees, so that two names would look the same. The first are all code points with
+# the property Default_Ignorable_Code_Point, for which a font shows nothing (DerivedCoreProperties.txt of the Unicode
+# Character Database, version 14.0; unassigned ones have it too). The last two are blank by their names in the code
+# charts: BRAILLE PATTERN BLANK and MUSICAL SYMBOL NULL NOTEHEAD.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\u2800\U0001d159]"
+)
+
 
 def escape(raw: bytes) -> str:
     r"""Spell bytes as printable text.
 
-    UTF-8 that can be printed stays as it is. A backslash becomes ``\\``; every other byte, be it a control character
-    (C0 or C1), part of an invisible or bidirectional format character, or not UTF-8 at all, becomes ``\xNN``.
+    UTF-8 that can be printed and seen stays as it is. A backslash becomes ``\\``; every other byte, be it a control
+    character (C0 or C1), part of an invisible, blank or bidirectional format character, or not UTF-8 at all, becomes
+    ``\xNN``.
     """
     if b"\\" in raw:
         raw = raw.replace(b"\\", b"\\\\")
     text = raw.decode("utf-8", "backslashreplace")
     # str.isprintable is false for every control, format, surrogate, private, unassigned character and for every
     # separator but the space: exactly what a terminal might act on or show as nothing.
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escape_bytes(character) for character in text)
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else _escape_bytes(character) for character in text)
+    return text if text.isascii() else _INVISIBLE.sub(lambda match: _escape_bytes(match[0]), text)
 
 
 def escape_comm(raw: bytes) -> str:

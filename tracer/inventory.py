@@ -8,12 +8,13 @@ by the inode number they name both ends of every connection, also of those that 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hangup.tracer import unix_diag
 from hangup.tracer.cgroups import Cgroup, read_process_cgroup
@@ -84,7 +85,7 @@ class Inventory:
     unreadable_processes: int = 0
     """Processes whose descriptors we may not read (no CAP_SYS_PTRACE, or hidepid): their sockets have no holders."""
     unreadable_namespaces: int = 0
-    """Network namespaces we may not enter (no CAP_SYS_ADMIN): their sockets are missing."""
+    """Network namespaces we may not enter (no CAP_SYS_ADMIN) or whose list is refused: their sockets are missing."""
 
     def socket(self, inode: int) -> Socket | None:
         """Return the socket with this inode number, None if there was none."""
@@ -136,6 +137,13 @@ class Inventory:
                 seen.update(end.inode for end in connection.ends)
                 yield connection
 
+    def listeners(self) -> Iterator[Socket]:
+        """Yield every listening socket, in the order of the kernel's list.
+
+        Its `receive_queue` is how many connects wait and its `send_queue` is its backlog.
+        """
+        return (socket for socket in self.sockets.values() if socket.state == "listening")
+
     def _roles(self, one: Socket, other: Socket) -> tuple[Socket, Socket]:
         """Tell client and server apart.
 
@@ -149,6 +157,44 @@ class Inventory:
 
         client, server = sorted((one, other), key=likeness)
         return client, server
+
+
+class Backlog(NamedTuple):
+    """How many connects waited for a listener when the kernel was asked, and how many it lets wait."""
+
+    waiting: int
+    backlog: int
+    """What listen(2) was given, at most net.core.somaxconn (__sys_listen)."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the next connect would have to wait for room or fail with EAGAIN.
+
+        unix_recvq_full() asks for more than the backlog, so a full one reads "129 of 128".
+        """
+        return self.waiting > self.backlog
+
+
+def read_listeners() -> dict[str, Backlog]:
+    """Return the listeners of our own network namespace by their paths (escaped, abstract names as @name).
+
+    It costs one short list of the kernel and does not look at /proc. A listener whose file was replaced by another's
+    still has its path: of several with one path the one with the least room counts. What it says is of this moment:
+    between a connect that failed and this call, the server may have accepted what waited.
+
+    Raises HangupError if the kernel cannot list its sockets, OSError if it refuses to.
+    """
+    found: dict[str, Backlog] = {}
+    with unix_diag.open_socket() as connection:
+        for entry in unix_diag.read_sockets(connection, states=unix_diag.LISTENING_ONLY):
+            # A socket may have stopped listening between two parts of the list.
+            if entry.path is None or entry.state != "listening":
+                continue
+            listener = Backlog(entry.receive_queue, entry.send_queue)
+            other = found.get(entry.path)
+            if other is None or listener.backlog - listener.waiting < other.backlog - other.waiting:
+                found[entry.path] = listener
+    return found
 
 
 def snapshot(proc: Path = PROC, *, namespaces: bool = True) -> Inventory:
@@ -167,7 +213,8 @@ def snapshot(proc: Path = PROC, *, namespaces: bool = True) -> Inventory:
         for number, files in other_namespaces(proc, own).items():
             try:
                 sockets += [(number, entry) for entry in _read_namespace(files)]
-            except PermissionError:
+            except OSError:
+                # Whoever is root in there can fill our netlink socket (ENOBUFS): no reason to stop.
                 unreadable_namespaces += 1
     wanted = {entry.inode for _, entry in sockets}
     holders, unreadable_processes = read_holders(wanted, proc)
@@ -211,12 +258,16 @@ def _held(directory: str, wanted: Mapping[str, int]) -> Iterator[tuple[int, int]
     for descriptor in os.listdir(directory):  # noqa: PTH208 - plain strings: this is the loop that costs
         with suppress(FileNotFoundError):
             inode = wanted.get(os.readlink(f"{directory}/{descriptor}"))  # noqa: PTH115
-            if inode is not None:
+            if inode is not None and _NUMBER.fullmatch(descriptor):
                 yield int(descriptor), inode
 
 
+# Not str.isdecimal(): that takes the digits of every script.
+_NUMBER = re.compile(r"[0-9]{1,10}")
+
+
 def _pids(proc: Path) -> list[int]:
-    return sorted(int(name) for name in os.listdir(proc) if name.isdecimal())  # noqa: PTH208
+    return sorted(int(name) for name in os.listdir(proc) if _NUMBER.fullmatch(name))  # noqa: PTH208
 
 
 def _namespace_number(path: Path) -> int:

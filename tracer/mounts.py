@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # mangle(), fs/proc_namespace.c: blank, tab, new line, backslash and # in octal.
-_MANGLED = re.compile(rb"\\([0-7]{3})")
+_MANGLED = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class Mount(NamedTuple):
@@ -30,11 +30,19 @@ def read_mounts(proc: Path) -> list[Mount]:
 
 
 def parse(mountinfo: bytes) -> Iterator[Mount]:
-    """Yield the mounts of a mountinfo file."""
-    for line in mountinfo.splitlines():
+    """Yield the mounts of a mountinfo file; a line that is none is left out.
+
+    Only a new line ends one, and only a blank parts its fields: a mount's name may hold a carriage return.
+    """
+    for line in mountinfo.split(b"\n"):
         fields, _, rest = line.partition(b" - ")
-        _, _, _, root, point, *_ = fields.split(b" ")
-        yield Mount(_unmangled(root), _unmangled(point), _unmangled(rest.split(b" ", 1)[0]))
+        parts = fields.split(b" ")
+        if len(parts) < 5:
+            continue
+        mount = Mount(_unmangled(parts[3]), _unmangled(parts[4]), _unmangled(rest.split(b" ", 1)[0]))
+        # No file's name holds a NUL; one that did could not be opened.
+        if not any(b"\0" in name for name in mount):
+            yield mount
 
 
 def _unmangled(name: bytes) -> bytes:

@@ -43,7 +43,7 @@ SYSCALLS = {
 }
 
 # include/linux/errno.h: the kernel's own, which a system call's restart hides from programs.
-_KERNEL_ERRORS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"}
+KERNEL_RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"}
 
 
 def syscall_name(number: int, *, compat: bool = False, io_uring: bool = False) -> str:
@@ -59,7 +59,7 @@ def syscall_name(number: int, *, compat: bool = False, io_uring: bool = False) -
 
 def error_name(number: int) -> str:
     """Return an errno's name (positive number)."""
-    return _KERNEL_ERRORS.get(number) or errno.errorcode.get(number, f"error {number}")
+    return KERNEL_RESTARTS.get(number) or errno.errorcode.get(number, f"error {number}")
 
 
 def signal_name(number: int) -> str:

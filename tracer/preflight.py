@@ -100,7 +100,7 @@ class Host:
 
     def capabilities(self) -> int:
         """Return our effective capabilities as a bit mask (capabilities(7), proc_pid_status(5)); 0 if unknown."""
-        match = re.search(r"^CapEff:\s*([0-9a-f]+)", _read(self.proc / "self" / "status"), re.MULTILINE)
+        match = re.search(r"^CapEff:\t([0-9a-f]{1,32})$", _read(self.proc / "self" / "status"), re.MULTILINE)
         return int(match[1], 16) if match else 0
 
     def pid_namespace(self) -> int | None:
@@ -109,7 +109,7 @@ class Host:
             link = str((self.proc / "self" / "ns" / "pid").readlink())
         except OSError:
             return None
-        match = re.fullmatch(r"pid:\[(\d+)\]", link)
+        match = re.fullmatch(r"pid:\[([0-9]{1,20})\]", link)
         return int(match[1]) if match else None
 
     def has(self, capability: str) -> bool:
@@ -219,8 +219,8 @@ def check_privileges(host: Host) -> Check:
         )
     if host.has("CAP_SYS_ADMIN"):
         return Check("privileges", "ok", "root" if host.euid == 0 else "CAP_SYS_ADMIN")
-    last = _read(host.proc / "sys" / "kernel" / "cap_last_cap").strip()
-    knows_bpf = last.isdecimal() and int(last) >= CAPABILITIES["CAP_BPF"]
+    last = re.match(r"[0-9]{1,9}", _read(host.proc / "sys" / "kernel" / "cap_last_cap"))
+    knows_bpf = last is not None and int(last[0]) >= CAPABILITIES["CAP_BPF"]
     if knows_bpf and host.has("CAP_BPF") and host.has("CAP_PERFMON"):
         return Check("privileges", "ok", "CAP_BPF and CAP_PERFMON")
     if host.euid == 0:
@@ -431,8 +431,10 @@ def _unknown(name: str) -> Check:
 
 
 def _proc_options(host: Host) -> list[str]:
-    for line in _read(host.proc / "self" / "mounts").splitlines():
-        fields = line.split()
+    # Names of mounts hold neither a new line nor a blank (mangle(), fs/proc_namespace.c), but everything else that
+    # Python takes for one.
+    for line in _read(host.proc / "self" / "mounts").split("\n"):
+        fields = line.split(" ")
         if len(fields) > 3 and fields[2] == "proc" and fields[1] == str(host.proc):
             return fields[3].split(",")
     return []
@@ -440,6 +442,6 @@ def _proc_options(host: Host) -> list[str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_bytes().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -21,6 +21,7 @@ from hangup.tracer.btf import Btf, libbpf
 from hangup.tracer.compiler import compiled, kernel_macros, sources
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import Loss
+from hangup.tracer.source import LostPeriod
 
 Flavour = Literal["kprobe", "fentry"]
 
@@ -161,7 +162,7 @@ def preempts_programs(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> b
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8", "replace")
     except OSError:
         return ""
 
@@ -296,6 +297,10 @@ class Probes:
         counts = dict(zip(Loss, struct.unpack_from(f"={len(Loss)}Q", self._losses), strict=True))
         counts[Loss.SKIPPED] = self._count_skipped()
         return counts
+
+    def lost_periods(self) -> list[LostPeriod]:
+        """Return when records were lost."""
+        return []
 
     def _count_skipped(self) -> int:
         """Return how often the kernel did not run one of our programs; kernels before 5.12 run them always."""

@@ -6,9 +6,12 @@ read from /proc, and for remembering the names of those that are gone from there
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
 from hangup.tracer.escape import escape_comm
 
@@ -44,11 +47,14 @@ def read_cgroup(pid: int, proc: Path = PROC) -> bytes | None:
     that of any other.
     """
     try:
-        lines = (proc / str(pid) / "cgroup").read_bytes().splitlines()
+        # Only a new line ends one: that alone a cgroup's name may not hold (cgroup_mkdir(), kernel/cgroup/cgroup.c).
+        lines = (proc / str(pid) / "cgroup").read_bytes().split(b"\n")
     except OSError:
         return None
     paths: dict[bytes, bytes] = {}
     for line in lines:
+        if line.count(b":") < 2:
+            continue
         hierarchy, controllers, path = line.split(b":", 2)
         if hierarchy == b"0":
             # Of one that was removed under a zombie (proc_cgroup_show(), kernel/cgroup/cgroup.c).
@@ -64,39 +70,82 @@ def read_inner_pid(pid: int, proc: Path = PROC) -> int | None:
         status = (proc / str(pid) / "status").read_bytes()
     except OSError:
         return None
-    match = re.search(rb"^NSpid:\s(?:.*\s)?(\d+)$", status, re.MULTILINE)
+    match = re.search(rb"^NSpid:\t(?:.*\t)?([0-9]{1,10})$", status, re.MULTILINE)
     return int(match[1]) if match else None
+
+
+def read_start(pid: int, proc: Path = PROC) -> int | None:
+    """Return when a process began, in ns of CLOCK_MONOTONIC, None if there is no such process (proc_pid_stat(5)).
+
+    It is rounded down to a tick (10 ms), and a start before the host was suspended seems earlier by that time: the
+    kernel tells it by CLOCK_BOOTTIME (do_task_stat(), fs/proc/array.c).
+    """
+    try:
+        stat = (proc / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The comm stands in parentheses and may hold any itself; what follows it is numbers. It is the 22nd of all.
+    fields = stat[stat.rfind(b")") + 1 :].split(b" ", 21)
+    if len(fields) < 21 or not _TICKS.fullmatch(fields[20]):
+        return None
+    suspended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    return max(int(fields[20]) * (10**9 // _TICKS_PER_SECOND) - suspended, 0)
+
+
+_TICKS = re.compile(rb"[0-9]{1,20}")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class _Named(NamedTuple):
+    comm: str
+    began: int
+    """When its process began; 0 if that was not looked up."""
+    seen: int
+    """When the process was there; both in ns of CLOCK_MONOTONIC."""
 
 
 class ProcessNames:
     """The comm of each process lately seen, at most `limit` of them; the least recently used is forgotten first.
 
-    A pid can be used again and a process can change its name, so what an event says (`learn`) replaces what is known,
-    and a process that is gone keeps its last name.
+    A process changes its name (execve(2), prctl(2)) and a pid is used again, so whoever is there is asked each time; a
+    process that is gone keeps its last name. `learn` takes what an event says, `comm` is told when the process was
+    there: one that began later has its pid, and is another.
     """
 
     def __init__(self, limit: int = 4096, proc: Path = PROC) -> None:
         self._limit = limit
         self._proc = proc
-        self._comms: OrderedDict[int, str] = OrderedDict()
+        self._known: OrderedDict[int, _Named] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._comms)
+        return len(self._known)
 
-    def learn(self, pid: int, comm: str) -> None:
-        """Take the (escaped) comm of a process from where it is known at first hand."""
-        self._comms[pid] = comm
-        self._comms.move_to_end(pid)
-        if len(self._comms) > self._limit:
-            self._comms.popitem(last=False)
+    def learn(self, pid: int, comm: str, seen: int = 0) -> None:
+        """Take the (escaped) comm of a process from an event; seen: the event's time, in ns of CLOCK_MONOTONIC."""
+        self._remember(pid, _Named(comm, 0, seen))
 
-    def comm(self, pid: int) -> str | None:
-        """Return the escaped comm of a process, from memory or else from /proc; None if neither knows it."""
-        comm = self._comms.get(pid)
-        if comm is not None:
-            self._comms.move_to_end(pid)
-            return comm
+    def comm(self, pid: int, seen: int | None = None) -> str | None:
+        """Return the escaped comm of a process, from /proc or else from memory; None if neither knows it.
+
+        seen: when the process was there, in ns of CLOCK_MONOTONIC (the time of the event that names its pid); without
+        it, whoever has the pid now is meant. It reads one or two small files.
+        """
+        began = None if seen is None else read_start(pid, self._proc)
+        known = self._known.get(pid)
+        if seen is not None and began is not None and began > seen:
+            # Another has its pid by now. What is remembered must be from before that one.
+            return known.comm if known and known.seen < began else None
         comm = read_comm(pid, self._proc)
         if comm is not None:
-            self.learn(pid, comm)
-        return comm
+            self._remember(pid, _Named(comm, began or 0, max(seen or 0, began or 0, known.seen if known else 0)))
+            return comm
+        if known is None or (seen is not None and known.began > seen):
+            return None
+        self._known.move_to_end(pid)
+        return known.comm
+
+    def _remember(self, pid: int, named: _Named) -> None:
+        self._known[pid] = named
+        self._known.move_to_end(pid)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)

@@ -1,8 +1,9 @@
 """The event record as Python sees it, derived from bpf/event.h.
 
 The header is the contract; nothing of its layout is written here a second time. `Event` is a named tuple whose fields
-are the header's, in the header's order, so that a record is unpacked by one call of struct. The enums are the header's
-too: `Operation`, `EventFlag` and `Loss`.
+are the header's, in the header's order, so that a record is unpacked by one call of struct; behind them stands what may
+follow a record, an address or who sent a signal (`sender_of`). `Sender` and the enums `Operation`, `EventFlag`,
+`SenderFlag` and `Loss` are the header's too.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def _block(source: str, opening: str) -> str:
     return source[start : source.index("\n};", start)]
 
 
-def _fields(source: str) -> list[tuple[str, str]]:
-    """Return (name, struct format) of each field of struct event."""
+def _fields(source: str, structure: str) -> list[tuple[str, str]]:
+    """Return (name, struct format) of each field of a struct."""
     fields = []
-    for match in _FIELD.finditer(_block(source, "struct event")):
+    for match in _FIELD.finditer(_block(source, f"struct {structure}")):
         code = _FORMATS[match["type"]] if match["type"] else f"{match['length']}s"
         fields.append((match["name"], code))
     return fields
@@ -47,16 +48,18 @@ def _enumerators(source: str, name: str, prefixes: str) -> dict[str, int]:
 
 
 _SOURCE = HEADER.read_text()
-_FIELDS = _fields(_SOURCE)
+_FIELDS = _fields(_SOURCE, "event")
+_SENDER_FIELDS = _fields(_SOURCE, "sender")
 _DEFINES = {match["name"]: int(match["value"]) for match in _DEFINE.finditer(_SOURCE)}
 
 VERSION = _DEFINES["EVENT_VERSION"]
 """The record's version, which a capture file carries."""
 
 _LAYOUT = struct.Struct("=" + "".join(code for _, code in _FIELDS))
+_SENDER_LAYOUT = struct.Struct("=" + "".join(code for _, code in _SENDER_FIELDS))
 
 SIZE = _LAYOUT.size
-"""Bytes of a record without an address."""
+"""Bytes of a record without what may follow it."""
 
 if TYPE_CHECKING:
     # For readers and mypy; tests/unit/test_record.py checks that it is the header's list.
@@ -83,19 +86,34 @@ if TYPE_CHECKING:
         uid: int
         gid: int
         peer_pid: int
+        owner_pid: int
         message_flags: int
         exit_code: int
         syscall: int
         descriptor: int
         cpu: int
-        operation: int
         flags: int
+        address_length: int
+        operation: int
         type: int
         shutdown: int
         peer_shutdown: int
-        address_length: int
         comm: bytes
+        leader: bytes
         address: bytes
+        sender: bytes
+
+    class Sender(NamedTuple):
+        """Who sent the signal that a process ended by, or got before it ended; described in bpf/event.h."""
+
+        time: int
+        signal: int
+        code: int
+        pid: int
+        tid: int
+        uid: int
+        flags: int
+        comm: bytes
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation."""
@@ -117,6 +135,19 @@ if TYPE_CHECKING:
         IO_URING = 8
         COMPAT = 16
         PEER_DEAD = 32
+        BOUND = 64
+        PEER_BOUND = 128
+        KERNEL_THREAD = 256
+        SENDER = 512
+        OWNER_EXITED = 1024
+
+    class SenderFlag(enum.IntFlag):
+        """What else is known of a signal, enum sender_flag."""
+
+        HANDLED = 1
+        BLOCKED = 2
+        OOM = 4
+        KERNEL = 8
 
     class Loss(enum.IntEnum):
         """What was not recorded, by cause, enum loss."""
@@ -128,14 +159,18 @@ if TYPE_CHECKING:
         SKIPPED = 4
 
 else:
-    Event = NamedTuple("Event", [*((name, Any) for name, _ in _FIELDS), ("address", bytes)])
+    Event = NamedTuple("Event", [*((name, Any) for name, _ in _FIELDS), ("address", bytes), ("sender", bytes)])
+    Sender = NamedTuple("Sender", [(name, Any) for name, _ in _SENDER_FIELDS])
     Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation", "^OPERATION_"))
     EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
+    SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))
     Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
 
 _unpack = _LAYOUT.unpack_from
 _new = tuple.__new__
 _ADDRESS_LENGTH = [name for name, _ in _FIELDS].index("address_length")
+_FLAGS = [name for name, _ in _FIELDS].index("flags")
+_WITH_SENDER = int(EventFlag.SENDER)
 _OPERATION = [name for name, _ in _FIELDS].index("operation")
 # It is one byte, so that its place in a record is all that is needed to read it.
 _operation_of = itemgetter(struct.calcsize("=" + "".join(code for _, code in _FIELDS[:_OPERATION])))
@@ -146,7 +181,22 @@ def unpack(record: bytes) -> Event:
     """Return the event of one record; struct.error if the record is too short to be one."""
     values = _unpack(record)
     length = values[_ADDRESS_LENGTH]
-    return _new(Event, (*values, record[SIZE : SIZE + length] if length else b""))
+    if not length:
+        return _new(Event, (*values, b"", b""))
+    follows = record[SIZE : SIZE + length]
+    return _new(Event, (*values, b"", follows) if values[_FLAGS] & _WITH_SENDER else (*values, follows, b""))
+
+
+def sender_of(event: Event) -> Sender | None:
+    """Return who sent the signal that the process of a release ended by, or that it got before; None: not known."""
+    if len(event.sender) != _SENDER_LAYOUT.size:
+        return None
+    return Sender(*_SENDER_LAYOUT.unpack(event.sender))
+
+
+def pack_sender(sender: Sender) -> bytes:
+    """Return what an event carries as its `sender`, with EventFlag.SENDER; what makes test data uses it."""
+    return _SENDER_LAYOUT.pack(*sender)
 
 
 def unpack_all(records: Iterable[bytes]) -> Iterator[Event]:
@@ -161,4 +211,4 @@ def operations(records: Iterable[bytes]) -> Iterator[int]:
 
 def pack(event: Event) -> bytes:
     """Return the record of an event, as the kernel would write it; what generators of test data use."""
-    return _LAYOUT.pack(*event[:-1]) + event.address
+    return _LAYOUT.pack(*event[:-2]) + (event.sender if event.flags & _WITH_SENDER else event.address)

@@ -14,6 +14,10 @@ from fnmatch import fnmatchcase
 COMM_LENGTH = 15
 
 
+IGNORED_PATHS = ("/run/systemd/private", "@/org/freedesktop/plymouthd")
+"""Connections of systemd's own that every systemctl and every boot breaks: real broken writes that nobody misses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """A connection is selected if each kind of condition that is given holds; of one kind, any one will do.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -23,6 +24,16 @@ _HEADER_MAX = 4096
 _BATCH = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class LostPeriod:
+    """A time in which records were lost, in ns of CLOCK_MONOTONIC, both ends included."""
+
+    cause: Loss
+    since: int
+    until: int
+    count: int
+
+
 class Source(Protocol):
     """A stream of records (bpf/event.h), in the order in which the kernel wrote them."""
 
@@ -31,6 +42,9 @@ class Source(Protocol):
 
     def losses(self) -> Mapping[Loss, int]:
         """Return how many records are missing, by cause."""
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return when that was, the oldest first."""
 
 
 class FileSource:
@@ -91,6 +105,10 @@ class FileSource:
     def losses(self) -> Mapping[Loss, int]:
         """Return nothing: a capture is as complete as the source it was written from."""
         return {}
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return none."""
+        return ()
 
 
 def write_capture(path: Path, records: Iterable[bytes]) -> None:

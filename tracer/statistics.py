@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
 
-from hangup.tracer.record import Operation
+from hangup.tracer.names import error_name
+from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import Kind
 
 # Beyond so many different clients, servers and paths everything is counted as OTHER. Verdicts are not limited: what has
@@ -23,6 +24,16 @@ GAP_BOUNDS = (*(step * 10**power for power in range(3, 10) for step in (1, 2, 5)
 
 # A gap is kept as the power of this that it lies under: its percentiles are at most a tenth too high.
 _STEP = 1.1
+
+
+_COUNTERS = {
+    Symptom.BROKEN_WRITE: "broken_writes",
+    Symptom.RESET_READ: "reset_reads",
+    Symptom.CUT_READ: "cut_reads",
+    Symptom.SHORT_WRITE: "short_writes",
+    Symptom.TOLD: "errors_told",
+}
+"""Under which name a row counts each symptom."""
 
 
 class Gaps:
@@ -77,7 +88,11 @@ class RowCounts(NamedTuple):
     operations: int
     broken_writes: int
     reset_reads: int
+    cut_reads: int
+    short_writes: int
+    errors_told: int
     latent: int
+    harmless: int
 
 
 @dataclass
@@ -87,15 +102,23 @@ class Row:
     connections: int = 0
     broken_writes: int = 0
     reset_reads: int = 0
+    cut_reads: int = 0
+    short_writes: int = 0
+    errors_told: int = 0
+    """By getsockopt(SO_ERROR) or recvmmsg(2)."""
     latent: int = 0
+    harmless: int = 0
+    """Failures that nobody misses anything by."""
     operations: int = 0
     """Of the connections above, at both ends."""
     gaps: Gaps = field(default_factory=Gaps)
+    errors: Tally[str] = field(default_factory=Tally)
+    """Of failed connects: how many by the error's name."""
 
     @property
     def counts(self) -> RowCounts:
         """The counts as they are now, without the gaps."""
-        return RowCounts(self.connections, self.operations, self.broken_writes, self.reset_reads, self.latent)
+        return RowCounts(*(getattr(self, name) for name in RowCounts._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,8 @@ class Counts:
     """Records read, by tracer.record.Operation."""
     gaps: Mapping[Kind, Histogram]
     """Verdicts without gaps are not in it."""
+    connect_errors: Mapping[str, int]
+    """Failed connects, by the error's name."""
 
 
 class Statistics:
@@ -124,6 +149,7 @@ class Statistics:
         self._names: set[tuple[str, str, str]] = set()
         self._operations: Tally[int] = Tally()
         self._gaps: dict[Kind, list[int]] = {}
+        self._connect_errors: Tally[str] = Tally()
         # For some dozen nanoseconds a connection, whoever asks from another thread gets figures of one instant.
         self._lock = Lock()
 
@@ -132,31 +158,44 @@ class Statistics:
         with self._lock:
             self._operations.update(operations)
 
-    def count(self, key: Key, *, operation: int | None, gap: int | None, is_alert: bool, operations: int = 0) -> Row:
-        """Count a connection and return its row.
+    def count(
+        self,
+        key: Key,
+        *,
+        symptom: Symptom = Symptom.NONE,
+        gap: int | None = None,
+        is_alert: bool = False,
+        is_harmless: bool = False,
+        operations: int = 0,
+        again: bool = False,
+        error: int = 0,
+    ) -> None:
+        """Count a connection, or with `again` one more failure of a connection that was counted before.
 
-        operation: what failed on it (a write or a read), if anything did; gap in ns. operations: how many there were on
-        it till now; later ones are for add().
+        symptom: how an end was hurt; gap: from the hang-up to that, in ns. operations: how many there were on the
+        connection till now; later ones are for add(). error: of a failed connect, its errno.
         """
-        if self._pattern:
-            key = key._replace(path=self._pattern(key.path))
         with self._lock:
-            row = self.rows.get(key) or self._new(key)
-            row.connections += 1
+            row = self._row(key)
+            row.connections += not again
             row.operations += operations
-            row.broken_writes += operation == Operation.WRITE
-            row.reset_reads += operation == Operation.READ
+            counter = _COUNTERS.get(symptom)
+            if counter:
+                setattr(row, counter, getattr(row, counter) + 1)
             row.latent += key.kind is Kind.LATENT
+            row.harmless += is_harmless
             if gap is not None:
                 row.gaps.add(gap)
                 self._add_gap(key.kind, max(gap, 0))
+            if error:
+                row.errors[error_name(error)] += 1
+                self._connect_errors[error_name(error)] += 1
             self.alerts += is_alert
-        return row
 
-    def add(self, row: Row, operations: int) -> None:
-        """Count operations of a connection that was counted in this row before."""
+    def add(self, key: Key, operations: int) -> None:
+        """Count operations of a connection that was counted under this key before."""
         with self._lock:
-            row.operations += operations
+            self._row(key).operations += operations
 
     def counts(self) -> Counts:
         """Return everything counted till now. Any thread may ask."""
@@ -165,7 +204,13 @@ class Statistics:
                 {key: row.counts for key, row in self.rows.items()},
                 dict(self._operations),
                 {kind: Histogram(tuple(counts[:-1]), counts[-1]) for kind, counts in self._gaps.items()},
+                dict(self._connect_errors),
             )
+
+    def _row(self, key: Key) -> Row:
+        if self._pattern:
+            key = key._replace(path=self._pattern(key.path))
+        return self.rows.get(key) or self._new(key)
 
     def _new(self, key: Key) -> Row:
         names = key[:3]
@@ -188,10 +233,4 @@ class Statistics:
     def total(self) -> Row:
         """All rows together, without their gaps."""
         rows = self.rows.values()
-        return Row(
-            connections=sum(row.connections for row in rows),
-            broken_writes=sum(row.broken_writes for row in rows),
-            reset_reads=sum(row.reset_reads for row in rows),
-            latent=sum(row.latent for row in rows),
-            operations=sum(row.operations for row in rows),
-        )
+        return Row(**{name: sum(getattr(row, name) for row in rows) for name in RowCounts._fields})

@@ -1,23 +1,29 @@
-"""The pipeline in one object: source -> endpoints -> verdicts -> alerts."""
+"""The pipeline in one object: source -> records -> stories -> verdicts -> alerts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
-from hangup.tracer.connection import Connection, Holder, Process, process_of
-from hangup.tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
-from hangup.tracer.inventory import Inventory, Socket, snapshot
+from hangup.tracer.errors import HangupError
+from hangup.tracer.inventory import Inventory, Socket, read_listeners, snapshot
 from hangup.tracer.probes import Flavour, Probes, RingFill
 from hangup.tracer.process import ProcessNames, read_inner_pid
 from hangup.tracer.record import Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
-from hangup.tracer.source import FileSource, Source
+from hangup.tracer.source import FileSource, LostPeriod, Source
 from hangup.tracer.statistics import Key, Statistics
-from hangup.tracer.verdicts import Kind, Verdict, judge_conclusion, judge_connect, judge_failure
+from hangup.tracer.story.connection import Connection
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Suffered
+from hangup.tracer.story.process import Process, leader_of, process_of
+from hangup.tracer.story.story import Story, Traced, tell, traced
+from hangup.tracer.verdicts import Kind, Verdict
+from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
 
 # How often a quiet ring buffer is looked at; what goes wrong wakes the reader at once.
 POLL_SECONDS = 0.1
@@ -27,21 +33,38 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A verdict, the story it is of, and the operation that failed.
-
-    The connection goes on living: show it before the next alert is asked for.
-    """
+    """A verdict and the story it is of: values that nothing changes any more."""
 
     verdict: Verdict
     when: int
     """When it happened, in ns of CLOCK_MONOTONIC."""
     path: str | None
-    client: Process | Holder | None
-    server: Process | Holder | None
-    connection: Connection | None
+    client: Process | None
+    """Whom the sentence means at the client's end, with its cgroup."""
+    server: Process | None
+    """The same at the server's end."""
+    story: Story | None
     """None for a failed connect."""
     failed: Event | None
-    """The broken write, reset read or failed connect; None for a latent hang-up."""
+    """The operation that failed, or showed what was missing; None for a latent hang-up."""
+
+    @property
+    def culprit(self) -> Process | None:
+        """The process at the other end than the one that was hurt: who is to be asked."""
+        return self.server if self.verdict.victim == "client" else self.client
+
+    @property
+    def key(self) -> Key:
+        """What it is counted under."""
+        return _key(self.path, self.client, self.server, self.verdict.kind, pair=bool(self.story and self.story.pair))
+
+
+class _Counted(NamedTuple):
+    """A connection that was counted when an end of it failed."""
+
+    verdict: Verdict
+    key: Key
+    operations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +95,9 @@ class Tracer:
         selection: Selection | None = None,
         source: Source | None = None,
         latent: bool = False,
-        on_operation: Callable[[Operated | ConnectFailed], None] | None = None,
+        harmless: bool = False,
+        verdicts: frozenset[Kind] = frozenset(),
+        on_operation: Callable[[Traced], None] | None = None,
         statistics: Statistics | None = None,
         cgroups: Cgroups | None = None,
     ) -> None:
@@ -80,31 +105,34 @@ class Tracer:
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
         "fentry". selection: only connections it matches (pids is short for one of pids). source: where records come
-        from, instead of this host's probes. latent: whether latent hang-ups are alerts too. on_operation: called with
-        every operation. statistics: where everything is counted, instead of new ones. cgroups: where the cgroups of a
-        given source's events are looked up; without it they are not: a capture's are another host's, or gone.
+        from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless: whether failures
+        that nobody misses anything by are, too. verdicts: only these are alerts; empty: all that can be. on_operation:
+        called with every operation. statistics: where everything is counted, instead of new ones. cgroups: where the
+        cgroups of a given source's events are looked up; without it they are not: a capture's are another host's, or
+        gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         self._wanted_probes = probes
         self._source = source
         self._probes: Probes | None = None
         self.latent = latent
+        self.harmless = harmless
+        self.verdicts = verdicts
         self._on_operation = on_operation
         self._inventory: Inventory | None = None
-        self._names = ProcessNames()
+        # A capture's processes are another host's, or gone: this host's must not lend them their names.
+        self._names = ProcessNames() if source is None else None
         self._cgroups = Cgroups() if source is None else cgroups
-        # How many records had been lost before, and after, those that are being processed were read: what was lost in
-        # between may belong to any of their connections.
-        self._lost_before = 0
-        self._lost = 0
         self._losses: Mapping[Loss, int] = {}
+        self._lost_periods: Sequence[LostPeriod] = ()
         self._stopped = False
+        # The first verdict on each connection that is still held by somebody.
+        self._counted: WeakKeyDictionary[Connection, _Counted] = WeakKeyDictionary()
         self.statistics = statistics or Statistics()
         self._endpoints = Endpoints(
             known=self._known,
-            name=self._names.comm,
+            name=self._name,
             meet=self._meet,
-            losses=lambda: self._lost_before,
             pids=self.selection.pids,
             operations=on_operation is not None,
         )
@@ -118,6 +146,9 @@ class Tracer:
             try:
                 # After attaching: what is opened in between is seen by both, what is open before by one.
                 self._inventory = snapshot()
+                self._endpoints.listened.update(
+                    socket.path for socket in self._inventory.listeners() if socket.path is not None
+                )
             except BaseException:
                 self._probes.close()
                 raise
@@ -176,110 +207,169 @@ class Tracer:
             records = self._read(POLL_SECONDS)
             yield from self._process(records)
             if not records and self._ended:
+                yield from self._settle(None)
                 return
 
     def poll(self, timeout: float) -> Iterator[Alert]:
-        """Take what is recorded (waiting `timeout` seconds at the longest) and yield the alerts in it."""
+        """Take what is recorded (waiting `timeout` seconds at the longest) and yield the alerts in it.
+
+        An alert comes when it is known what it cost, a tenth of a second after the failure at the latest.
+        """
         yield from self._process(self._read(timeout))
 
     def _read(self, timeout: float) -> list[bytes]:
         assert self._source is not None, "enter the context first"
-        # Not what was last read: records that came since then may be older than a loss since then.
-        self._lost_before = sum(self._source.losses().values())
         records = self._source.read(timeout)
         self._losses = self._source.losses()
-        self._lost = sum(self._losses.values())
+        self._lost_periods = self._source.lost_periods()
         self.statistics.read(operations(records))
         return records
 
     def _process(self, records: list[bytes]) -> Iterator[Alert]:
+        # What comes later than this is not in the records, however many they are.
+        now = time.monotonic_ns()
         for occurrence in self._endpoints.feed(unpack_all(records)):
             alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
-            elif isinstance(occurrence, Failed):
-                alert = self._failed(occurrence)
+            elif isinstance(occurrence, Suffered):
+                alert = self._suffered(occurrence)
             elif isinstance(occurrence, ConnectFailed):
                 alert = self._connect_failed(occurrence)
             elif self._on_operation and self._selects(occurrence.endpoint.connection):
-                self._on_operation(occurrence)
+                self._on_operation(traced(occurrence.endpoint, occurrence.event))
+            if alert is not None:
+                yield alert
+        if self._probes is not None:
+            yield from self._settle(now)
+        elif not records:
+            yield from self._settle(None)
+
+    def _settle(self, now: int | None) -> Iterator[Alert]:
+        for suffered in self._endpoints.settle(now):
+            alert = self._suffered(suffered)
             if alert is not None:
                 yield alert
 
     def _concluded(self, connection: Connection) -> Alert | None:
-        if connection.row:
-            self.statistics.add(connection.row, connection.operations - connection.counted)
+        counted = self._counted.get(connection)
+        if counted:
+            self.statistics.add(counted.key, connection.operations - counted.operations)
         if connection.failed or not self._selects(connection):
             return None
-        verdict = judge_conclusion(connection, losses=self._lost)
-        is_alert = self.latent and verdict.kind is Kind.LATENT
-        self.statistics.count(
-            _key(connection, verdict.kind),
-            operation=None,
-            gap=None,
-            is_alert=is_alert,
-            operations=connection.operations,
-        )
-        if not is_alert:
+        lost = self._lost_during(connection.start, _end_of(connection))
+        if not connection.left_unread(exact=connection.complete and connection.type == _STREAM and not lost):
+            key = _key(
+                connection.path,
+                connection.client.process,
+                connection.server.process,
+                Kind.CLEAN,
+                pair=connection.pair,
+            )
+            self.statistics.count(key, operations=connection.operations)
             return None
-        hangup = connection.hangup
-        return self._alert(verdict, connection, hangup.start if hangup else 0, None)
+        story = tell(connection)
+        hangup = story.hangup
+        alert = self._alert(judge_latent(story, lost=lost), story, hangup.when if hangup else 0, None)
+        is_alert = self._is_alert(alert.verdict)
+        self.statistics.count(alert.key, is_alert=is_alert, operations=story.operations)
+        return alert if is_alert else None
 
-    def _failed(self, failure: Failed) -> Alert | None:
-        endpoint, event = failure
-        connection = endpoint.connection
+    def _suffered(self, suffered: Suffered) -> Alert | None:
+        aftermath = suffered.aftermath
+        connection, failed = aftermath.connection, aftermath.failed
         if not self._selects(connection):
             return None
-        verdict = judge_failure(endpoint, event, losses=self._lost)
-        connection.counted = connection.operations
-        connection.row = self.statistics.count(
-            _key(connection, verdict.kind),
-            operation=event.operation,
-            gap=verdict.figures.gap,
-            is_alert=verdict.kind.is_alert,
-            operations=connection.counted,
+        story = tell(connection)
+        failure = Failure(
+            aftermath.endpoint.role,
+            failed,
+            aftermath.symptom,
+            aftermath.exchange,
+            tuple(aftermath.operations),
+            aftermath.reconnect,
         )
-        return self._alert(verdict, connection, event.end, event)
+        counted = self._counted.get(connection)
+        verdict = judge_failure(
+            story,
+            failure,
+            lost=self._lost_during(story.start, failed.end),
+            first=counted.verdict if counted else None,
+        )
+        alert = self._alert(verdict, story, failed.end, failed)
+        is_alert = self._is_alert(verdict)
+        self.statistics.count(
+            alert.key,
+            symptom=verdict.symptom,
+            gap=verdict.figures.gap,
+            is_alert=is_alert,
+            is_harmless=verdict.consequence.harmless,
+            operations=0 if counted else story.operations,
+            again=counted is not None,
+        )
+        if counted is None:
+            self._counted[connection] = _Counted(verdict, alert.key, story.operations)
+        return alert if is_alert else None
 
     def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
         event, path = failure
         client = process_of(event)
-        if not self.selection.matches(path, [(client.pid, client.comm)]):
+        if not self.selection.matches(path, [(client.pid, name) for name in client.names]):
             return None
         if self._on_operation:
-            self._on_operation(failure)
-        verdict = judge_connect(event, path)
-        key = Key(client.comm, UNKNOWN, path or UNKNOWN, verdict.kind)
-        is_alert = verdict.kind.is_alert
-        self.statistics.count(key, operation=event.operation, gap=None, is_alert=is_alert, operations=1)
-        if not verdict.kind.is_alert:
-            return None
-        return Alert(verdict, event.end, path, self._placed(client), None, None, event)
+            self._on_operation(Traced(event, "client", None, path, False, None))
+        known = path is not None and path in self._endpoints.listened
+        verdict = judge_connect(event, path, known=known)
+        if verdict.kind is Kind.BACKLOG_FULL and path is not None:
+            verdict = judge_connect(event, path, known=known, backlog=self._backlog(path))
+        alert = Alert(verdict, event.end, path, self._placed(client), None, None, event)
+        is_alert = self._is_alert(verdict)
+        self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
+        return alert if is_alert else None
 
-    def _alert(self, verdict: Verdict, connection: Connection, when: int, failed: Event | None) -> Alert:
-        client, server = connection.client, connection.server
+    def _is_alert(self, verdict: Verdict) -> bool:
+        kind = verdict.kind
+        if kind is Kind.LATENT:
+            return self.latent
+        if self.verdicts and kind not in self.verdicts:
+            return False
+        return kind.is_alert and (self.harmless or not verdict.consequence.harmless)
+
+    def _alert(self, verdict: Verdict, story: Story, when: int, failed: Event | None) -> Alert:
         return Alert(
-            verdict,
-            when,
-            connection.path,
-            self._placed(client.process or client.holder),
-            self._placed(server.process or server.holder),
-            connection,
-            failed,
+            verdict, when, story.path, self._placed(verdict.client), self._placed(verdict.server), story, failed
         )
 
+    def _lost_during(self, since: int, until: int) -> int:
+        """Return how many records were lost in a time, in ns of CLOCK_MONOTONIC."""
+        return sum(period.count for period in self._lost_periods if period.since <= until and period.until >= since)
+
+    def _backlog(self, path: str) -> tuple[int, int] | None:
+        """Return how many wait of how many for a listener of this host now."""
+        if self._probes is None:
+            return None
+        try:
+            return read_listeners().get(path)
+        except (HangupError, OSError):
+            return None
+
+    def _name(self, pid: int, seen: int) -> str | None:
+        return self._names.comm(pid, seen) if self._names else None
+
     def _meet(self, event: Event) -> None:
-        """Look a process's cgroup up while it is there: when it is asked for, the container may be gone."""
+        """Learn who it is while it is there: when that is asked for, the process or its container may be gone."""
+        if self._names is not None:
+            self._names.learn(event.pid, leader_of(event), event.end)
         if self._cgroups is not None:
             self._cgroups.learn(event.cgroup, event.pid)
 
-    def _placed(self, process: Process | Holder | None) -> Process | Holder | None:
+    def _placed(self, process: Process | None) -> Process | None:
         """Return a process with its cgroup, and what else /proc knows of one that was not seen doing anything."""
         if process is None or process.cgroup is not None or self._cgroups is None:
             return process
-        if isinstance(process, Holder) and not process.cgroup_id:
-            return process._replace(cgroup=read_process_cgroup(process.pid), inner_pid=read_inner_pid(process.pid))
-        return process._replace(cgroup=self._cgroups.cgroup(process.cgroup_id, process.pid))
+        if not process.cgroup_id:
+            return replace(process, cgroup=read_process_cgroup(process.pid), inner_pid=read_inner_pid(process.pid))
+        return replace(process, cgroup=self._cgroups.cgroup(process.cgroup_id, process.pid))
 
     def _selects(self, connection: Connection) -> bool:
         selection = self.selection
@@ -311,13 +401,24 @@ class Tracer:
         )
 
 
-def _holder(socket: Socket | None) -> Holder | None:
+def _holder(socket: Socket | None) -> Process | None:
     if socket is None or not socket.holders:
         return None
     holder = socket.holders[0]
-    return Holder(holder.pid, holder.comm, holder.inner_pid, cgroup=holder.cgroup)
+    return Process(holder.pid, holder.comm, inner_pid=holder.inner_pid, cgroup=holder.cgroup)
 
 
-def _key(connection: Connection, kind: Kind) -> Key:
-    path = connection.path or ("(socketpair)" if connection.pair else UNKNOWN)
-    return Key(connection.client.comm, connection.server.comm, path, kind)
+_STREAM = 1
+
+
+def _end_of(connection: Connection) -> int:
+    return max((end.release.end for end in (connection.client, connection.server) if end.release), default=0)
+
+
+def _key(path: str | None, client: Process | None, server: Process | None, kind: Kind, *, pair: bool) -> Key:
+    return Key(
+        client.comm if client else UNKNOWN,
+        server.comm if server else UNKNOWN,
+        path or ("(socketpair)" if pair else UNKNOWN),
+        kind,
+    )

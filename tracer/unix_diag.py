@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
+import operator
 import os
 import socket
+import struct
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -30,11 +34,18 @@ UDIAG_SHOW_ICONS = 0x08
 UDIAG_SHOW_RQLEN = 0x10
 CLONE_NEWNET = 0x40000000
 
+# struct nlmsghdr: length, type, flags, sequence number, port; struct nlmsgerr: the error, negative, and the request.
+_HEADER = struct.Struct("=IHHII")
+_ERROR = struct.Struct("=i")
+_ALIGNMENT = 4
+
 # A part of a list is at most 32 KiB (netlink_dump, net/netlink/af_netlink.c).
 RECEIVE_SIZE = 65536
 
 # A socket's sk_state is a TCP state whatever its family (include/net/tcp_states.h).
 STATES = {1: "established", 2: "connecting", 7: "unconnected", 10: "listening"}
+ALL_STATES = 0xFFFFFFFF
+LISTENING_ONLY = 1 << 10
 TYPES = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "dgram", socket.SOCK_SEQPACKET: "seqpacket"}
 
 
@@ -75,7 +86,7 @@ class DiagSocket:
     """Bytes unread (unix_inq_len; of a datagram socket the next datagram's); for a listener: connects not accepted."""
     send_queue: int
     """Memory of what this end sent and the other has not read, in bytes, with the kernel's overhead (unix_outq_len);
-    for a listener: its backlog."""
+    for a listener: its backlog, as net.core.somaxconn left it. One more than that can wait (unix_recvq_full)."""
     shutdown: int
     """1: receives no more, 2: sends no more, 3: both, which is also the survivor of a hang-up (unix_release_sock)."""
     pending: tuple[int, ...]
@@ -109,8 +120,10 @@ def open_socket(namespace: int | None = None) -> socket.socket:
     return outcome
 
 
-def read_sockets(connection: socket.socket) -> list[DiagSocket]:
-    """List every Unix socket of the network namespace that `connection` (from `open_socket`) is in.
+def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list[DiagSocket]:
+    """List the Unix sockets of the network namespace that `connection` (from `open_socket`) is in.
+
+    states: those to list, a bit for each number of STATES (unix_diag_dump leaves the others out).
 
     The kernel locks one bucket of its table at a time (unix_diag_dump), so the list is no snapshot of one instant:
     a socket that comes or goes meanwhile may be in it or not.
@@ -118,29 +131,47 @@ def read_sockets(connection: socket.socket) -> list[DiagSocket]:
     Raises HangupError if the kernel has no unix_diag or pyroute2 is missing, OSError if the kernel refuses the list.
     """
     request_class, marshal_class = _codec()
-    connection.send(_encode(request_class()))
+    connection.send(_encode(request_class(), states))
     marshal = marshal_class()
     sockets: dict[int, DiagSocket] = {}
     while True:
-        for message in marshal.parse(connection.recv(RECEIVE_SIZE)):
-            header = message["header"]
-            if header["type"] == NLMSG_DONE:
+        for kind, message in _messages(connection):
+            if kind == NLMSG_DONE:
                 return list(sockets.values())
-            if header["type"] == NLMSG_ERROR or header["error"] is not None:
-                _refused(header["error"])
-            entry = _entry(message)
-            # Between two parts of a list a socket can move to a bucket that comes later: the latest word counts.
-            sockets[entry.inode] = entry
+            if kind == NLMSG_ERROR:
+                _refused(message)
+            elif kind == SOCK_DIAG_BY_FAMILY:
+                entry = _entry(marshal, message)
+                if entry is not None:
+                    # Between two parts of a list a socket can move to a bucket that comes later: the latest word
+                    # counts.
+                    sockets[entry.inode] = entry
 
 
 def check() -> None:
     """Ask for an empty list. Raises what `read_sockets` raises if the kernel cannot list its sockets."""
-    request_class, marshal_class = _codec()
+    request_class, _ = _codec()
     with open_socket() as connection:
         connection.send(_encode(request_class(), states=0))
-        for message in marshal_class().parse(connection.recv(RECEIVE_SIZE)):
-            if message["header"]["type"] == NLMSG_ERROR:
-                _refused(message["header"]["error"])
+        for kind, message in _messages(connection):
+            if kind == NLMSG_ERROR:
+                _refused(message)
+
+
+def _messages(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
+    """Wait for the next part of a list and yield the type and the bytes of each message in it (netlink(7))."""
+    data, sender = connection.recvfrom(RECEIVE_SIZE)
+    # The kernel's port is 0. Whoever is root in a network namespace of its own may send to our socket in there
+    # (netlink_allowed() in netlink_sendmsg(), net/netlink/af_netlink.c).
+    if sender[0] != 0:
+        return
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            return
+        yield kind, data[offset : offset + length]
+        offset += (length + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
 
 
 def _netlink_socket() -> socket.socket:
@@ -163,6 +194,9 @@ def _codec() -> tuple[Any, Any]:
     except ImportError as error:
         raise Pyroute2MissingError from error
 
+    # It logs a traceback of what it cannot decode, and without a handler that goes to standard error.
+    logging.getLogger("pyroute2").addHandler(logging.NullHandler())
+
     class UnixMessage(unix_diag_msg):  # type: ignore[misc]
         # pyroute2 reads a name as text without its NULs: abstract names could not be told from others any more.
         nla_map = tuple(
@@ -177,7 +211,7 @@ def _codec() -> tuple[Any, Any]:
     return unix_diag_req, UnixMarshal
 
 
-def _encode(request: Any, states: int = 0xFFFFFFFF) -> bytes:
+def _encode(request: Any, states: int = ALL_STATES) -> bytes:
     request["header"]["type"] = SOCK_DIAG_BY_FAMILY
     request["header"]["flags"] = NLM_F_REQUEST | NLM_F_DUMP
     request["header"]["sequence_number"] = 1
@@ -188,25 +222,39 @@ def _encode(request: Any, states: int = 0xFFFFFFFF) -> bytes:
     return bytes(request.data)
 
 
-def _entry(message: Any) -> DiagSocket:
-    attributes = dict(tuple(attribute)[:2] for attribute in message["attrs"])
-    queues = attributes.get("UNIX_DIAG_RQLEN") or {"udiag_rqueue": 0, "udiag_wqueue": 0}
-    icons = attributes.get("UNIX_DIAG_ICONS") or b""
-    return DiagSocket(
-        inode=message["udiag_ino"],
-        peer_inode=attributes.get("UNIX_DIAG_PEER"),
-        path=escape_socket_path(attributes.get("UNIX_DIAG_NAME") or b""),
-        type=TYPES.get(message["udiag_type"], str(message["udiag_type"])),
-        state=STATES.get(message["udiag_state"], str(message["udiag_state"])),
-        receive_queue=queues["udiag_rqueue"],
-        send_queue=queues["udiag_wqueue"],
-        shutdown=attributes.get("UNIX_DIAG_SHUTDOWN") or 0,
-        pending=tuple(inode for inode in memoryview(icons).cast("I") if inode),
-    )
+def _entry(marshal: Any, data: bytes) -> DiagSocket | None:
+    """Return the socket that a message is about; None if it cannot be understood: then the others still can."""
+    try:
+        [message] = marshal.parse(data)
+        attributes = dict(tuple(attribute)[:2] for attribute in message["attrs"])
+        queues = attributes.get("UNIX_DIAG_RQLEN") or {"udiag_rqueue": 0, "udiag_wqueue": 0}
+        icons = attributes.get("UNIX_DIAG_ICONS") or b""
+        peer = attributes.get("UNIX_DIAG_PEER")
+        return DiagSocket(
+            inode=operator.index(message["udiag_ino"]),
+            peer_inode=None if peer is None else operator.index(peer),
+            path=escape_socket_path(attributes.get("UNIX_DIAG_NAME") or b""),
+            type=TYPES.get(message["udiag_type"], str(message["udiag_type"])),
+            state=STATES.get(message["udiag_state"], str(message["udiag_state"])),
+            receive_queue=operator.index(queues["udiag_rqueue"]),
+            send_queue=operator.index(queues["udiag_wqueue"]),
+            shutdown=operator.index(attributes.get("UNIX_DIAG_SHUTDOWN") or 0),
+            pending=tuple(inode for inode in memoryview(icons).cast("I") if inode),
+        )
+    except Exception:
+        # pyroute2 raises what it meets: struct.error, KeyError, its own, or it gives a value of another type.
+        return None
 
 
-def _refused(error: Any) -> None:
-    number = getattr(error, "code", None) or errno.EIO
+def _refused(message: bytes) -> None:
+    """Raise what a message of the type NLMSG_ERROR says (struct nlmsgerr); nothing if it says that all is well."""
+    number = errno.EIO
+    if len(message) >= _HEADER.size + _ERROR.size:
+        number = -_ERROR.unpack_from(message, _HEADER.size)[0]
+    if number == 0:
+        return
+    if number not in errno.errorcode:
+        number = errno.EIO
     # sock_diag_lock_handler (net/core/sock_diag.c) knows no handler for AF_UNIX and could not load one.
     if number == errno.ENOENT:
         raise UnixDiagMissingError

@@ -32,7 +32,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def command(as_json: bool) -> None:
     """Say what this host has and lacks, and what to do about it.
 
-    Ends with status 0 if `hangup watch` will work here, with 3 if it will not.
+    Ends with status 0 if `hangup watch` will work here, with 125 if it will not.
     """
     results: list[Check] = []
     for check in checks():

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import click
 
 from hangup.cli import json_lines, terminal
 from hangup.cli.json_lines import Field
 from hangup.cli.options import json_option, selection_options
+from hangup.cli.output import note
 from hangup.cli.reporters.cgroup_json import cgroup_fields
+from hangup.cli.reporters.peers import peers_text
 from hangup.tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
 from hangup.tracer.selection import Selection
-
-# A pool of workers may hold one socket dozens of times over; --json and pipes name them all.
-HOLDERS_SHOWN = 3
 
 CONNECTION_FIELDS: tuple[tuple[Field, Callable[[Connection], Any]], ...] = (
     (
@@ -68,6 +67,32 @@ END_FIELDS: tuple[tuple[Field, Callable[[Socket], Any]], ...] = (
     ),
 )
 
+LISTENER_FIELDS: tuple[tuple[Field, Callable[[Socket], Any]], ...] = (
+    (
+        Field("path", "string", "what it is bound to, escaped, an abstract name as `@name`"),
+        lambda listener: listener.path,
+    ),
+    (Field("type", "string", '`"stream"` or `"seqpacket"`'), lambda listener: listener.type),
+    (
+        Field("inode", "number", "the socket's inode number, as `ss -xe`, lsof and /proc/PID/fd show it"),
+        lambda listener: listener.inode,
+    ),
+    (Field("netns", "number", "the inode number of its network namespace"), lambda listener: listener.netns),
+    (Field("waiting", "number", "connects that are not accepted yet"), lambda listener: listener.receive_queue),
+    (
+        Field(
+            "backlog",
+            "number",
+            "what the server gave listen(2), at most net.core.somaxconn; it is full when more than that wait",
+        ),
+        lambda listener: listener.send_queue,
+    ),
+    (
+        Field("processes", "array of objects", "the descriptors that hold it; empty if they could not be read"),
+        lambda listener: [_values(HOLDER_FIELDS, holder) for holder in listener.holders],
+    ),
+)
+
 HOLDER_FIELDS: tuple[tuple[Field, Callable[[Holder], Any]], ...] = (
     (Field("pid", "number", "process id"), lambda holder: holder.pid),
     (Field("comm", "string", "the process's name, escaped"), lambda holder: holder.comm),
@@ -87,21 +112,30 @@ HOLDER_FIELDS: tuple[tuple[Field, Callable[[Holder], Any]], ...] = (
 def command(selection: Selection, as_json: bool) -> None:
     """List every Unix connection with the processes at both ends.
 
-    UNREAD is how many bytes have arrived at the end on its left and are not read yet. A process is shown as
-    name[pid]:descriptor, and as ? if it could not be read. Without root it lists the network namespace it runs in,
-    and names your own processes.
+    Below each path: who listens there, how many connects wait of how many that may, and the connections, the client's
+    end first. A process is shown as name[pid]:descriptors, and as ? if it could not be read; then the bytes that have
+    arrived there and are not read yet, and in parentheses its systemd unit and its container, where that is not the
+    listener's. Socketpairs come last. Where nothing matches, a line on standard error says so and the status is 0.
+    Without root it lists the network namespace it runs in, and names your own processes.
     """
     inventory = snapshot()
     connections = sorted(select(inventory.connections(), selection), key=_order)
+    listeners = sorted(select_listeners(inventory.listeners(), connections, selection), key=lambda end: end.path or "")
     if as_json:
+        for listener in listeners:
+            click.echo(json_lines.line("listener", _values(LISTENER_FIELDS, listener)))
         for connection in connections:
             click.echo(json_lines.line("connection", _values(CONNECTION_FIELDS, connection)))
     else:
-        show(connections, sys.stdout)
+        width = terminal.columns(sys.stdout) if sys.stdout.isatty() else None
+        click.echo(peers_text(listeners, connections, width=width, paint=terminal.painter(sys.stdout)), nl=False)
+    if not connections and not listeners:
+        sys.stdout.flush()
+        note("no Unix connections" if selection.selects_all else "no connection or listener matches")
     missing = incomplete(inventory)
     if missing:
         remedy = "run it as root for a complete list" if os.geteuid() else "the list is not complete"
-        click.echo(f"hangup: {missing} could not be read: {remedy}", err=True)
+        note(f"{missing} could not be read: {remedy}")
 
 
 def select(connections: Iterable[Connection], selection: Selection) -> Iterable[Connection]:
@@ -112,26 +146,15 @@ def select(connections: Iterable[Connection], selection: Selection) -> Iterable[
             yield connection
 
 
-def show(connections: Sequence[Connection], file: IO[str], *, width: int | None = None) -> None:
-    """Print the table to `file`; `width` (columns) is for tests."""
-    from rich.text import Text  # noqa: PLC0415 - --json does without
-
-    console = terminal.console(file, width=width)
-    all_holders = width is None and not console.is_terminal
-    table = terminal.plain_table()
-    table.add_column("PATH", overflow="fold")
-    table.add_column("CLIENT", overflow="fold")
-    table.add_column("UNREAD", justify="right", no_wrap=True)
-    table.add_column("SERVER", overflow="fold")
-    table.add_column("UNREAD", justify="right", no_wrap=True)
-    for connection in connections:
-        cells = [Text(_path_cell(connection), style="" if connection.path else "dim")]
-        for end in (connection.client, connection.server):
-            cells.append(Text(_end_cell(connection, end, all_holders), style="" if end else "dim"))
-            unread = end.receive_queue if end else 0
-            cells.append(Text(str(unread) if end else "-", style="yellow" if unread else ""))
-        table.add_row(*cells)
-    terminal.print_table(console, table)
+def select_listeners(
+    listeners: Iterable[Socket], connections: Iterable[Connection], selection: Selection
+) -> Iterable[Socket]:
+    """Yield the listeners that the selection matches, and those to whose path one of these connections goes."""
+    paths = {connection.path for connection in connections}
+    for listener in listeners:
+        processes = ((holder.pid, holder.comm) for holder in listener.holders)
+        if listener.path in paths or selection.matches(listener.path, processes):
+            yield listener
 
 
 def incomplete(inventory: Inventory) -> str:
@@ -141,23 +164,6 @@ def incomplete(inventory: Inventory) -> str:
         (inventory.unreadable_namespaces, "network namespace", "network namespaces"),
     )
     return " and ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
-
-
-def _path_cell(connection: Connection) -> str:
-    if connection.path is not None:
-        return connection.path
-    return "(socketpair)" if connection.state == "open" else "?"
-
-
-def _end_cell(connection: Connection, end: Socket | None, all_holders: bool) -> str:
-    if end is None:
-        return f"({connection.state})"
-    if not end.holders:
-        return "?"
-    shown = end.holders if all_holders else end.holders[:HOLDERS_SHOWN]
-    more = len(end.holders) - len(shown)
-    names = ", ".join(f"{holder.comm}[{holder.pid}]:{holder.descriptor}" for holder in shown)
-    return f"{names} +{more}" if more else names
 
 
 def _order(connection: Connection) -> tuple[bool, str, int, int]:

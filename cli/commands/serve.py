@@ -13,7 +13,7 @@ import click
 from hangup.cli.output import note
 from hangup.cli.service import configuration
 from hangup.cli.service.privileges import give_up
-from hangup.cli.service.service import Service, Signals, selection_of, wants_latent
+from hangup.cli.service.service import Service, Signals, selection_of, verdicts_of, wants_latent
 from hangup.cli.service.settings import Key, Settings, keys
 from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
 from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
@@ -69,10 +69,10 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
 
     Reads /etc/hangup/hangup.toml, of which every key is also an option here; an option goes before the file. Alerts go
     to the systemd journal with structured fields, and to a file of JSON Lines if one is named; Prometheus finds the
-    counts. Of many alerts of one kind some are told and the rest is counted, and the count told.
+    counts. Of many alerts of one kind the first ones are reported in full, then how many more there were.
 
-    SIGHUP has it read the configuration again without losing probes or counts; a mistake in it is told, and everything
-    stays as it was. SIGTERM ends it.
+    SIGHUP has it read the configuration again without losing probes or counts; a mistake in it is reported, and
+    everything stays as it was. SIGTERM ends it.
     """
     read = partial(configuration.load, config, flags)
     settings = read()
@@ -87,6 +87,7 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
             selection=selection_of(settings),
             probes=settings.probes,
             latent=wants_latent(settings),
+            verdicts=verdicts_of(settings),
             # It runs for good: paths that are made up for one run must not use up the rows.
             statistics=Statistics(pattern=path_pattern),
         ) as tracer,

@@ -10,41 +10,42 @@ import click
 from hangup.cli import terminal
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.ended import Ended
-from hangup.cli.options import json_option, run_options, selection_options
+from hangup.cli.options import addresses_option, json_option, run_options, selection_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.reporters.operation import operation_row
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.reporters.summary_json import summary_lines
-from hangup.cli.reporters.units import counted
 from hangup.cli.run import run
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.record import Event
 from hangup.tracer.selection import Selection
+from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
+from hangup.tracer.units import counted
 
 
 class _Printer:
     """Prints operations as they come, whole batches at a time."""
 
-    def __init__(self, output: Output, *, as_json: bool) -> None:
+    def __init__(self, output: Output, *, as_json: bool, addresses: bool) -> None:
         self._output = output
+        self._addresses = addresses
         self._as_json = as_json
         self.cgroup: Callable[[Event], Cgroup | None] = lambda _event: None
         """Finds the cgroup of who did an operation."""
         self.count = 0
         self.after_batch()
 
-    def operation(self, occurrence: Operated | ConnectFailed) -> None:
+    def operation(self, traced: Traced) -> None:
         """Print one operation."""
         self.count += 1
         if self._as_json:
-            self._output.line(operation_line(occurrence, self._offset, self.cgroup(occurrence.event)))
+            self._output.line(operation_line(traced, self._offset, self.cgroup(traced.event)))
         else:
-            self._output.line(operation_row(occurrence, self._offset, self._width))
+            self._output.line(operation_row(traced, self._offset, self._width, addresses=self._addresses))
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the clock and the terminal again."""
@@ -57,6 +58,7 @@ class _Printer:
 @click.command("trace")
 @selection_options
 @run_options
+@addresses_option
 @json_option
 def command(
     *,
@@ -64,17 +66,20 @@ def command(
     probes: str,
     duration: float | None,
     ready: Ready,
+    addresses: bool,
     as_json: bool,
 ) -> None:
     """Print every operation on a Unix connection.
 
     One line each, when it has ended: the time, the process (with /thread if that is another), the system call with
-    its descriptor and what came of it, this end's socket and its peer's, and the path. Operations are printed in the
-    order they were recorded. It ends at Ctrl-C, SIGTERM or after --duration.
+    its descriptor and what came of it, the number of the connection (#12; - if there is none), the process at the other
+    end, and the path. On a terminal the last two are left out where they do not fit, but not the path where a
+    connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
+    at Ctrl-C, SIGTERM or after --duration.
     """
     preflight.require()
     output = Output()
-    printer = _Printer(output, as_json=as_json)
+    printer = _Printer(output, as_json=as_json, addresses=addresses)
     with Tracer(selection=selection, probes=probes, on_operation=printer.operation) as tracer:
         began = time.monotonic()
         printer.cgroup = tracer.cgroup

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from hangup.cli import terminal
+from hangup.cli.child import look_up
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import json_option, run_options, selection_options
+from hangup.cli.options import addresses_option, json_option, run_options, selection_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
 from hangup.cli.reporters.alert import alert_block
 from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.reporters.alerts import Alerts
 from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
 from hangup.tracer import preflight
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import IGNORED_PATHS, Selection
 from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.verdicts import Kind
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,6 +41,17 @@ def _complete_file(_ctx: click.Context, _param: click.Parameter, incomplete: str
 @click.command("watch", context_settings={"allow_interspersed_args": False})
 @selection_options
 @click.option("--latent", is_flag=True, help="Show latent hang-ups as alerts, too.")
+@click.option("--harmless", is_flag=True, help="Show failures that nobody misses anything by as alerts, too.")
+@click.option(
+    "--verdict",
+    "verdicts",
+    type=click.Choice([kind.label for kind in Kind if kind.is_alert or kind is Kind.LATENT]),
+    multiple=True,
+    metavar="VERDICT",
+    help="Only this verdict is an alert; `hangup explain` lists them. May be given several times.",
+)
+@click.option("--all", "show_all", is_flag=True, help="Show every alert in full, however many are alike.")
+@addresses_option
 @click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
 @run_options
 @json_option
@@ -47,6 +62,10 @@ def command(
     *,
     selection: Selection,
     latent: bool,
+    harmless: bool,
+    verdicts: tuple[str, ...],
+    show_all: bool,
+    addresses: bool,
     no_fail: bool,
     probes: str,
     duration: float | None,
@@ -56,27 +75,43 @@ def command(
 ) -> None:
     """Explain every connection that ends in a hang-up.
 
-    Prints each one at once: what happened in one sentence, who was at both ends, and what both did till then. At the
-    end a table counts all connections by what became of them. It ends at Ctrl-C, SIGTERM, after --duration or with
-    COMMAND, and with status 1 if there was an alert.
+    Prints each one at once: what happened in one sentence, what it cost, who was at both ends, and what both did till
+    then. Of alerts that are alike (verdict, programs, path) the first three are printed so, the next ten as one line
+    each, and the rest is counted; --all and --json print all of them. Connections of systemd's own that every systemctl
+    breaks are ignored, unless --ignore-path says what is. At the end a table counts all connections by what became of
+    them. It ends at Ctrl-C, SIGTERM, after --duration or with COMMAND, and with status 122 if there was an alert.
 
     COMMAND is run as the user who called sudo, with the environment as it is here but HOME, USER and LOGNAME of that
     user in place of root's. The probes are attached before it starts. Signals are passed on to it, and SIGTERM after
-    --duration. Its own status becomes hangup's if there was no alert.
+    --duration. If it fails, its own status becomes hangup's, whether there was an alert or not.
     """
     preflight.require()
+    if command_line:
+        look_up(command_line[0])
     output = Output()
     paint = terminal.painter(output.file)
 
+    def block(alert: Alert, offset: int) -> str:
+        return alert_block(alert, offset, width=terminal.columns(output.file), paint=paint, addresses=addresses)
+
+    alerts = Alerts(block, show_all=show_all)
+
     def show(alert: Alert) -> None:
         offset = wall_clock_offset()
-        if as_json:
-            output.line(alert_line(alert, offset))
-        else:
-            output.line(alert_block(alert, offset, width=terminal.columns(output.file), paint=paint))
+        for text in [alert_line(alert, offset)] if as_json else alerts.shown(alert, offset, time.monotonic()):
+            output.line(text)
         output.flush()
 
-    with Tracer(selection=selection, probes=probes, latent=latent) as tracer:
+    def look_around(*, ending: bool = False) -> None:
+        for text in alerts.counts(time.monotonic(), ending=ending):
+            output.line(text)
+            output.flush()
+        output.require_reader()
+
+    selection = replace(selection, ignored_paths=selection.ignored_paths or IGNORED_PATHS)
+    wanted = frozenset(Kind.named(label) for label in verdicts)
+    latent = latent or Kind.LATENT in wanted
+    with Tracer(selection=selection, probes=probes, latent=latent, harmless=harmless, verdicts=wanted) as tracer:
         began = time.monotonic()
 
         def attached() -> None:
@@ -89,7 +124,7 @@ def command(
         status = run(
             tracer,
             on_alert=show,
-            after_batch=output.require_reader,
+            after_batch=look_around,
             on_ready=attached,
             duration=duration,
             command=command_line,
@@ -97,12 +132,13 @@ def command(
         ended = Ended(
             tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
         )
+    look_around(ending=True)
     if as_json:
         for line in summary_lines(ended):
             output.line(line)
     else:
         output.line(summary_text(ended, width=terminal.columns(output.file), paint=paint))
     output.flush()
-    if ended.statistics.alerts and not no_fail:
+    if not status and ended.statistics.alerts and not no_fail:
         status = ExitStatus.ALERTS
     click.get_current_context().exit(status or ExitStatus.OK)

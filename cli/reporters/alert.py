@@ -7,20 +7,21 @@ ten times as long.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hangup.cli.clock import local
-from hangup.cli.reporters.alert_json import survivor
 from hangup.cli.reporters.operation import operation_text
-from hangup.cli.reporters.operation_json import address
-from hangup.cli.reporters.units import counted, duration, moment
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.cgroups import Cgroup
-from hangup.tracer.connection import Holder, Process, timeline
-from hangup.tracer.escape import escape_comm
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record import Event, EventFlag
+from hangup.tracer.story.connection import IDLE, KEPT_LAST
+from hangup.tracer.story.operation import address
+from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
+from hangup.tracer.units import duration, moment, size
+from hangup.tracer.verdicts.sentences import of_consequence
 
 # The columns: times and labels, the client's operations, the server's. Together 80.
 _TIME = 11
@@ -31,6 +32,9 @@ _SERVER = 80 - _TIME - 2 - _CLIENT - 2
 _ROWS_FIRST = 12
 _ROWS_LAST = 28
 
+# So many rows that come again and again are shown once; a request and its answer are four.
+_LONGEST_CYCLE = 8
+
 
 @dataclass(slots=True)
 class _Row:
@@ -40,28 +44,59 @@ class _Row:
     role: str
     parts: list[str]
     style: str | None = None
+    """Of a row that says what went wrong: never left out."""
     times: int = 1
-    not_kept: int = 0
-    """Of a row that stands for operations that were not kept: how many."""
+    stands_for: int = 1
+    """How many operations it stands for."""
+    note: bool = False
+    """Whether it is about the connection and no operation of an end."""
 
 
-def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain) -> str:
+def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, addresses: bool = False) -> str:
     """Return the block, with an empty line at its end.
 
-    offset: what makes a wall-clock time of a record's times. width: where to fold the sentence.
+    offset: what makes a wall-clock time of a record's times. width: where to fold the sentence. addresses: whether to
+    show the kernel's.
     """
     verdict = alert.verdict
-    style = "bold red" if verdict.kind.is_alert else "bold yellow"
+    style = "bold red" if verdict.kind.is_alert and not verdict.consequence.harmless else "bold yellow"
     lines = [paint(style, line) for line in _folded(verdict.sentence, width)]
-    lines.append(f"{verdict.kind.label}  {local(alert.when + offset)}  {_place(alert)}")
+    victim = alert.client if verdict.victim == "client" else alert.server
+    cost = of_consequence(verdict.consequence, victim)
+    if cost:
+        lines.extend(_folded(cost, width))
+    lines.append(_heading(alert, offset))
     for doubt in verdict.doubts:
         lines.extend(paint("yellow", line) for line in _folded(f"uncertain: {doubt}", width))
     lines.append("")
-    lines.extend(_ends(alert, paint))
+    lines.extend(_ends(alert, paint, addresses=addresses))
     lines.append("")
     lines.extend(_timeline(alert, paint))
     lines.append("")
+    lines.extend(_folded(f"advice: {verdict.kind.advice} (hangup explain {verdict.kind.label})", width))
+    lines.append("")
     return "\n".join(lines)
+
+
+def alert_row(alert: Alert, offset: int) -> str:
+    """Return an alert as one line: when, verdict, the connection's number, the sentence, the path."""
+    verdict = alert.verdict
+    number = f" #{alert.story.number}" if alert.story else ""
+    return f"{local(alert.when + offset, '%H:%M:%S')} {verdict.kind.label}{number} {_place(alert)}: {verdict.sentence}"
+
+
+def _heading(alert: Alert, offset: int) -> str:
+    """Say in one line what kind of alert it is, when, and where."""
+    verdict = alert.verdict
+    parts = [verdict.kind.label]
+    if verdict.consequence.harmless:
+        parts.append("harmless")
+    if verdict.symptom is not Symptom.FAILED_CONNECT:
+        parts.append(verdict.symptom.value if verdict.symptom is not Symptom.NONE else "nobody failed")
+    parts.append(local(alert.when + offset))
+    if alert.story:
+        parts.append(f"#{alert.story.number}")
+    return "  ".join([*parts, _place(alert)])
 
 
 def _folded(text: str, width: int) -> list[str]:
@@ -73,41 +108,55 @@ def _folded(text: str, width: int) -> list[str]:
 def _place(alert: Alert) -> str:
     if alert.path is not None:
         return alert.path
-    pair = alert.connection is not None and alert.connection.pair
-    return "(socketpair)" if pair else "(path not known)"
+    return "(socketpair)" if alert.story and alert.story.pair else "(path not known)"
 
 
-def _ends(alert: Alert, paint: Paint) -> Iterator[str]:
+def _ends(alert: Alert, paint: Paint, *, addresses: bool) -> Iterator[str]:
     """Say who is at either end, and by which names the kernel and other tools know it."""
-    connection = alert.connection
-    if connection is None:
+    story = alert.story
+    if story is None:
         assert alert.failed is not None
         yield from _cells("process", _process(alert.client), [], separator=" ")
+        yield from _threads(alert.client, None)
         yield from _places(alert.client, None)
-        yield from _cells("sock", [address(alert.failed.sock) or "?"], [])
-        yield from _cells("inode", _inode(alert.failed.inode_number, alert.failed.inode), [], separator=" ")
+        if addresses:
+            yield from _cells("sock", [address(alert.failed.sock) or "?"], [])
+        yield from _cells("inode", _inode(alert.failed.inode_number, alert.failed.inode, addresses=addresses), [])
         return
-    client, server = connection.client, connection.server
-    names = ("one end", "other end") if connection.pair else ("client", "server")
+    client, server = story.client, story.server
+    names = ("one end", "other end") if story.pair else ("client", "server")
     yield from (paint("bold", line) for line in _cells("", *([name] for name in names)))
     yield from _cells("process", _process(alert.client), _process(alert.server), separator=" ")
+    yield from _threads(alert.client, alert.server)
     yield from _places(alert.client, alert.server)
-    yield from _cells("sock", [address(client.sock) or "?"], [address(server.sock) or "?"])
-    yield from _cells("inode", *(_inode(end.inode_number, end.inode) for end in (client, server)), separator=" ")
+    if addresses:
+        yield from _cells("sock", [address(client.sock) or "?"], [address(server.sock) or "?"])
+    inodes = [_inode(end.inode_number, end.inode, addresses=addresses) for end in (client, server)]
+    yield from _cells("inode", *inodes, separator=" ")
 
 
-def _process(process: Process | Holder | None) -> list[str]:
+def _process(process: Process | None) -> list[str]:
     if process is None:
         return ["?"]
     parts = [f"{process.comm}[{process.pid}]"]
-    if isinstance(process, Process):
-        parts.append(f"tid {process.tid} uid {process.uid}")
+    if process.uid is not None:
+        parts.append(f"uid {process.uid}")
     if process.inner_pid not in (None, process.pid):
         parts.append(f"pid {process.inner_pid} inside")
     return parts
 
 
-def _places(client: Process | Holder | None, server: Process | Holder | None) -> Iterator[str]:
+def _threads(client: Process | None, server: Process | None) -> Iterator[str]:
+    """Name the threads that are not their process's first."""
+    cells = []
+    for process in (client, server):
+        differs = process is not None and process.tid not in (None, process.pid)
+        cells.append([f"{process.thread}[{process.tid}]"] if process and differs else [])
+    if any(cells):
+        yield from _cells("thread", *cells)
+
+
+def _places(client: Process | None, server: Process | None) -> Iterator[str]:
     """Say which units and containers they belong to, as far as they belong to any."""
     cgroups = [end.cgroup if end else None for end in (client, server)]
     for label, name_of in (("unit", _unit), ("container", _container)):
@@ -129,75 +178,122 @@ def _pieces(text: str, width: int) -> list[str]:
     return [text[start : start + width] for start in range(0, len(text), width)]
 
 
-def _inode(number: int, inode: int) -> list[str]:
-    return [str(number or "?"), *([address(inode) or ""] if inode else [])]
+def _inode(number: int, inode: int, *, addresses: bool) -> list[str]:
+    return [str(number or "?"), *([address(inode) or ""] if inode and addresses else [])]
 
 
 def _timeline(alert: Alert, paint: Paint) -> Iterator[str]:
-    connection = alert.connection
-    if connection is None:
+    story = alert.story
+    if story is None:
         failed = alert.failed
         assert failed is not None
         yield from _cells(moment(0, 0), [operation_text(failed)], [], right=True, style=("bold red", paint))
         return
-    rows = _rows(alert)
-    start = connection.start
+    rows = _without_repeats(_rows(alert))
+    start = story.start
     whole = max((row.when - start for row in rows), default=0)
-    cut = rows[_ROWS_FIRST:-_ROWS_LAST]
+    cut = range(_ROWS_FIRST, len(rows) - _ROWS_LAST)
     if len(cut) < 2:
-        cut = []
+        cut = range(0)
+    left_out = 0
     for number, row in enumerate(rows):
-        if cut and _ROWS_FIRST <= number < len(rows) - _ROWS_LAST:
-            if number == _ROWS_FIRST:
-                left_out = sum(row.not_kept or row.times for row in cut)
-                yield " " * (_TIME + 2) + f"... {left_out} operations not shown ..."
+        if number in cut and not row.style:
+            left_out += 0 if row.note else row.stands_for
+            continue
+        if left_out:
+            yield " " * (_TIME + 2) + f"... {left_out} operations not shown ..."
+            left_out = 0
+        if row.note:
+            yield " " * (_TIME + 2) + row.parts[0]
             continue
         times = [f"{row.times} times"] if row.times > 1 else []
         cells = ([*row.parts, *times], []) if row.role == "client" else ([], [*row.parts, *times])
         style = (row.style, paint) if row.style else None
-        label = "" if row.not_kept else moment(row.when - start, whole)
-        yield from _cells(label, *cells, right=True, style=style)
+        yield from _cells(moment(row.when - start, whole), *cells, right=True, style=style)
 
 
 def _rows(alert: Alert) -> list[_Row]:
-    connection = alert.connection
-    assert connection is not None
-    hangup = connection.hangup
-    suffered = survivor(alert)
-    gaps = {id(end.tail[0]): end.omitted for end in (connection.client, connection.server) if end.tail and end.omitted}
+    story, failed = alert.story, alert.failed
+    assert story is not None
+    hangup = story.hangup
+    victim = alert.verdict.victim
     # Who an end's heading names; what another process did is marked with that one's name.
     users = {"client": alert.client.pid if alert.client else 0, "server": alert.server.pid if alert.server else 0}
+    kept = {"client": 0, "server": 0}
     rows: list[_Row] = []
-    for when, endpoint, event in timeline(connection):
-        omitted = gaps.get(id(event))
-        if omitted:
-            rows.append(_Row(when, endpoint.role, [f"... {omitted} operations not kept ..."], not_kept=omitted))
-        row = _Row(when, endpoint.role, [operation_text(event)])
-        if event.pid != users[endpoint.role]:
-            row.parts.append(f"by {escape_comm(event.comm)}[{event.pid}]")
-        if event is hangup:
+    before: int | None = None
+    for when, role, event in story.timeline:
+        if before is not None and when - before >= IDLE:
+            rows.append(_Row(when, role, [f"--- {duration(when - before)} of silence ---"], note=True))
+        before = when
+        end = story.end(role)
+        if end.operations_not_kept and kept[role] == end.operations - end.operations_not_kept - KEPT_LAST:
+            text = f"... {end.operations_not_kept} operations of the {role} not kept ..."
+            rows.append(_Row(when, role, [text], note=True, stands_for=end.operations_not_kept))
+        kept[role] += 1
+        row = _Row(when, role, [operation_text(event)])
+        who = process_of(event)
+        if who.pid != users[role]:
+            row.parts.append(f"by {who.comm}[{who.pid}]")
+        if hangup is not None and event is hangup.event:
             row.parts[0] += ": HANG-UP"
-            row.parts.insert(1, _unread(event, alert, of_peer=endpoint.role != suffered))
+            row.parts.insert(1, _unread(event, alert, of_peer=role != victim))
             row.style = "bold yellow"
-        elif alert.failed is not None and event is alert.failed and endpoint.role == suffered:
-            row.parts.append("BROKEN WRITE" if event.operation == Operation.WRITE else "RESET READ")
+        elif failed is not None and role == victim and event is failed:
+            row.parts.append(alert.verdict.symptom.value.upper())
             gap = alert.verdict.figures.gap
             if gap is not None and gap >= 0:
                 row.parts.append(f"{duration(gap)} after the hang-up")
             row.style = "bold red"
         last = rows[-1] if rows else None
-        if last and not last.style and not row.style and (last.role, last.parts) == (row.role, row.parts):
+        if last and not (last.style or row.style or last.note) and (last.role, last.parts) == (row.role, row.parts):
             last.times += 1
+            last.stands_for += 1
         else:
             rows.append(row)
     return rows
+
+
+def _without_repeats(rows: Sequence[_Row]) -> list[_Row]:
+    """Fold rows that come again in the same order, a request and its answer for example: once is enough."""
+    folded: list[_Row] = []
+    place = 0
+    while place < len(rows):
+        length, times = _cycle(rows, place)
+        folded.extend(rows[place : place + length])
+        if times > 1:
+            repeated = rows[place + length : place + length * times]
+            text = f"(these {length} rows {times - 1} more {'time' if times == 2 else 'times'})"
+            folded.append(_Row(repeated[0].when, "client", [text], note=True))
+        place += length * times
+    return folded
+
+
+def _cycle(rows: Sequence[_Row], place: int) -> tuple[int, int]:
+    """Return how many rows from a place on come again at once, and how often they are there; (1, 1): none."""
+    for length in range(2, _LONGEST_CYCLE + 1):
+        pattern = [_look(row) for row in rows[place : place + length]]
+        if len(pattern) < length or None in pattern:
+            break
+        times = 1
+        while [_look(row) for row in rows[place + length * times : place + length * (times + 1)]] == pattern:
+            times += 1
+        # Folded, it takes one row more than once.
+        if times > 2 or (times == 2 and length > 2):
+            return length, times
+    return 1, 1
+
+
+def _look(row: _Row) -> tuple[str, tuple[str, ...], int] | None:
+    """Return what a row shows; None of one that must stand by itself."""
+    return None if row.style or row.note else (row.role, tuple(row.parts), row.times)
 
 
 def _unread(event: Event, alert: Alert, *, of_peer: bool) -> str:
     # The verdict's figure counts what slipped in while the release was under way, too.
     unread = max(event.unread_bytes, alert.verdict.figures.unread_bytes if of_peer else 0)
     least = "at least " if event.flags & EventFlag.UNREAD_AT_LEAST and unread == event.unread_bytes else ""
-    return f"{least}{counted(unread, 'byte')} unread" if unread else "nothing unread"
+    return f"{least}{size(unread)} unread" if unread else "nothing unread"
 
 
 def _cells(

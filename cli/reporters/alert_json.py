@@ -10,10 +10,16 @@ from hangup.cli import json_lines
 from hangup.cli.clock import utc
 from hangup.cli.json_lines import Field
 from hangup.cli.reporters.cgroup_json import cgroup_fields
-from hangup.cli.reporters.operation_json import address, operation_values
-from hangup.tracer.connection import Endpoint, Holder, Process, timeline
+from hangup.cli.reporters.operation_json import operation_values
+from hangup.tracer.escape import escape_comm
+from hangup.tracer.names import signal_name
+from hangup.tracer.record import Sender, SenderFlag, sender_of
+from hangup.tracer.story.connection import Role
+from hangup.tracer.story.operation import address
+from hangup.tracer.story.process import Process
+from hangup.tracer.story.story import End
 from hangup.tracer.tracer import Alert
-from hangup.tracer.verdicts import Figures
+from hangup.tracer.verdicts import Consequence, Figures
 
 _TYPES = {1: "stream", 5: "seqpacket"}
 
@@ -27,69 +33,79 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """One end of the connection; a failed connect has a process and no endpoint."""
+class Side:
+    """Whom the sentence means at one end of the connection, and the end; a failed connect has none."""
 
-    process: Process | Holder | None
-    endpoint: Endpoint | None
+    process: Process | None
+    end: End | None
 
 
-END_FIELDS: tuple[tuple[Field, Callable[[End], Any]], ...] = (
-    (Field("pid", "number or null", "process id; null if not known"), lambda end: end.process and end.process.pid),
+END_FIELDS: tuple[tuple[Field, Callable[[Side], Any]], ...] = (
+    (Field("pid", "number or null", "process id; null if not known"), lambda side: side.process and side.process.pid),
     (
         Field("tid", "number or null", "thread id of its last read or write; null if it made none that was seen"),
-        lambda end: getattr(end.process, "tid", None),
+        lambda side: side.process and side.process.tid,
     ),
-    (Field("uid", "number or null", "its user id then"), lambda end: getattr(end.process, "uid", None)),
-    (Field("gid", "number or null", "its group id then"), lambda end: getattr(end.process, "gid", None)),
-    (Field("comm", "string or null", "its name, escaped"), lambda end: end.process and end.process.comm),
+    (Field("uid", "number or null", "its user id then"), lambda side: side.process and side.process.uid),
+    (Field("gid", "number or null", "its group id then"), lambda side: side.process and side.process.gid),
+    (
+        Field("comm", "string or null", "the process's name (that of its first thread), escaped"),
+        lambda side: side.process and side.process.comm,
+    ),
+    (
+        Field("thread", "string or null", "the thread's own name, escaped; null if it did nothing that was seen"),
+        lambda side: side.process and side.process.thread,
+    ),
     (
         Field("inner_pid", "number or null", "process id in its own pid namespace; null if not known"),
-        lambda end: end.process and end.process.inner_pid,
+        lambda side: side.process and side.process.inner_pid,
     ),
-    *cgroup_fields(lambda end: end.process and end.process.cgroup),
+    *cgroup_fields(lambda side: side.process and side.process.cgroup),
     (
         Field("sock", "string or null", "kernel address of its struct sock, in hexadecimal"),
-        lambda end: end.endpoint and address(end.endpoint.sock),
+        lambda side: side.end and address(side.end.sock),
     ),
     (
         Field("inode", "string or null", "kernel address of its struct inode; null if not seen"),
-        lambda end: end.endpoint and address(end.endpoint.inode),
+        lambda side: side.end and address(side.end.inode),
     ),
     (
         Field("inode_number", "number or null", "its inode number, as `ss -xe`, lsof and /proc/PID/fd show it"),
-        lambda end: (end.endpoint.inode_number or None) if end.endpoint else None,
+        lambda side: (side.end.inode_number or None) if side.end else None,
     ),
     (
-        Field("written_bytes", "number", "all it wrote, as far as it was seen"),
-        lambda end: end.endpoint.written_bytes if end.endpoint else 0,
+        Field("written_bytes", "number", "all it wrote on this connection, as far as it was seen"),
+        lambda side: side.end.written_bytes if side.end else 0,
     ),
     (
-        Field("read_bytes", "number", "all it read, as far as it was seen"),
-        lambda end: end.endpoint.read_bytes if end.endpoint else 0,
+        Field("read_bytes", "number", "all it read on this connection, as far as it was seen"),
+        lambda side: side.end.read_bytes if side.end else 0,
     ),
     (
         Field("operations", "number", "how many operations it has had"),
-        lambda end: end.endpoint.count if end.endpoint else 0,
+        lambda side: side.end.operations if side.end else 0,
     ),
     (
         Field("operations_not_kept", "number", "how many of them, after the first ones, are not in the timeline"),
-        lambda end: end.endpoint.omitted if end.endpoint else 0,
+        lambda side: side.end.operations_not_kept if side.end else 0,
     ),
 )
 
 FIGURE_FIELDS: tuple[tuple[Field, Callable[[Figures], Any]], ...] = (
-    (Field("sent_bytes", "number", "what the process that suffered had written"), lambda figures: figures.sent_bytes),
-    (Field("read_bytes", "number", "what the peer had read of it"), lambda figures: figures.read_bytes),
     (
-        Field("unread_bytes", "number", "what the peer left unread when it hung up"),
-        lambda figures: figures.unread_bytes,
+        Field("sent_bytes", "number", "what the one that was hurt had written in its last turn"),
+        lambda figures: figures.sent_bytes,
     ),
+    (Field("read_bytes", "number", "what the other had read of that"), lambda figures: figures.read_bytes),
+    (Field("unread_bytes", "number", "what the other left unread when it went"), lambda figures: figures.unread_bytes),
     (
         Field("unread_messages", "number", "in how many of the kernel's buffers these were"),
         lambda figures: figures.unread_messages,
     ),
-    (Field("answered_bytes", "number", "what the peer had written"), lambda figures: figures.answered_bytes),
+    (
+        Field("answered_bytes", "number", "what the other had written in its last turn, if that was its answer"),
+        lambda figures: figures.answered_bytes,
+    ),
     (
         Field("failed_bytes", "number", "what the broken write was to send; 0 if it was no write"),
         lambda figures: figures.failed_bytes,
@@ -98,51 +114,99 @@ FIGURE_FIELDS: tuple[tuple[Field, Callable[[Figures], Any]], ...] = (
         Field("gap_ns", "number or null", "from the hang-up to the failure; null without either"),
         lambda figures: figures.gap,
     ),
+    (
+        Field("waited_ns", "number or null", "how long the one that left had waited for its answer; null: for none"),
+        lambda figures: figures.waited,
+    ),
+    (
+        Field("silence_ns", "number or null", "of `reused`: how long nothing had been sent when it was closed"),
+        lambda figures: figures.silence,
+    ),
+)
+
+CONSEQUENCE_FIELDS: tuple[tuple[Field, Callable[[Consequence], Any]], ...] = (
+    (
+        Field(
+            "answer",
+            "string or null",
+            '`"read in full"`, `"read in part"` or `"never read"`: what became of the answer; null: there was none',
+        ),
+        lambda consequence: consequence.answer,
+    ),
+    (
+        Field("lost_bytes", "number", "how much of what it had been sent it never read"),
+        lambda consequence: consequence.lost_bytes,
+    ),
+    (
+        Field(
+            "survivor",
+            "string or null",
+            '`"went on"`, `"closed"`, `"exited"`, `"killed by SIGPIPE"` or `"connected again"`: what the one that was '
+            "hurt did next; null: nothing within a tenth of a second",
+        ),
+        lambda consequence: consequence.survivor,
+    ),
+    (
+        Field("harmless", "boolean", "whether nobody misses what failed; such alerts come with `--harmless` only"),
+        lambda consequence: consequence.harmless,
+    ),
+)
+
+SENDER_FIELDS: tuple[tuple[Field, Callable[[Sender], Any]], ...] = (
+    (Field("signal", "string", "the signal (`SIGTERM`)"), lambda sender: signal_name(sender.signal)),
+    (
+        Field("by", "string", '`"process"`, `"kernel"` (a fault, a timer) or `"oom-killer"`'),
+        lambda sender: (
+            "oom-killer"
+            if sender.flags & SenderFlag.OOM
+            else "kernel"
+            if sender.flags & SenderFlag.KERNEL
+            else "process"
+        ),
+    ),
+    (
+        Field("pid", "number", "the process that sent it; of the kernel's, who happened to run"),
+        lambda sender: sender.pid,
+    ),
+    (Field("comm", "string", "its name, escaped"), lambda sender: escape_comm(sender.comm)),
+    (Field("uid", "number", "its user id"), lambda sender: sender.uid),
+    (Field("monotonic_ns", "number", "when, in ns of CLOCK_MONOTONIC"), lambda sender: sender.time),
+    (
+        Field("handled", "boolean", "whether the process had a handler for it, and exited later"),
+        lambda sender: bool(sender.flags & SenderFlag.HANDLED),
+    ),
 )
 
 
-def survivor(alert: Alert) -> str | None:
-    """Return the end that suffered the failure; of a latent hang-up the one that was left over."""
-    connection = alert.connection
-    if connection is None:
-        return "client"
-    if alert.failed is not None:
-        # The address, not the object: a tracer may keep an equal event elsewhere.
-        return connection.client.role if alert.failed.sock == connection.client.sock else connection.server.role
-    hangup = connection.hangup
-    if hangup is None:
-        return None
-    return connection.server.role if hangup is connection.client.release else connection.client.role
-
-
-def _end(alert: Alert, process: Process | Holder | None, role: str) -> dict[str, Any]:
-    connection = alert.connection
-    endpoint = None
-    if connection is not None:
-        endpoint = connection.client if role == "client" else connection.server
-    return json_lines.values(END_FIELDS, End(process, endpoint))
+def _side(alert: Alert, role: Role) -> dict[str, Any]:
+    process = alert.client if role == "client" else alert.server
+    return json_lines.values(END_FIELDS, Side(process, alert.story.end(role) if alert.story else None))
 
 
 def _hangup(shown: Shown) -> dict[str, Any] | None:
-    connection = shown.alert.connection
-    hangup = connection.hangup if connection else None
-    if connection is None or hangup is None:
-        return None
-    role = "client" if hangup is connection.client.release else "server"
-    return operation_values(hangup, role, shown.offset)
+    hangup = shown.alert.story.hangup if shown.alert.story else None
+    return None if hangup is None else operation_values(hangup.event, hangup.role, shown.offset)
+
+
+def _sender(shown: Shown) -> dict[str, Any] | None:
+    hangup = shown.alert.story.hangup if shown.alert.story else None
+    sender = sender_of(hangup.event) if hangup else None
+    return None if sender is None else json_lines.values(SENDER_FIELDS, sender)
 
 
 def _failed(shown: Shown) -> dict[str, Any] | None:
-    failed = shown.alert.failed
-    return None if failed is None else operation_values(failed, survivor(shown.alert) or "client", shown.offset)
+    alert = shown.alert
+    if alert.failed is None:
+        return None
+    return operation_values(alert.failed, alert.verdict.victim or "client", shown.offset)
 
 
 def _timeline(shown: Shown) -> list[dict[str, Any]]:
-    connection = shown.alert.connection
-    if connection is None:
+    story = shown.alert.story
+    if story is None:
         failed = _failed(shown)
         return [failed] if failed else []
-    return [operation_values(moment.event, moment.endpoint.role, shown.offset) for moment in timeline(connection)]
+    return [operation_values(moment.event, moment.role, shown.offset) for moment in story.timeline]
 
 
 ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
@@ -154,6 +218,15 @@ ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     (
         Field("verdict", "string", "the verdict; docs/verdicts.md explains each"),
         lambda shown: shown.alert.verdict.kind.label,
+    ),
+    (
+        Field(
+            "symptom",
+            "string",
+            "how it showed: `broken write`, `reset read`, `cut read`, `told by SO_ERROR`, "
+            "`short write`, `failed connect` or `none`",
+        ),
+        lambda shown: shown.alert.verdict.symptom.value,
     ),
     (
         Field("sentence", "string", "the verdict in words; for people, not for programs"),
@@ -169,11 +242,11 @@ ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     ),
     (
         Field("type", "string or null", '`"stream"` or `"seqpacket"`; null for a failed connect'),
-        lambda shown: _TYPES.get(shown.alert.connection.type) if shown.alert.connection else None,
+        lambda shown: _TYPES.get(shown.alert.story.type) if shown.alert.story else None,
     ),
     (
         Field("socketpair", "boolean", "whether both ends come from socketpair; then the first is called the client"),
-        lambda shown: bool(shown.alert.connection and shown.alert.connection.pair),
+        lambda shown: bool(shown.alert.story and shown.alert.story.pair),
     ),
     (
         Field(
@@ -181,19 +254,19 @@ ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
             "number or null",
             "tells connections apart: a number that no other has in this run; null for a failed connect",
         ),
-        lambda shown: shown.alert.connection.generation if shown.alert.connection else None,
+        lambda shown: shown.alert.story.number if shown.alert.story else None,
     ),
     (
         Field("survivor", "string or null", '`"client"` or `"server"`: who suffered, or was left over'),
-        lambda shown: survivor(shown.alert),
+        lambda shown: shown.alert.verdict.victim,
     ),
     (
         Field("client", "object", "the end that called connect"),
-        lambda shown: _end(shown.alert, shown.alert.client, "client"),
+        lambda shown: _side(shown.alert, "client"),
     ),
     (
         Field("server", "object or null", "the end that came out of accept; null for a failed connect"),
-        lambda shown: _end(shown.alert, shown.alert.server, "server") if shown.alert.connection else None,
+        lambda shown: _side(shown.alert, "server") if shown.alert.story else None,
     ),
     (
         Field("hangup", "object or null", "the release that was the hang-up, as in `timeline`; null if not seen"),
@@ -206,6 +279,19 @@ ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
             "the broken write, reset read or failed connect, as in `timeline`; null for a latent hang-up",
         ),
         _failed,
+    ),
+    (
+        Field(
+            "sender",
+            "object or null",
+            "who sent the signal that ended the process that left, or that it got before it exited; null: no signal "
+            "was seen",
+        ),
+        _sender,
+    ),
+    (
+        Field("consequence", "object", "what it cost the one that was hurt"),
+        lambda shown: json_lines.values(CONSEQUENCE_FIELDS, shown.alert.verdict.consequence),
     ),
     (
         Field("figures", "object", "what the verdict rests on"),

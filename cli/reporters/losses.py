@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hangup.cli.reporters.units import counted
 from hangup.tracer.tracer import Losses
+from hangup.tracer.units import counted
 
 # By the names that tracer.tracer.Losses has for the causes; one that is not here is shown by that name.
 _WORDS = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from hangup.cli.clock import local
-from hangup.cli.reporters.operation_json import address, error_of, exit_of, operation_name, syscall_of
-from hangup.tracer.connection import process_of
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.record import Event, Operation
+from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
+from hangup.tracer.story.process import process_of
+from hangup.tracer.story.story import Traced
+from hangup.tracer.units import size
+
+_BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)
 
 _SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 
@@ -42,28 +45,34 @@ def operation_text(event: Event, *, descriptor: bool = False) -> str:
     return name
 
 
-def operation_row(occurrence: Operated | ConnectFailed, offset: int, width: int) -> str:
-    """Return trace's line: time, process, operation, sock and peer, path.
+def operation_row(traced: Traced, offset: int, width: int, *, addresses: bool = False) -> str:
+    """Return trace's line: time, process, operation, the connection's number, the peer's name, the path.
 
-    offset: what makes a wall-clock time of a record's times. width: on a terminal a path that does not fit is left
-    out, but never where a connection begins.
+    offset: what makes a wall-clock time of a record's times. width: of the terminal; a peer or a path that does not fit
+    is left out, but never the path where a connection begins. addresses: whether to show the kernel's, too.
     """
-    event = occurrence.event
+    event = traced.event
     process = process_of(event)
     thread = f"/{process.tid}" if process.tid != process.pid else ""
-    path = occurrence.path if isinstance(occurrence, ConnectFailed) else occurrence.endpoint.connection.path
     operation = operation_text(event, descriptor=True)
     if event.operation == Operation.RELEASE and event.unread_bytes:
-        operation += f", {event.unread_bytes} unread"
-    socks = f"{address(event.sock)}->{address(event.peer) or 'none'}"
+        operation += f", {size(event.unread_bytes)} unread"
+    number = "-" if traced.number is None else f"#{traced.number}"
+    other = traced.peer
+    peer = f"{other.comm}[{other.pid}]" if other and other.comm != "?" else None
+    path = "(socketpair)" if traced.pair else traced.path
     who = f"{process.comm}[{process.pid}{thread}]"
-    row = f"{local(event.end + offset, '%H:%M:%S')} {who:<14} {operation:<14} {socks}"
-    if path is None and isinstance(occurrence, Operated):
-        peer = occurrence.endpoint.other
-        path = f"({peer.comm}[{peer.pid}])" if peer.pid else None
-    if path and (event.operation <= Operation.SOCKETPAIR or len(row) + 1 + len(path) <= width):
-        row = f"{row} {path}"
-    return row
+    row = f"{local(event.end + offset, '%H:%M:%S')} {who:<16} {operation:<14} {number:<4}"
+    if addresses:
+        row += f" {address(event.sock)}->{address(event.peer) or 'none'}"
+    # So many operations of one connection stand below each other that the path is only missed at the first.
+    begins = event.operation in _BEGINNINGS
+    room = width - (1 + len(path) if begins and path else 0)
+    if peer and len(row) + 1 + len(peer) <= room:
+        row += f" {peer}"
+    if path and (begins or len(row) + 1 + len(path) <= width):
+        row += f" {path}"
+    return row.rstrip()
 
 
 def _call(event: Event) -> str:

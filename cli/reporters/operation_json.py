@@ -11,11 +11,11 @@ from hangup.cli.clock import utc
 from hangup.cli.json_lines import Field
 from hangup.cli.reporters.cgroup_json import cgroup_fields
 from hangup.tracer.cgroups import Cgroup
-from hangup.tracer.connection import Connection, Endpoint
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.names import error_name, signal_name, syscall_name
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record import Event, Operation
+from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
+from hangup.tracer.story.process import leader_of
+from hangup.tracer.story.story import Traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,11 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
         lambda shown: shown.event.descriptor if shown.event.descriptor >= 0 else None,
     ),
     (
-        Field("size", "number", "bytes asked for; of a shutdown 0: SHUT_RD, 1: SHUT_WR, 2: SHUT_RDWR"),
+        Field(
+            "size",
+            "number",
+            "bytes asked for; of a shutdown 0: SHUT_RD, 1: SHUT_WR, 2: SHUT_RDWR; of a release an error that waited",
+        ),
         lambda shown: shown.event.size,
     ),
     (
@@ -98,26 +102,25 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     (Field("inner_tid", "number", "thread id there"), lambda shown: shown.event.inner_tid),
     (Field("uid", "number", "user id"), lambda shown: shown.event.uid),
     (Field("gid", "number", "group id"), lambda shown: shown.event.gid),
-    (Field("comm", "string", "the thread's name at that moment, escaped"), lambda shown: escape_comm(shown.event.comm)),
+    (Field("comm", "string", "the process's name at that moment, escaped"), lambda shown: leader_of(shown.event)),
+    (Field("thread", "string", "the thread's own name, escaped"), lambda shown: escape_comm(shown.event.comm)),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Traced(Shown):
-    """An operation with the connection it belongs to, if there is one."""
+class Placed(Shown):
+    """An operation with the connection it belongs to, if there is one, and where its process belongs."""
 
-    connection: Connection | None
-    endpoint: Endpoint | None
-    path: str | None
+    traced: Traced
     cgroup: Cgroup | None
 
 
-TRACE_FIELDS: tuple[tuple[Field, Callable[[Traced], Any]], ...] = (
+TRACE_FIELDS: tuple[tuple[Field, Callable[[Placed], Any]], ...] = (
     *OPERATION_FIELDS,
-    *cgroup_fields(lambda traced: traced.cgroup),
+    *cgroup_fields(lambda placed: placed.cgroup),
     (
         Field("path", "string or null", "the listener's path, escaped, an abstract name as `@name`; null if not known"),
-        lambda traced: traced.path,
+        lambda placed: placed.traced.path,
     ),
     (
         Field(
@@ -125,31 +128,31 @@ TRACE_FIELDS: tuple[tuple[Field, Callable[[Traced], Any]], ...] = (
             "number or null",
             "tells connections apart: a number that no other has in this run; null for a failed connect",
         ),
-        lambda traced: traced.connection.generation if traced.connection else None,
+        lambda placed: placed.traced.number,
     ),
     (
         Field("sock", "string", "kernel address of this end's struct sock, in hexadecimal"),
-        lambda traced: address(traced.event.sock),
+        lambda placed: address(placed.event.sock),
     ),
     (
         Field("peer_sock", "string or null", "kernel address of the other end's; null if there is none"),
-        lambda traced: address(traced.event.peer),
+        lambda placed: address(placed.event.peer),
     ),
     (
         Field("inode", "string or null", "kernel address of this end's struct inode; null if it has none"),
-        lambda traced: address(traced.event.inode),
+        lambda placed: address(placed.event.inode),
     ),
     (
         Field("inode_number", "number or null", "this end's inode number, as `ss -xe`, lsof and /proc/PID/fd show it"),
-        lambda traced: traced.event.inode_number or None,
+        lambda placed: placed.event.inode_number or None,
     ),
     (
         Field("peer_comm", "string or null", "the name of the process at the other end, escaped; null if not known"),
-        lambda traced: _known_comm(traced.endpoint.other) if traced.endpoint else None,
+        lambda placed: placed.traced.peer.comm if placed.traced.peer and placed.traced.peer.comm != "?" else None,
     ),
     (
         Field("peer_pid", "number or null", "its process id; null if not known"),
-        lambda traced: (traced.endpoint.other.pid or None) if traced.endpoint else None,
+        lambda placed: placed.traced.peer.pid if placed.traced.peer else None,
     ),
 )
 
@@ -159,52 +162,8 @@ def operation_values(event: Event, role: str, offset: int) -> dict[str, Any]:
     return json_lines.values(OPERATION_FIELDS, Shown(event, role, offset))
 
 
-def operation_line(occurrence: Operated | ConnectFailed, offset: int, cgroup: Cgroup | None) -> str:
+def operation_line(traced: Traced, offset: int, cgroup: Cgroup | None) -> str:
     """Return trace's line; offset: what makes a wall-clock time of a record's times; cgroup: of who did it."""
-    if isinstance(occurrence, ConnectFailed):
-        traced = Traced(occurrence.event, "client", offset, None, None, occurrence.path, cgroup)
-    else:
-        endpoint = occurrence.endpoint
-        connection = endpoint.connection
-        traced = Traced(occurrence.event, endpoint.role, offset, connection, endpoint, connection.path, cgroup)
-    return json_lines.line("operation", json_lines.values(TRACE_FIELDS, traced))
-
-
-def operation_name(event: Event) -> str:
-    """Return an operation's family in lower case."""
-    try:
-        return Operation(event.operation).name.lower()
-    except ValueError:
-        return f"operation {event.operation}"
-
-
-def syscall_of(event: Event) -> str:
-    """Return the name of the system call behind an operation."""
-    return syscall_name(
-        event.syscall,
-        compat=bool(event.flags & EventFlag.COMPAT),
-        io_uring=bool(event.flags & EventFlag.IO_URING),
+    return json_lines.line(
+        "operation", json_lines.values(TRACE_FIELDS, Placed(traced.event, traced.role, offset, traced, cgroup))
     )
-
-
-def error_of(event: Event) -> str | None:
-    """Return the name of the error an operation failed with."""
-    return error_name(-event.result) if event.result < 0 else None
-
-
-def exit_of(event: Event) -> tuple[int | None, str | None]:
-    """Return the exit status or the signal's name of a release by a process that was ending (wait(2))."""
-    if event.operation != Operation.RELEASE or not event.flags & EventFlag.EXITING:
-        return None, None
-    number = event.exit_code & 0x7F
-    return (None, signal_name(number)) if number else (event.exit_code >> 8 & 0xFF, None)
-
-
-def address(value: int) -> str | None:
-    """Return a kernel address as other tools print it; None for no address."""
-    return f"{value:016x}" if value else None
-
-
-def _known_comm(endpoint: Endpoint) -> str | None:
-    comm = endpoint.comm
-    return None if comm == "?" else comm

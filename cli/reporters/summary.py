@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.reporters.order import ordered
-from hangup.cli.reporters.units import counted, duration
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.statistics import Key, Row
+from hangup.tracer.units import counted, duration
 
-_COUNTS = ("CONNECTIONS", "BROKEN", "RESET", "LATENT")
+# The columns of counts: heading, what is counted, whether it is there if all of it is 0.
+_COUNTS: tuple[tuple[str, Callable[[Row], int], bool], ...] = (
+    ("CONNECTIONS", lambda row: row.connections, True),
+    ("BROKEN", lambda row: row.broken_writes, True),
+    ("RESET", lambda row: row.reset_reads, True),
+    ("CUT", lambda row: row.cut_reads, False),
+    ("SHORT", lambda row: row.short_writes, False),
+    ("TOLD", lambda row: row.errors_told, False),
+    ("LATENT", lambda row: row.latent, False),
+    ("HARMLESS", lambda row: row.harmless, False),
+)
 _NAMES = ("CLIENT", "SERVER", "PATH")
 _GAPS = ("P50", "P90", "P99", "MAX")
 _PERCENTILES = (50, 90, 99)
@@ -45,12 +57,20 @@ def summary_text(ended: Ended, *, width: int, paint: Paint = plain) -> str:
 def _table(rows: list[tuple[Key, Row]], total: Row, *, wide: bool, paint: Paint) -> list[str]:
     gaps = [_gaps(row) for _, row in rows]
     wide = wide and any(gaps)
-    headings = ["VERDICT", *_COUNTS, *(f"GAP {name}" for name in _GAPS if wide), *_NAMES]
+    counts = [(heading, count) for heading, count, always in _COUNTS if always or count(total)]
+    headings = ["VERDICT", *(heading for heading, _ in counts), *(f"GAP {name}" for name in _GAPS if wide), *_NAMES]
     cells = [
-        [key.kind.label, *_counts(row), *((gap or [""] * len(_GAPS)) if wide else ()), key.client, key.server, key.path]
+        [
+            key.kind.label,
+            *(str(count(row)) for _, count in counts),
+            *((gap or [""] * len(_GAPS)) if wide else ()),
+            key.client,
+            key.server,
+            key.path,
+        ]
         for (key, row), gap in zip(rows, gaps, strict=True)
     ]
-    total_cells = ["total", *_counts(total)]
+    total_cells = ["total", *(str(count(total)) for _, count in counts)]
     widths = [
         max(len(line[column]) for line in (headings, *cells, total_cells) if column < len(line))
         for column in range(len(headings))
@@ -66,19 +86,18 @@ def _table(rows: list[tuple[Key, Row]], total: Row, *, wide: bool, paint: Paint)
         return "  ".join(texts).rstrip()
 
     lines = [paint("bold", laid_out(headings))]
-    for (key, _), line, gap in zip(rows, cells, gaps, strict=True):
+    for (key, row), line, gap in zip(rows, cells, gaps, strict=True):
         text = laid_out(line)
         label = key.kind.label
         lines.append(paint("bold red", label) + text[len(label) :] if key.kind.is_alert else text)
         if gap and not wide:
             beneath = ", ".join(f"{name.lower()} {value}" for name, value in zip(_GAPS, gap, strict=True))
             lines.append(f"{'':<{widths[0]}}  {beneath} after the hang-up")
+        if row.errors:
+            errors = ", ".join(f"{error} {count}" for error, count in row.errors.most_common())
+            lines.append(f"{'':<{widths[0]}}  {errors}")
     lines.append(laid_out(total_cells))
     return lines
-
-
-def _counts(row: Row) -> list[str]:
-    return [str(count) for count in (row.connections, row.broken_writes, row.reset_reads, row.latent)]
 
 
 def _gaps(row: Row) -> list[str] | None:

@@ -21,6 +21,19 @@ COUNT_FIELDS: tuple[tuple[Field, Callable[[Row], Any]], ...] = (
         lambda row: row.broken_writes,
     ),
     (Field("reset_reads", "number", "connections on which a read was the first to fail"), lambda row: row.reset_reads),
+    (
+        Field("cut_reads", "number", "connections on which a read met the end of the stream while an answer was owed"),
+        lambda row: row.cut_reads,
+    ),
+    (Field("short_writes", "number", "blocked writes that a hang-up cut short"), lambda row: row.short_writes),
+    (
+        Field("errors_told", "number", "an ECONNRESET that was taken by getsockopt(SO_ERROR) or recvmmsg(2)"),
+        lambda row: row.errors_told,
+    ),
+    (
+        Field("harmless", "number", "failures, of those above, that nobody misses anything by: no alerts"),
+        lambda row: row.harmless,
+    ),
     (Field("latent_hangups", "number", "hang-ups with bytes unread after which nobody failed"), lambda row: row.latent),
 )
 
@@ -40,6 +53,10 @@ ROW_FIELDS: tuple[tuple[Field, Callable[[tuple[Key, Row]], Any]], ...] = (
         lambda row: row[0].path,
     ),
     *((field, lambda row, value=value: value(row[1])) for field, value in COUNT_FIELDS),
+    (
+        Field("errors", "object", "of failed connects: how many there were by the error's name (`ENOENT`)"),
+        lambda row: dict(row[1].errors),
+    ),
     (
         Field("gaps", "number", "how many times the time from hang-up to failure is known"),
         lambda row: row[1].gaps.count,

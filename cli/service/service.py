@@ -11,7 +11,6 @@ from types import FrameType
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.output import note
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.reporters.units import counted
 from hangup.cli.run import POLL_SECONDS
 from hangup.cli.service.configuration import ConfigurationError
 from hangup.cli.service.limit import AlertKind, Limit
@@ -23,6 +22,7 @@ from hangup.cli.sinks.metrics import Snapshot
 from hangup.tracer.errors import HangupError
 from hangup.tracer.selection import Selection
 from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.units import counted
 from hangup.tracer.verdicts import Kind
 
 # How often systemd is told the counts, and what was held back is looked at.
@@ -130,13 +130,9 @@ class Service:
     def _alert(self, alert: Alert) -> None:
         kind = alert.verdict.kind
         self._systemd.alive(time.monotonic())
-        wanted = self._settings.verdict
-        if wanted and kind.label not in wanted and not (kind is Kind.LATENT and self._settings.latent):
-            return
         self._alerts[kind.label] += 1
-        client = alert.client.comm if alert.client else "?"
-        server = alert.server.comm if alert.server else "?"
-        if self._limit.takes(AlertKind(kind, client, server), time.monotonic()):
+        key = alert.key
+        if self._limit.takes(AlertKind(kind, key.client, key.server), time.monotonic()):
             self._sinks.alert(alert, wall_clock_offset())
         else:
             self._held_back[kind.label] += 1
@@ -202,8 +198,14 @@ class Service:
         self._settings = settings
         self._tracer.selection = selection_of(settings)
         self._tracer.latent = wants_latent(settings)
+        self._tracer.verdicts = verdicts_of(settings)
         self._limit.failures, self._limit.burst = settings.failures, settings.burst
         self._limit.interval = settings.interval
+
+
+def verdicts_of(settings: Settings) -> frozenset[Kind]:
+    """Return which verdicts are alerts; empty: all that can be."""
+    return frozenset(Kind.named(label) for label in settings.verdict)
 
 
 def wants_latent(settings: Settings) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hangup.cli.sinks.listen import parse_listen
 from hangup.tracer.errors import HangupError
+from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.statistics import MAX_NAMES
 from hangup.tracer.verdicts import Kind
 
@@ -183,7 +184,7 @@ class Settings:
     ignore_path: tuple[str, ...] = _key(
         "selection",
         GLOBS,
-        ["/run/systemd/private", "@/org/freedesktop/plymouthd"],
+        list(IGNORED_PATHS),
         "Not connections to this socket path; the default ones are systemd's own, broken by every systemctl and boot.",
     )
     probes: str = _key(

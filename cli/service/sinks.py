@@ -72,11 +72,15 @@ class Sinks:
         """Tell what was counted instead of sent."""
         if self._journal:
             self._journal.held_back(held)
+        if self._file:
+            self._file.held_back(held)
 
     def losses(self, losses: Losses) -> None:
         """Tell what was not seen."""
         if self._journal:
             self._journal.losses(losses)
+        if self._file:
+            self._file.losses(losses)
 
     @property
     def errors(self) -> dict[str, int]:

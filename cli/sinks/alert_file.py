@@ -1,4 +1,7 @@
-"""Alerts with their whole stories in a file: the JSON Lines of `hangup watch --json`, in files of bounded size."""
+"""Alerts with their whole stories in a file: the JSON Lines of `hangup watch --json`, in files of bounded size.
+
+What was counted instead of written, and what was not seen at all, stands there too: a file may be the only sink.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,49 @@ import errno
 import io
 import logging
 import os
+import time
+from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from hangup.cli import json_lines
+from hangup.cli.clock import utc
+from hangup.cli.json_lines import Field
 from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.service.limit import HeldBack
 from hangup.tracer.errors import HangupError
-from hangup.tracer.tracer import Alert
+from hangup.tracer.tracer import Alert, Losses
+
+_TIME = Field("time", "string", "when it was written, by the wall clock: RFC 3339, UTC, microseconds")
+
+HELD_BACK_FIELDS: tuple[tuple[Field, Callable[[HeldBack], Any]], ...] = (
+    (_TIME, lambda _: utc(time.time_ns())),
+    (
+        Field("verdict", "string", "the verdict; docs/verdicts.md explains each"),
+        lambda held: held.kind.verdict.label,
+    ),
+    (
+        Field("client", "string", "the client's name, escaped; `?` if not known, `(other)` for all beyond 1000 pairs"),
+        lambda held: held.kind.client,
+    ),
+    (Field("server", "string", "the server's name, likewise"), lambda held: held.kind.server),
+    (Field("held_back", "number", "how many alerts of this kind were counted instead"), lambda held: held.count),
+    (Field("sent", "number", "how many alerts of this kind were written in the same time"), lambda held: held.sent),
+    (Field("seconds", "number", "how long that time was"), lambda held: round(held.seconds, 3)),
+)
+
+LOSSES_FIELDS: tuple[tuple[Field, Callable[[Losses], Any]], ...] = (
+    (_TIME, lambda _: utc(time.time_ns())),
+    (
+        Field("lost", "number", "how much is missing since the service was started, all causes together"),
+        lambda losses: losses.total,
+    ),
+    (
+        Field("lost_by_cause", "object", "how much by each cause, all named; they are listed under *The counts*"),
+        lambda losses: dict(losses.by_cause),
+    ),
+)
 
 
 class _WholeLines(io.FileIO):
@@ -51,11 +90,11 @@ class AlertFile:
     def __init__(self, path: str, *, size: int, count: int) -> None:
         """Open it. size: when it is renamed, in bytes; count: how many renamed ones are kept. Raises HangupError."""
         self.errors = 0
-        """How many alerts could not be written."""
+        """How many lines could not be written."""
         self.problem: str | None = None
         """Why the last of these was not; None: all were written."""
         self.fails = False
-        """Whether the last alert was not written."""
+        """Whether the last line was not written."""
         try:
             self._handler = _Rotating(path, maxBytes=size, backupCount=count)
         except OSError as error:
@@ -71,7 +110,17 @@ class AlertFile:
 
     def alert(self, alert: Alert, offset: int) -> None:
         """Append an alert; offset: what makes a wall-clock time of its times, in ns."""
-        line = alert_line(alert, offset)
+        self._append(alert_line(alert, offset))
+
+    def held_back(self, held: HeldBack) -> None:
+        """Append how many alerts were counted instead of written."""
+        self._append(json_lines.line("held_back", json_lines.values(HELD_BACK_FIELDS, held)))
+
+    def losses(self, losses: Losses) -> None:
+        """Append what was not seen so far."""
+        self._append(json_lines.line("losses", json_lines.values(LOSSES_FIELDS, losses)))
+
+    def _append(self, line: str) -> None:
         try:
             self._handler.emit(logging.LogRecord("hangup", logging.WARNING, "", 0, line, None, None))
         except OSError as error:

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hangup.cli.reporters.alert import alert_block
-from hangup.cli.reporters.alert_json import Shown, survivor
+from hangup.cli.reporters.alert_json import Shown
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.reporters.units import counted
 from hangup.cli.service.limit import HeldBack
 from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.errors import HangupError
 from hangup.tracer.tracer import Alert, Losses
+from hangup.tracer.units import counted
 
 SOCKET = Path("/run/systemd/journal/socket")
 
@@ -80,9 +80,8 @@ def _figure(name: str) -> Callable[[Shown], object]:
 
 def _object_pid(shown: Shown) -> int | None:
     """Return who is to blame or to ask: the process at the other end than the one that suffered."""
-    alert = shown.alert
-    end = alert.client if survivor(alert) == "server" else alert.server
-    return end.pid if end else None
+    culprit = shown.alert.culprit
+    return culprit.pid if culprit else None
 
 
 def _errno(shown: Shown) -> int | None:
@@ -111,13 +110,24 @@ FIELDS: tuple[Field, ...] = (
         lambda shown: "; ".join(shown.alert.verdict.doubts) or None,
     ),
     Field("HANGUP_PATH", "the listener's path, escaped, an abstract name as `@name`", lambda shown: shown.alert.path),
-    Field("HANGUP_SURVIVOR", "`client` or `server`: who suffered", lambda shown: survivor(shown.alert)),
+    Field(
+        "HANGUP_SYMPTOM",
+        "how it showed: `broken write`, `cut read` and the like",
+        lambda shown: shown.alert.verdict.symptom.value,
+    ),
+    Field("HANGUP_SURVIVOR", "`client` or `server`: who was hurt", lambda shown: shown.alert.verdict.victim),
+    Field("HANGUP_ADVICE", "what to do about it", lambda shown: shown.alert.verdict.kind.advice),
     *_fields_of_end("client"),
     *_fields_of_end("server"),
-    Field("HANGUP_SENT_BYTES", "what the process that suffered had written", _figure("sent_bytes")),
-    Field("HANGUP_READ_BYTES", "what the peer had read of it", _figure("read_bytes")),
-    Field("HANGUP_UNREAD_BYTES", "what the peer left unread when it hung up", _figure("unread_bytes")),
-    Field("HANGUP_ANSWERED_BYTES", "what the peer had written", _figure("answered_bytes")),
+    Field("HANGUP_SENT_BYTES", "what the process that was hurt had written in its last turn", _figure("sent_bytes")),
+    Field("HANGUP_READ_BYTES", "what the other had read of that", _figure("read_bytes")),
+    Field("HANGUP_UNREAD_BYTES", "what the other left unread when it went", _figure("unread_bytes")),
+    Field("HANGUP_ANSWERED_BYTES", "what the other had answered to it", _figure("answered_bytes")),
+    Field(
+        "HANGUP_LOST_BYTES",
+        "how much of what it had been sent it never read",
+        lambda shown: shown.alert.verdict.consequence.lost_bytes,
+    ),
     Field("HANGUP_FAILED_BYTES", "what the broken write was to send", _figure("failed_bytes")),
     Field("HANGUP_GAP_NS", "from the hang-up to the failure, in ns", _figure("gap")),
     Field(

@@ -109,6 +109,7 @@ class Metrics(Collector):
         snapshot = self._source()
         counts = snapshot.statistics.counts()
         yield from _connections(bounded(counts.rows, self._series))
+        yield _by(table.CONNECT_ERRORS, counts.connect_errors)
         yield _gaps(counts.gaps)
         verdicts = [kind.label for kind in Kind if kind.is_alert or kind is Kind.LATENT]
         # A counter that begins with its first event hides it from rate() and increase().
@@ -134,18 +135,29 @@ class Metrics(Collector):
 
 def _connections(rows: Mapping[Labels, RowCounts]) -> Iterator[Metric]:
     connections, operations = _counter(table.CONNECTIONS), _counter(table.OPERATIONS)
-    broken_writes, reset_reads = _counter(table.BROKEN_WRITES), _counter(table.RESET_READS)
-    latent = _counter(table.LATENT_HANGUPS)
+    symptoms = {name: _counter(metric) for name, metric in _SYMPTOMS.items()}
+    harmless, latent = _counter(table.HARMLESS), _counter(table.LATENT_HANGUPS)
     for labels, counts in rows.items():
         connections.add_metric(labels, counts.connections)
         operations.add_metric(labels, counts.operations)
-        # Of a verdict on a failure both, so that the one that is still 0 is there before its first.
-        if counts.broken_writes or counts.reset_reads:
-            broken_writes.add_metric(labels, counts.broken_writes)
-            reset_reads.add_metric(labels, counts.reset_reads)
+        # Of a verdict on a failure all of them, so that one that is still 0 is there before its first.
+        if any(getattr(counts, name) for name in symptoms):
+            for name, metric in symptoms.items():
+                metric.add_metric(labels, getattr(counts, name))
+            harmless.add_metric(labels, counts.harmless)
         if counts.latent:
             latent.add_metric(labels, counts.latent)
-    yield from (connections, operations, broken_writes, reset_reads, latent)
+    yield from (connections, operations, *symptoms.values(), harmless, latent)
+
+
+_SYMPTOMS = {
+    "broken_writes": table.BROKEN_WRITES,
+    "reset_reads": table.RESET_READS,
+    "cut_reads": table.CUT_READS,
+    "short_writes": table.SHORT_WRITES,
+    "errors_told": table.ERRORS_TOLD,
+}
+"""By their names in `RowCounts`."""
 
 
 def _gaps(gaps: Mapping[Kind, Histogram]) -> Metric:

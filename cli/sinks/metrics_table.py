@@ -48,6 +48,27 @@ BROKEN_WRITES = Described(
 RESET_READS = Described(
     "hangup_reset_reads_total", "counter", _ENDS, "", "Connections on which a read was the first to fail."
 )
+CUT_READS = Described(
+    "hangup_cut_reads_total",
+    "counter",
+    _ENDS,
+    "",
+    "Connections on which a read was the first to meet the end of the stream while an answer was owed.",
+)
+SHORT_WRITES = Described(
+    "hangup_short_writes_total", "counter", _ENDS, "", "Connections on which a hang-up cut a blocked write short."
+)
+ERRORS_TOLD = Described(
+    "hangup_errors_told_total",
+    "counter",
+    _ENDS,
+    "",
+    "Connections on which ECONNRESET was taken by getsockopt(SO_ERROR) or recvmmsg(2).",
+)
+HARMLESS = Described(
+    "hangup_harmless_total", "counter", _ENDS, "", "Failures that nobody misses anything by; they are no alerts."
+)
+CONNECT_ERRORS = Described("hangup_connect_errors_total", "counter", ("errno",), "", "Failed connects by their error.")
 LATENT_HANGUPS = Described(
     "hangup_latent_hangups_total",
     "counter",
@@ -127,7 +148,12 @@ METRICS: Sequence[Described] = (
     OPERATIONS,
     BROKEN_WRITES,
     RESET_READS,
+    CUT_READS,
+    SHORT_WRITES,
+    ERRORS_TOLD,
+    HARMLESS,
     LATENT_HANGUPS,
+    CONNECT_ERRORS,
     GAP,
     ALERTS,
     ALERTS_HELD_BACK,

@@ -121,5 +121,5 @@ def test_a_request_sent_in_one_write_is_read_in_one_and_fails_nobody(show: Show)
     assert show.watch.connections(played.socket, "clean") == show.requests
 
 
-def test_a_watch_with_alerts_ends_with_status_1(show: Show) -> None:
-    assert show.watch.status == 1
+def test_a_watch_with_alerts_ends_with_the_status_that_says_so(show: Show) -> None:
+    assert show.watch.status == 122

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer.btf import Btf
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
 from hangup.tracer.record import Event, Loss, Operation, unpack
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Tracer
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
@@ -212,7 +212,7 @@ def test_watch_runs_a_command_as_the_user_who_called_sudo_and_ends_with_it(monke
     )
     watch = [sys.executable, "-m", "hangup", "watch"]
     done = subprocess.run(
-        [*watch, "--no-fail", "--", sys.executable, "-c", load],
+        [*watch, "--", sys.executable, "-c", load],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -221,7 +221,7 @@ def test_watch_runs_a_command_as_the_user_who_called_sudo_and_ends_with_it(monke
     )
     assert "(65534, 65534, 65534) (65534, 65534, 65534) this" in done.stdout
     assert "write of 1 byte failed with EPIPE" in done.stdout
-    # Python's own status for the BrokenPipeError: with --no-fail it is the command's.
+    # Python's own status for the BrokenPipeError: a command's that failed goes first.
     assert done.returncode == 1
 
     quiet = subprocess.run([*watch, "--", "sh", "-c", "exit 7"], stdin=subprocess.DEVNULL, check=False)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.names import syscall_name
 from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests.scenarios.flavours import exact_flavours

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from hangup.tracer import endpoints as module
-from hangup.tracer.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint, Holder, timeline
-from hangup.tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
 from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint, Holder, timeline
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
 from tests import stories
 from tests.stories import HTTPD, SEQPACKET, SHUT_RD, SHUT_RDWR, SHUT_WR, UWSGI, Story, Task, established
 

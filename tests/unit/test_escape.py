@@ -20,6 +20,29 @@ def unescape(text: str) -> bytes:
     )
 
 
+# Variation selectors, joiners, fillers and blanks, which Python calls printable.
+INVISIBLE = "\ufe0f\u034f\u3164\u2800\U000e0100\u115f\u1160\u17b4\uffa0\u180b\u180f\ufe00\U000e01ef\U0001d159"
+
+
+def spelled(character: str) -> str:
+    """Return a character as its bytes are spelled."""
+    return "".join(rf"\x{byte:02x}" for byte in character.encode())
+
+
+@given(st.text(max_size=40), st.sampled_from(INVISIBLE), st.text(max_size=40))
+def test_nothing_is_put_into_a_name_unseen(before: str, invisible: str, after: str) -> None:
+    plain = (before + after).encode("utf-8", "surrogatepass")
+    raw = (before + invisible + after).encode("utf-8", "surrogatepass")
+    assert set(escape(raw)).isdisjoint(INVISIBLE)
+    assert escape(raw) != escape(plain)
+    assert unescape(escape(raw)) == raw
+
+
+def test_what_can_be_seen_stays_as_it_is() -> None:
+    for text in ("größe", "日本語", "한국어", "עברית", "हिन्दी", "e\u0301", "⠿", "🙂"):
+        assert escape(text.encode()) == text
+
+
 @given(st.binary(max_size=120))
 def test_any_bytes_become_printable_text(raw: bytes) -> None:
     assert escape(raw).isprintable()
@@ -58,6 +81,8 @@ def test_different_socket_names_never_look_the_same(one: bytes, other: bytes) ->
         ("a\u200bb\u2028".encode(), r"a\xe2\x80\x8bb\xe2\x80\xa8"),
         (b"\xff\xfe", r"\xff\xfe"),
         (rb"a\x2db", r"a\\x2db"),
+        *((character.encode(), spelled(character)) for character in INVISIBLE),
+        ("a\u2800\n\u3164b".encode(), r"a\xe2\xa0\x80\x0a\xe3\x85\xa4b"),
     ],
 )
 def test_dangerous_characters_are_spelled_as_their_bytes(raw: bytes, shown: str) -> None:

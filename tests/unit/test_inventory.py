@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer import inventory, unix_diag
-from hangup.tracer.inventory import Connection, Inventory, Socket, read_holders, snapshot
+from hangup.tracer.inventory import Backlog, Connection, Inventory, Socket, read_holders, read_listeners, snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,47 @@ def test_the_listener_itself_is_in_no_connection(stack: ExitStack, tmp_path: Pat
     assert entry is not None
     assert (entry.state, entry.type, entry.path) == ("listening", "stream", str(tmp_path / "s"))
     assert now.connection(inode(listener)) is None
+
+
+def test_a_listener_has_its_backlog_and_is_full_when_one_more_than_that_waits(stack: ExitStack, tmp_path: Path) -> None:
+    name = str(tmp_path / "s")
+    listener = listen(stack, name)
+    assert read_listeners()[name] == Backlog(0, 5)
+    for waiting in range(1, 6):
+        connect(stack, name)
+        assert read_listeners()[name] == Backlog(waiting, 5)
+        assert not read_listeners()[name].full
+    connect(stack, name)
+    late = stack.enter_context(socket.socket(socket.AF_UNIX))
+    late.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        late.connect(name)
+    assert read_listeners()[name] == Backlog(6, 5)
+    assert read_listeners()[name].full
+    (found,) = (entry for entry in snapshot().listeners() if entry.path == name)
+    assert (found.inode, found.receive_queue, found.send_queue) == (inode(listener), 6, 5)
+
+
+def test_of_two_listeners_with_one_path_the_one_with_less_room_is_told(stack: ExitStack, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    listen(stack, str(path))
+    for _ in range(3):
+        connect(stack, str(path))
+    path.unlink()
+    listen(stack, str(path))
+    connect(stack, str(path))
+    assert read_listeners()[str(path)] == Backlog(3, 5)
+
+
+def test_only_listeners_are_listed_as_such(stack: ExitStack, tmp_path: Path) -> None:
+    name = str(tmp_path / "s")
+    listener = listen(stack, name)
+    connect(stack, name)
+    server = accept(stack, listener)
+    listener.close()
+    assert name not in read_listeners()
+    assert inode(server) in snapshot().sockets
+    assert inode(server) not in {entry.inode for entry in snapshot().listeners()}
 
 
 def test_a_bound_client_is_still_the_client(stack: ExitStack, tmp_path: Path) -> None:

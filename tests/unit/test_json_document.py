@@ -14,6 +14,7 @@ import pytest
 from hangup.cli.commands import doctor, peers
 from hangup.cli.json_lines import HEADER, Field, markdown
 from hangup.cli.reporters import alert_json, operation_json, summary_json
+from hangup.cli.sinks import alert_file
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 
@@ -27,6 +28,9 @@ TABLES: dict[str, Sequence[Field]] = {
     "trace operation": [field for field, _ in operation_json.TRACE_FIELDS[len(operation_json.OPERATION_FIELDS) :]],
     "summary": [field for field, _ in summary_json.ROW_FIELDS],
     "total": [field for field, _ in summary_json.TOTAL_FIELDS],
+    "held back": [field for field, _ in alert_file.HELD_BACK_FIELDS],
+    "losses": [field for field, _ in alert_file.LOSSES_FIELDS],
+    "peers listener": [field for field, _ in peers.LISTENER_FIELDS],
     "peers connection": [field for field, _ in peers.CONNECTION_FIELDS],
     "peers end": [field for field, _ in peers.END_FIELDS],
     "peers process": [field for field, _ in peers.HOLDER_FIELDS],

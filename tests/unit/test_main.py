@@ -76,6 +76,13 @@ def test_a_wrong_call_ends_with_status_2() -> None:
     assert CliRunner().invoke(frame.hangup, ["peers", "--pid", "0"]).exit_code == ExitStatus.USAGE
 
 
+def test_a_mistyped_verb_suggests_the_right_one() -> None:
+    result = CliRunner().invoke(frame.hangup, ["wath"])
+    assert result.exit_code == ExitStatus.USAGE
+    assert "there is no command 'wath'; did you mean watch?" in result.output
+    assert "there is no command 'zzz' (`hangup --help` lists them)" in CliRunner().invoke(frame.hangup, ["zzz"]).output
+
+
 def test_a_host_that_cannot_is_one_line_of_problem_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot() -> None:
         raise HangupError("not root", "run it with sudo")
@@ -148,4 +155,4 @@ def test_a_reader_that_goes_away_ends_it_quietly(lines: int) -> None:
 
 
 def test_the_table_of_statuses_names_each_once() -> None:
-    assert [int(line.split()[0]) for line in table().splitlines()] == [0, 1, 2, 3, 70, 126, 127, 130, 141]
+    assert [int(line.split()[0]) for line in table().splitlines()] == [0, 2, 70, 122, 125, 126, 127, 130, 141]

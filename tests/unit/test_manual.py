@@ -39,7 +39,8 @@ def test_the_page_of_a_verb_has_every_section_and_every_option_with_its_meaning(
     assert headings == ["NAME", "SYNOPSIS", "DESCRIPTION", *sections]
     command = hangup.get_command(click.Context(hangup), verb)
     assert command is not None
-    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    context = click.Context(command, **hangup.context_settings)
+    options = [parameter for parameter in command.get_params(context) if isinstance(parameter, click.Option)]
     assert options
     for option in options:
         assert all(name in page for name in [*option.opts, *option.secondary_opts])

@@ -48,7 +48,7 @@ def failed_before_its_connect(alert: Alert, events: list[Event]) -> bool:
     return alert.failed is not None and connect is not None and events.index(alert.failed) < events.index(connect)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.randoms(use_true_random=False),
     st.randoms(use_true_random=False),
@@ -105,7 +105,7 @@ def conclusions(scripts: list[Script], addresses: list[int], seed: int) -> list[
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 2), min_size=1, max_size=6))
 def test_any_two_orders_of_records_say_the_same(told: Random, addresses: list[int]) -> None:
     scripts = [random_script(told) for _ in addresses]

@@ -307,7 +307,7 @@ def test_this_host_can_be_examined_whatever_it_lacks() -> None:
 
 def test_every_failed_check_makes_an_error_of_its_own_words() -> None:
     error = Check("bcc", "fail", "problem", "remedy").error()
-    assert (error.problem, error.remedy, error.exit_status) == ("problem", "remedy", 3)
+    assert (error.problem, error.remedy, error.exit_status) == ("problem", "remedy", 125)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from hangup.cli.service.configuration import ConfigurationError
 from hangup.cli.service.service import Service, Signals, wants_latent
 from hangup.cli.service.settings import Settings
 from hangup.cli.service.systemd import Systemd, watchdog_seconds
+from hangup.cli.sinks import alert_file
 from hangup.cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
 from hangup.cli.sinks.metrics import Snapshot
 from hangup.tracer.errors import HangupError
@@ -24,6 +26,7 @@ from hangup.tracer.tracer import Tracer
 from tests.stories import Story, clean, latent, seeds_failure
 from tests.unit.playback import Playback
 from tests.unit.test_journal import parsed
+from tests.unit.test_watch import assert_described
 
 
 class Stand:
@@ -141,6 +144,26 @@ def test_losses_are_told_once(stand: Callable[..., Stand]) -> None:
     standing.run(lambda: losses.update({Loss.RING_FULL: 7}))
     [entry] = standing.entries(LOSSES_ID)
     assert entry["HANGUP_LOST_RING_FULL"] == "7"
+
+
+def test_a_file_as_the_only_sink_has_what_was_held_back_and_what_was_lost(
+    stand: Callable[..., Stand], tmp_path: Path
+) -> None:
+    file = tmp_path / "alerts.jsonl"
+    losses = {Loss.RING_FULL: 0}
+    told = [seeds_failure() for _ in range(5)]
+    standing = stand(*told, losses=losses, burst=2, journal=False, file=str(file))
+    standing.run(lambda: losses.update({Loss.RING_FULL: 7}))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    # What is lost is told within a second, what is held back at the end of the interval.
+    assert [line["record"] for line in lines] == ["alert", "alert", "losses", "held_back"]
+    *_, lost, held = lines
+    kind = ("answered", "httpd", "uwsgi")
+    assert (held["verdict"], held["client"], held["server"], held["held_back"], held["sent"]) == (*kind, 3, 2)
+    assert (lost["lost"], lost["lost_by_cause"]["ring_full"]) == (7, 7)
+    assert_described(alert_file.HELD_BACK_FIELDS, held)
+    assert_described(alert_file.LOSSES_FIELDS, lost)
+    assert standing.entries() == []
 
 
 def test_systemd_hears_that_it_is_ready_alive_and_stopping(stand: Callable[..., Stand]) -> None:

@@ -7,10 +7,10 @@ import pytest
 from hangup.cli import terminal
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.summary import summary_text
-from hangup.cli.reporters.units import duration, moment
 from hangup.tracer.record import Operation
 from hangup.tracer.statistics import Key, Statistics
 from hangup.tracer.tracer import Losses
+from hangup.tracer.units import duration, moment
 from hangup.tracer.verdicts import Kind
 from tests.unit.snapshots import check
 

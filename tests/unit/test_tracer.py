@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.connection import Process
-from hangup.tracer.endpoints import ConnectFailed, Operated
 from hangup.tracer.record import Event, Loss, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import FileSource, write_capture
 from hangup.tracer.statistics import Key, Row
+from hangup.tracer.story.connection import Process
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories

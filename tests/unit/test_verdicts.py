@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from hangup.tracer.connection import Connection
-from hangup.tracer.endpoints import Concluded, ConnectFailed, Endpoints, Failed
 from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.connection import Connection
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Failed
 from hangup.tracer.verdicts import Kind, Verdict, _duration, judge_conclusion, judge_connect, judge_failure
 from tests import stories
 from tests.stories import MICROSECOND, SEQPACKET, SHUT_RD, SHUT_RDWR, SHUT_WR, UWSGI, Story, Task, established

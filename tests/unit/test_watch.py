@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from hangup.cli.child import CommandNotStartedError, look_up
 from hangup.cli.commands import trace, watch
 from hangup.cli.json_lines import HEADER, Field
 from hangup.cli.main import hangup
 from hangup.cli.reporters import alert_json, operation_json, summary_json
+from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroups
 from hangup.tracer.errors import HangupError
 from hangup.tracer.tracer import Tracer
@@ -53,30 +55,66 @@ def records(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
 
 
-def test_watch_ends_with_1_after_an_alert_and_with_0_without(told: Callable[..., None]) -> None:
+def test_watch_ends_with_122_after_an_alert_and_with_0_without(told: Callable[..., None]) -> None:
     told(seeds_failure(), clean())
-    assert run("watch", "--duration", "0.01").exit_code == 1
+    assert run("watch", "--duration", "0.01").exit_code == 122
     assert run("watch", "--duration", "0.01", "--no-fail").exit_code == 0
     told(clean(), latent())
     assert run("watch", "--duration", "0.01").exit_code == 0
-    assert run("watch", "--duration", "0.01", "--latent").exit_code == 1
+    assert run("watch", "--duration", "0.01", "--latent").exit_code == 122
 
 
-def test_watch_ends_with_its_commands_status_if_there_was_no_alert(told: Callable[..., None]) -> None:
+def test_watch_ends_with_its_commands_status_if_that_failed(told: Callable[..., None]) -> None:
     told(clean())
     assert run("watch", "--", "sh", "-c", "exit 7").exit_code == 7
     assert run("watch", "sh", "-c", "kill -9 $$").exit_code == 137
     assert run("watch", "true").exit_code == 0
     told(seeds_failure())
-    assert run("watch", "--", "sh", "-c", "exit 7").exit_code == 1
+    assert run("watch", "--", "sh", "-c", "exit 7").exit_code == 7
     assert run("watch", "--no-fail", "--", "sh", "-c", "exit 7").exit_code == 7
 
 
-def test_a_command_that_is_not_there_is_one_line_and_the_shells_status(told: Callable[..., None]) -> None:
+def test_a_command_that_went_well_under_alerts_ends_with_a_status_of_hangups_own(told: Callable[..., None]) -> None:
     told(seeds_failure())
-    result = run("watch", "--json", "--", "/no/such/command")
-    assert result.exit_code == 127
-    assert result.output.splitlines()[-1] == "hangup: cannot run /no/such/command: No such file or directory"
+    assert run("watch", "--", "true").exit_code == 122
+    assert run("watch", "--no-fail", "--", "true").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "reason"),
+    [
+        ("/no/such/command", 127, "No such file or directory"),
+        ("no-such-command", 127, "No such file or directory"),
+        ("/etc/hostname/x", 127, "No such file or directory"),
+        ("/proc/self/status", 126, "Permission denied"),
+        ("/", 126, "Permission denied"),
+    ],
+)
+def test_a_command_that_cannot_run_is_one_line_and_the_shells_status_and_nothing_is_watched(
+    monkeypatch: pytest.MonkeyPatch, command: str, status: int, reason: str
+) -> None:
+    def never(**_: Any) -> Tracer:
+        raise AssertionError("no probe is loaded for a command that is not there")
+
+    monkeypatch.setattr(watch, "Tracer", never)
+    monkeypatch.setattr(preflight, "require", lambda: None)
+    result = run("watch", "--", command)
+    assert (result.exit_code, result.output) == (status, f"hangup: cannot run {command}: {reason}\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_command_is_looked_up_as_the_user_who_will_run_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    look_up("own")
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    with pytest.raises(CommandNotStartedError, match="Permission denied") as raised:
+        look_up("own")
+    assert raised.value.exit_status == 126
+    look_up("sh")
 
 
 def test_watch_prints_a_block_an_alert_and_the_table(told: Callable[..., None]) -> None:
@@ -102,14 +140,14 @@ def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_done(monke
     for verb in (watch, trace):
         monkeypatch.setattr(verb.preflight, "require", refuse)
         result = run(str(verb.command.name))
-        assert (result.exit_code, result.output) == (3, "hangup: no BTF: get some\n")
+        assert (result.exit_code, result.output) == (125, "hangup: no BTF: get some\n")
 
 
 @pytest.mark.parametrize("time", ["0", "-1", "x", "1d", "nan", "inf", "1e9", "99999999h"])
 def test_a_duration_that_is_none_is_refused(time: str) -> None:
     result = run("watch", f"--duration={time}")
     assert result.exit_code == 2
-    assert "is no time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
+    assert "is not a time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10", 10), ("1.5", 1.5), ("30s", 30), ("5m", 300), ("1h", 3600)])
@@ -189,16 +227,16 @@ def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., Non
     assert (total["alerts"], total["lost"]) == (1, 0)
 
 
-def test_trace_prints_one_line_an_operation_that_fits_80_columns(told: Callable[..., None]) -> None:
+def test_trace_prints_one_line_an_operation(told: Callable[..., None]) -> None:
     told(seeds_failure(), STORIES["refused"]())
     result = run("trace", "--duration", "0.01")
     assert result.exit_code == 0
     lines = [line for line in result.stdout.splitlines() if not line.startswith("hangup: ")]
     shown = [line.split(" ", 1)[1] for line in lines]
-    assert shown[0] == ("httpd[4711/4713] connect(7)     ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s")
-    assert "httpd[4711/4713] writev(7) 699  ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s" in shown
-    assert "httpd[4711/4713] writev(7) 8: EPIPE ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s" in shown
-    assert shown[-1] == "httpd[4711/4713] connect(7): ECONNREFUSED ffff880108bcc440->none /run/stale.s"
+    assert shown[0] == "httpd[4711/4713] connect(7)     #1   /tmp/helloFastCGI.s"
+    assert "httpd[4711/4713] writev(7) 699  #1   uwsgi[815] /tmp/helloFastCGI.s" in shown
+    assert "httpd[4711/4713] writev(7) 8: EPIPE #1   uwsgi[815] /tmp/helloFastCGI.s" in shown
+    assert shown[-1] == "httpd[4711/4713] connect(7): ECONNREFUSED -    /run/stale.s"
     assert len(lines) == len(seeds_failure().events) + 1
 
 
@@ -275,7 +313,7 @@ def test_a_signal_ends_watch_with_its_table(number: signal.Signals) -> None:
         assert wait_until_ready(read, write) == f"{child.pid} capture\n"
         child.send_signal(number)
         output, errors = child.communicate(timeout=60)
-    assert child.returncode == 1
+    assert child.returncode == 122
     assert output.splitlines()[-1].startswith("1 alert in ")
     assert errors == "hangup: watching with capture (0 functions); Ctrl-C ends\n"
 

@@ -120,7 +120,8 @@ def test_an_instance_of_the_nspawn_service_is_named_by_its_machine(shared: Path,
 
 def peers(path: str) -> list[dict[str, Any]]:
     """Return what the installed hangup says of the connections to a path."""
-    return [json.loads(line) for line in run("hangup", "peers", "--json", "--path", path).splitlines()]
+    found = [json.loads(line) for line in run("hangup", "peers", "--json", "--path", path).splitlines()]
+    return [record for record in found if record["record"] == "connection"]
 
 
 def test_peers_joins_a_service_with_a_private_network_and_a_container(shared: Path) -> None:

@@ -432,7 +432,7 @@ def test_two_instances_at_once_see_the_same_and_do_not_share_an_address(path: Pa
     refused = subprocess.run(
         ["hangup", "serve", "--no-journal", "--metrics", METRICS], capture_output=True, text=True, check=False
     )
-    assert refused.returncode == 3
+    assert refused.returncode == 125
     assert refused.stderr.splitlines()[-1].startswith(f"hangup: cannot serve metrics on {METRICS}")
     assert "Traceback" not in refused.stderr
     other, listen = "hangup-second.service", "127.0.0.1:9755"

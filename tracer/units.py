@@ -28,3 +28,21 @@ def moment(nanoseconds: int, whole: int) -> str:
 def counted(count: int, one: str, many: str | None = None) -> str:
     """Return "1 byte", "2 bytes"."""
     return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
+
+
+def size(count: int) -> str:
+    """Return bytes: exactly below 10,000 ("1 byte", "9999 bytes"), then to three digits: 12.3 kB (1000 bytes), 4.19 MB.
+
+    Where every byte counts, as in JSON, the number itself is the better thing to show.
+    """
+    if count < 10_000:
+        return counted(count, "byte")
+    value = float(count)
+    unit = "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):
+        # What would be rounded up to 1000 of a unit is shown in the next one.
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f} {unit}"

@@ -1,72 +1,29 @@
-"""Endpoints and the connections they make: what is known of each, as the story's raw material."""
+"""Endpoints and the connections they make, while they are open: what stories are made from.
+
+Everything here changes with each record and belongs to `endpoints.py`; what others get is a `Story`.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
-from hangup.tracer.cgroups import Cgroup
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record import Event, Operation
-
-if TYPE_CHECKING:
-    from hangup.tracer.statistics import Row
+from hangup.tracer.record import Event
+from hangup.tracer.story.process import Process, leader_of, process_of
 
 Role = Literal["client", "server"]
 
-# Of a connection's operations the first and the last are kept; what was left out between them is counted.
+# Of an endpoint's operations the first and the last are kept; what was left out between them is counted.
 KEPT_FIRST = 12
 KEPT_LAST = 28
 
+IDLE = 100_000_000
+"""After so long a silence, in ns, a connection on which nothing is owed is idle."""
+
 # A socket that is handed down to one child after the other has no end of users.
 MAX_USERS = 64
-
-
-class Process(NamedTuple):
-    """Who did something, as the kernel had it at that instant. `comm` is escaped (tracer/escape.py)."""
-
-    pid: int
-    tid: int
-    uid: int
-    gid: int
-    comm: str
-    inner_pid: int
-    """Its pid in its own pid namespace: what it is called inside its container."""
-    cgroup_id: int
-    cgroup: Cgroup | None = None
-    """None: not looked up (only an alert's is), or not known."""
-
-    @property
-    def unit(self) -> str | None:
-        """Its systemd unit, see `Cgroup.unit`."""
-        return self.cgroup.unit if self.cgroup else None
-
-    @property
-    def container(self) -> str | None:
-        """Its container's name or short id."""
-        return self.cgroup.container if self.cgroup else None
-
-
-class Holder(NamedTuple):
-    """A process that is known to hold an endpoint though it has not been seen using it."""
-
-    pid: int
-    comm: str
-    inner_pid: int | None = None
-    """None: not known, or not looked up; the rest as in `Process`."""
-    cgroup_id: int = 0
-    cgroup: Cgroup | None = None
-
-    @property
-    def unit(self) -> str | None:
-        """Its systemd unit, see `Cgroup.unit`."""
-        return self.cgroup.unit if self.cgroup else None
-
-    @property
-    def container(self) -> str | None:
-        """Its container's name or short id."""
-        return self.cgroup.container if self.cgroup else None
 
 
 class Endpoint:
@@ -77,18 +34,26 @@ class Endpoint:
         "count",
         "ended_receiving",
         "ended_sending",
+        "failed",
+        "heard",
         "holder",
         "inode",
         "inode_number",
         "last_transfer",
+        "last_write_bytes",
+        "last_write_start",
         "opener_pid",
         "operations",
         "peer",
         "read_bytes",
         "release",
         "role",
+        "silence",
         "sock",
         "tail",
+        "turn_bytes",
+        "turn_start",
+        "turns",
         "users",
         "written_bytes",
     )
@@ -112,14 +77,29 @@ class Endpoint:
         """How many operations it has had."""
         self.read_bytes = 0
         self.written_bytes = 0
+        self.turns = 0
+        """How many turns it has had: what it sends until the other end, having been heard, sends."""
+        self.turn_start = 0
+        """When its last turn's first write began, in ns."""
+        self.turn_bytes = 0
+        """What it has sent in its last turn."""
+        self.heard = False
+        """Whether it has read anything since its last turn began."""
+        self.last_write_start = 0
+        self.last_write_bytes = 0
+        self.silence = 0
+        """How long it had been silent, in ns, when it went on with its turn unasked; 0: never so long as IDLE."""
         self.last_transfer: Event | None = None
         """Its last read or write."""
         self.ended_receiving: Event | None = None
         """Its first successful shutdown(SHUT_RD or SHUT_RDWR)."""
         self.ended_sending: Event | None = None
         """Its first successful shutdown(SHUT_WR or SHUT_RDWR)."""
+        self.failed = False
+        """Whether it has suffered a failure: only its first one is judged."""
         self.release: Event | None = None
-        self.holder: Holder | None = None
+        self.holder: Process | None = None
+        """Who is known to hold it though it has not been seen using it."""
         self.users: dict[int, Event] = {}
         """The processes that have been seen using it, the one that released it included: what each did first, by pid,
         MAX_USERS."""
@@ -151,14 +131,18 @@ class Endpoint:
     def process(self) -> Process | None:
         """Who uses it: the task of its last read or write, else of what else is known of it; None if nothing is."""
         event = self.last_transfer or self.first
-        return process_of(event) if event else None
+        if event:
+            return process_of(event)
+        if self.holder:
+            return self.holder
+        return Process(self.opener_pid, "?") if self.opener_pid else None
 
     @property
     def comm(self) -> str:
         """The name of the process that uses or holds it; "?" if none is known."""
         event = self.last_transfer or self.first
         if event:
-            return escape_comm(event.comm)
+            return leader_of(event)
         return self.holder.comm if self.holder else "?"
 
     @property
@@ -170,10 +154,13 @@ class Endpoint:
         return self.holder.pid if self.holder else self.opener_pid
 
     def processes(self) -> Iterator[tuple[int, str | None]]:
-        """Yield pid and comm of every process that is known to have used, held or made it."""
+        """Yield pid and name of every process, and name of every thread, known to have used, held or made it."""
         yield self.pid, self.comm
         for pid, event in self.users.items():
+            yield pid, leader_of(event)
             yield pid, escape_comm(event.comm)
+        if self.last_transfer:
+            yield self.last_transfer.pid, escape_comm(self.last_transfer.comm)
         if self.holder:
             yield self.holder.pid, self.holder.comm
         if self.opener_pid:
@@ -193,30 +180,53 @@ class Endpoint:
             self.tail.append(event)
         return is_new
 
+    def wrote(self, start: int, size: int) -> None:
+        """Take a write that sent something: it goes on with this end's turn, or begins the next one.
+
+        A turn ends when the other end has begun one that this end has read something of. Records of the two ends come
+        in any order that causes allow: if the other end has written since this one began to, it has answered already.
+        """
+        self.written_bytes += size
+        other = self.other
+        if not self.turns or (self.heard and other.turn_start > self.turn_start):
+            self.turns += 1
+            self.turn_start = start
+            self.turn_bytes = size
+            self.heard = False
+            self.silence = 0
+            if other.turns and other.turn_start < start < other.last_write_start:
+                other.turns += 1
+                other.turn_start = other.last_write_start
+                other.turn_bytes = other.last_write_bytes
+        else:
+            self.turn_bytes += size
+            if start - self.last_write_start >= IDLE:
+                self.silence = start - self.last_write_start
+        self.last_write_start = start
+        self.last_write_bytes = size
+
 
 class Connection:
     """Two endpoints: the client called connect and the server came out of accept, or they are a socketpair."""
 
     __slots__ = (
+        "__weakref__",
         "client",
         "complete",
         "connect",
-        "counted",
-        "failed",
-        "generation",
-        "losses",
+        "looked_at",
+        "number",
         "pair",
         "path",
-        "row",
         "server",
         "type",
     )
 
-    def __init__(self, client_sock: int, server_sock: int, generation: int) -> None:
+    def __init__(self, client_sock: int, server_sock: int, number: int) -> None:
         self.client = Endpoint(self, "client", client_sock, server_sock)
         self.server = Endpoint(self, "server", server_sock, client_sock)
-        self.generation = generation
-        """Tells this connection from earlier and later ones of the same addresses; it counts up by one."""
+        self.number = number
+        """Tells this connection from all others of a run, those of the same addresses included; it counts up by one."""
         self.path: str | None = None
         """The listener's address, escaped, an abstract name as @name; None: none or not known."""
         self.type = 0
@@ -227,14 +237,8 @@ class Connection:
         """The record of the connect or the socketpair."""
         self.complete = False
         """Whether its beginning was recorded: then nothing of it came earlier."""
-        self.losses = 0
-        """How many records had been lost, at the least, when it began."""
-        self.failed: Event | None = None
-        """The first broken write or reset read."""
-        self.row: Row | None = None
-        """Where it was counted when it failed."""
-        self.counted = 0
-        """How many of its operations have been counted there."""
+        self.looked_at = 0
+        """How many operations it had had when it was last looked at for being the least recently used."""
 
     @property
     def operations(self) -> int:
@@ -250,51 +254,44 @@ class Connection:
         return min(starts, default=0)
 
     @property
-    def hangup(self) -> Event | None:
-        """The release of the endpoint that went first, if one has gone."""
-        releases = [end.release for end in (self.client, self.server) if end.release]
-        return min(releases, key=lambda event: event.start, default=None)
+    def failed(self) -> bool:
+        """Whether an end has suffered a failure."""
+        return self.client.failed or self.server.failed
+
+    def left_unread(self, *, exact: bool) -> bool:
+        """Whether the end that went first left bytes unread; exact: every byte of both ends has been recorded."""
+        first, second = self.client, self.server
+        if first.release is None or (second.release is not None and second.release.start < first.release.start):
+            first, second = second, first
+        if first.release is None:
+            return False
+        return bool(first.release.unread_bytes) or (exact and second.written_bytes > first.read_bytes)
+
+    @property
+    def requester(self) -> Endpoint | None:
+        """The end whose turns want an answer: the client; of a socketpair the end that wrote first, None if none did.
+
+        What one end owes the other is an answer to a request. That a client closes after an answer is how most
+        connections end: nobody answers an answer.
+        """
+        client, server = self.client, self.server
+        if not self.pair:
+            return client
+        if client.turns and server.turns:
+            return client if _first_write(client) <= _first_write(server) else server
+        return client if client.turns else server if server.turns else None
+
+    def swap(self) -> None:
+        """Take the client for the server: what was seen first did not say which is which."""
+        self.client, self.server = self.server, self.client
+        self.client.role, self.server.role = "client", "server"
 
 
-def process_of(event: Event) -> Process:
-    """Return who did an operation."""
-    comm = escape_comm(event.comm)
-    return Process(event.pid, event.tid, event.uid, event.gid, comm, event.inner_pid, event.cgroup)
+def _first_write(endpoint: Endpoint) -> int:
+    return next(
+        (event.start for event in endpoint.operations if event.operation == _WRITE and event.result > 0), 1 << 63
+    )
 
 
-class Moment(NamedTuple):
-    """One operation in the timeline of a connection."""
-
-    when: int
-    """When it took effect, in ns of CLOCK_MONOTONIC."""
-    endpoint: Endpoint
-    event: Event
-
-
-def effect(event: Event) -> int:
-    """Return when an operation took effect, in ns: what orders a story by cause.
-
-    A write is there for the reader from its start on; a read has what was written by its end. A failed write, though,
-    may have started long before the hang-up that broke it. A connect, a shutdown and a release have their effect before
-    they return: a server may have accepted, answered and hung up by then.
-    """
-    if event.operation == Operation.WRITE:
-        return event.start if event.result >= 0 else event.end
-    if event.operation in (Operation.CONNECT, Operation.SHUTDOWN, Operation.RELEASE):
-        return event.start
-    return event.end
-
-
-def timeline(connection: Connection) -> list[Moment]:
-    """Return both endpoints' operations, as far as they were kept, merged by cause."""
-    moments = [
-        Moment(effect(event), endpoint, event)
-        for endpoint in (connection.client, connection.server)
-        for event in endpoint.kept
-    ]
-    # Of equal times: what makes others possible goes first.
-    moments.sort(key=lambda moment: (moment.when, moment.event.operation not in _BEGINNINGS, moment.event.end))
-    return moments
-
-
-_BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)
+# enum operation, bpf/event.h: a plain number, an IntEnum's comparison costs more.
+_WRITE = 5

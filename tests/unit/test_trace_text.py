@@ -1,0 +1,96 @@
+"""`hangup trace` prints one line an operation: who, what, which connection, and with whom, in 80 columns."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hangup.cli.reporters.operation import operation_row
+from hangup.cli.terminal import UNFOLDED_WIDTH
+from hangup.tracer.story.endpoints import ConnectFailed, Operated
+from hangup.tracer.tracer import Tracer
+from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
+from tests.unit.playback import OFFSET, Playback
+from tests.unit.snapshots import check
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]:
+    lines: list[str] = []
+
+    def show(occurrence: Operated | ConnectFailed) -> None:
+        lines.append(operation_row(occurrence, OFFSET, width, addresses=addresses))
+
+    source = Playback(event for story in stories for event in story.events)
+    with Tracer(source=source, on_operation=show) as tracer:
+        for _ in tracer.alerts():
+            pass
+    return lines
+
+
+def several() -> list[Story]:
+    """Return the classic failure, a refused connect, a socketpair, and names and paths as long as they get."""
+    refused = Story(path="/run/gone.s", client=Task("nginx", 206), start=2_000_000_000)
+    refused.connect(error=errno.ECONNREFUSED)
+    pair = Story(client=Task("sshd", 812), server=Task("sshd", 815), start=3_000_000_000)
+    pair.socketpair()
+    pair.client.write(64)
+    pair.server.read(64)
+    pair.client.release(exit_status=0)
+    pair.server.release()
+    long = established(
+        path="/run/user/1000/systemd/" + "x" * 60,
+        client=Task("systemd-journal", 2_345_678, 2_345_680),
+        server=Task("dbus-daemon", 2_345_679),
+        start=4_000_000_000,
+    )
+    long.client.write(4_194_304, result=219_264)
+    long.server.read(4096)
+    long.server.release()
+    long.client.release()
+    return [seeds_failure(), refused, pair, long]
+
+
+def test_an_operation_is_a_line_of_80_columns() -> None:
+    lines = rows(*several())
+    check("trace", "\n".join([*lines, ""]))
+    too_long = [line for line in lines if len(line) > 80]
+    # Only a path is worth a longer line, where its connection begins.
+    assert [line.split()[2].split("(")[0] for line in too_long] == ["connect", "accept4"]
+    assert all(line.endswith("x" * 60) for line in too_long)
+
+
+def test_a_pipe_gets_number_peer_and_path_with_every_operation_of_a_connection() -> None:
+    lines = rows(seeds_failure(), width=UNFOLDED_WIDTH)
+    check("trace-pipe", "\n".join([*lines, ""]))
+    assert all(line.endswith(" /tmp/helloFastCGI.s") for line in lines)
+    number = lines[0].split("#")[1].split()[0]
+    assert all(f" #{number} " in line for line in lines)
+
+
+def test_the_lines_of_two_connections_that_had_the_same_addresses_are_told_apart_by_their_numbers() -> None:
+    second = established(start=2_000_000_000)
+    second.server.release()
+    second.client.release()
+    numbers = [line.split("#")[1].split()[0] for line in rows(seeds_failure(), second)]
+    assert len(set(numbers)) == 2
+    assert numbers == sorted(numbers)
+
+
+def test_addresses_of_the_kernel_are_shown_only_if_asked_for() -> None:
+    address = f"{CLIENT_SOCK:016x}"
+    assert not any(address in line for line in rows(*several(), width=UNFOLDED_WIDTH))
+    lines = rows(seeds_failure(), addresses=True)
+    assert f" {CLIENT_SOCK:016x}->{SERVER_SOCK:016x}" in lines[0]
+    assert all(address in line for line in lines)

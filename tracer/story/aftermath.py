@@ -1,0 +1,106 @@
+"""What became of the one who was hurt: its operations after its failure, for a tenth of a second at the most."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.connection import Connection, Endpoint
+from hangup.tracer.story.exchange import Exchange, exchange_of
+from hangup.tracer.story.symptom import Symptom
+
+WAIT = 100_000_000
+"""How long an end is watched after its failure, in ns."""
+
+_CONNECT = int(Operation.CONNECT)
+_RELEASE = int(Operation.RELEASE)
+_EXITING = int(EventFlag.EXITING)
+
+
+class Aftermath:
+    """A failure of one end, with what that end does next."""
+
+    __slots__ = (
+        "connection",
+        "endpoint",
+        "exchange",
+        "failed",
+        "operations",
+        "reconnect",
+        "settled",
+        "symptom",
+        "thread",
+    )
+
+    def __init__(self, endpoint: Endpoint, failed: Event, symptom: Symptom) -> None:
+        self.connection: Connection = endpoint.connection
+        self.endpoint = endpoint
+        """The end that was hurt."""
+        self.failed = failed
+        self.symptom = symptom
+        self.exchange: Exchange = exchange_of(endpoint)
+        """Whose turn it was then."""
+        self.operations: list[Event] = []
+        """What the end did next."""
+        self.reconnect: Event | None = None
+        """The connect to the same path that was the next thing its thread did."""
+        self.thread: int | None = failed.tid if failed.operation == _RELEASE else None
+        """The thread whose next operation is waited for; None: the end's next one is."""
+        self.settled = False
+
+
+class Aftermaths:
+    """The failures whose aftermath is still waited for."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Aftermath] = deque()
+        """In the order of the failures; those that are settled by now are passed over."""
+        self._by_sock: dict[int, Aftermath] = {}
+        self._by_thread: dict[int, Aftermath] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def begin(self, aftermath: Aftermath) -> None:
+        """Wait for what comes after a failure."""
+        self._waiting.append(aftermath)
+        if aftermath.thread is None:
+            self._by_sock[aftermath.endpoint.sock] = aftermath
+        else:
+            self._by_thread[aftermath.thread] = aftermath
+
+    def take(self, event: Event) -> Iterator[Aftermath]:
+        """Look at the next record, before anything else is made of it; yield what it settles."""
+        yield from self.settle(event.start)
+        aftermath = self._by_thread.pop(event.tid, None)
+        if aftermath is not None:
+            if event.operation == _CONNECT and event.peer and aftermath.endpoint.role == "client":
+                aftermath.reconnect = event
+            yield from self._settled(aftermath)
+        aftermath = self._by_sock.get(event.sock)
+        if aftermath is None or event.peer != aftermath.endpoint.peer:
+            return
+        aftermath.operations.append(event)
+        if event.operation == _RELEASE:
+            del self._by_sock[event.sock]
+            if event.flags & _EXITING:
+                yield from self._settled(aftermath)
+            else:
+                aftermath.thread = event.tid
+                self._by_thread[event.tid] = aftermath
+
+    def settle(self, now: int | None) -> Iterator[Aftermath]:
+        """Yield what has waited long enough; now: ns of CLOCK_MONOTONIC, None: all of it."""
+        waiting = self._waiting
+        while waiting and (waiting[0].settled or now is None or now - waiting[0].failed.end >= WAIT):
+            yield from self._settled(waiting.popleft())
+
+    def _settled(self, aftermath: Aftermath) -> Iterator[Aftermath]:
+        if aftermath.settled:
+            return
+        aftermath.settled = True
+        for waiting, key in ((self._by_sock, aftermath.endpoint.sock), (self._by_thread, aftermath.thread)):
+            if key is not None and waiting.get(key) is aftermath:
+                del waiting[key]
+        yield aftermath

@@ -1,0 +1,460 @@
+"""From events to connections: matches client and server, and tells generations of an address apart.
+
+Records come in the order in which they were written to the ring buffer. Nothing that follows from a release is
+recorded before it (see record_entry() in bpf/hangup.c), so a freed and reused struct sock needs no sorting: a release
+ends a generation. All else may come in any order that causes allow; an accept may come before its connect.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from hangup.tracer.escape import escape_socket_path
+from hangup.tracer.names import KERNEL_RESTARTS
+from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.aftermath import Aftermath, Aftermaths
+from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
+from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.symptom import Symptom
+
+# Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
+_CONNECT = int(Operation.CONNECT)
+_ACCEPT = int(Operation.ACCEPT)
+_SOCKETPAIR = int(Operation.SOCKETPAIR)
+_READ = int(Operation.READ)
+_WRITE = int(Operation.WRITE)
+_SHUTDOWN = int(Operation.SHUTDOWN)
+_RELEASE = int(Operation.RELEASE)
+_EMBRYO = int(EventFlag.EMBRYO)
+_EXITING = int(EventFlag.EXITING)
+_OWNER_EXITED = int(EventFlag.OWNER_EXITED)
+_PEER_DEAD = int(EventFlag.PEER_DEAD)
+_BOUND = int(EventFlag.BOUND)
+_PEER_BOUND = int(EventFlag.PEER_BOUND)
+
+# shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR
+_RECEIVING = (0, 2)
+_SENDING = (1, 2)
+
+_EPIPE = -errno.EPIPE
+_ECONNRESET = -errno.ECONNRESET
+
+# recv(2): the bytes stay in the queue.
+_MSG_PEEK = 2
+
+# Each takes a few KiB, a busy one up to 60: beyond this the least recently used are forgotten, and counted.
+MAX_CONNECTIONS = 20_000
+
+# Of all of them together so many operations are kept, a kilobyte each, however busy they are.
+MAX_KEPT = 250_000
+_KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
+
+# Of so many paths it is remembered that somebody listened on them.
+MAX_PATHS = 4096
+
+# So many that turn out to have been used are passed over in search of one that has not.
+_MOST_LOOKED_AT = 64
+
+
+class Operated(NamedTuple):
+    """An operation of a connection."""
+
+    endpoint: Endpoint
+    event: Event
+
+
+class Suffered(NamedTuple):
+    """An end's first failure, and what it did after that: nothing more is waited for."""
+
+    aftermath: Aftermath
+
+
+class Concluded(NamedTuple):
+    """A connection whose both ends are released."""
+
+    connection: Connection
+
+
+class ConnectFailed(NamedTuple):
+    """A connect that failed: there is a client and no connection."""
+
+    event: Event
+    path: str | None
+
+
+Occurrence = Operated | Suffered | Concluded | ConnectFailed
+
+
+class Known(NamedTuple):
+    """What is known of a connection that is older than the tracer, by one of its endpoints' inode number."""
+
+    path: str | None
+    pair: bool
+    is_server: bool
+    """Whether the inode is the server's end."""
+    holder: Process | None
+    other_inode_number: int
+    other_holder: Process | None
+
+
+class Recent:
+    """A set of strings of a bounded size: what was added longest ago is forgotten."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, one: str) -> bool:
+        return one in self._known
+
+    def add(self, one: str) -> None:
+        """Remember a string."""
+        self._known[one] = None
+        self._known.move_to_end(one)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)
+
+    def update(self, many: Iterable[str]) -> None:
+        """Remember some."""
+        for one in many:
+            self.add(one)
+
+
+class Endpoints:
+    """The connections that are open. Not thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        known: Callable[[int], Known | None] = lambda _inode_number: None,
+        name: Callable[[int, int], str | None] = lambda _pid, _seen: None,
+        meet: Callable[[Event], None] = lambda _event: None,
+        pids: frozenset[int] = frozenset(),
+        operations: bool = False,
+    ) -> None:
+        """Make an empty set.
+
+        known: what is known of a connection older than the tracer, by inode number. name: what a pid was called at a
+        time (ns of CLOCK_MONOTONIC). meet: told what a process did first on an endpoint, at once. pids: connections of
+        no such process are dropped when they are accepted. operations: whether every operation is an occurrence too.
+        """
+        self._known = known
+        self._comm = name
+        self._meet = meet
+        self._pids = pids
+        self._operations = operations
+        self._by_sock: dict[int, Endpoint] = {}
+        # By number, in the order in which they began or were last found to be in use.
+        self._connections: OrderedDict[int, Connection] = OrderedDict()
+        self._number = 0
+        self._kept = 0
+        self._aftermaths = Aftermaths()
+        self.listened: Recent = Recent(MAX_PATHS)
+        """Paths that somebody has listened on, as far as that was seen."""
+        self.evicted = 0
+        """Connections that were forgotten, because there were too many."""
+        self.stale = 0
+        """Connections whose end was not seen: their addresses came back in another connection."""
+
+    @property
+    def open(self) -> int:
+        """How many connections have at least one end open."""
+        return len(self._connections)
+
+    @property
+    def open_connections(self) -> list[Connection]:
+        """The connections with at least one end open."""
+        return list(self._connections.values())
+
+    def feed(self, events: Iterable[Event]) -> Iterator[Occurrence]:
+        """Take events in the order of the ring buffer; yield what they amount to."""
+        by_sock = self._by_sock
+        every = self._operations
+        aftermaths = self._aftermaths
+        while self._kept > MAX_KEPT:
+            self._evict()
+        for event in events:
+            operation = event.operation
+            if aftermaths:
+                for aftermath in aftermaths.take(event):
+                    self._name(aftermath.connection)
+                    yield Suffered(aftermath)
+            endpoint = by_sock.get(event.sock)
+            if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
+                if operation == _CONNECT and event.result:
+                    # A connect that a signal interrupts starts again by itself: the kernel's own number, no failure.
+                    if -event.result not in KERNEL_RESTARTS:
+                        yield ConnectFailed(event, escape_socket_path(event.address))
+                    continue
+                endpoint = self._endpoint(event, endpoint)
+                if endpoint is None:
+                    continue
+            elif not endpoint.inode_number:
+                self._learn(endpoint, event)
+
+            if endpoint.add(event):
+                self._meet(event)
+            if endpoint.count <= _KEPT_OF_ENDPOINT:
+                self._kept += 1
+            symptom = _take(endpoint, event)
+            if operation == _RELEASE:
+                del by_sock[event.sock]
+            if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
+                self._tell_apart(endpoint, event)
+            if every:
+                self._name(endpoint.connection)
+                yield Operated(endpoint, event)
+
+            if symptom and not endpoint.failed:
+                endpoint.failed = True
+                aftermaths.begin(Aftermath(endpoint, event, symptom))
+            if operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
+                # The other end may be dead without a record: before the tracer, or lost.
+                connection = endpoint.connection
+                self._forget(connection)
+                self._name(connection)
+                yield Concluded(connection)
+
+    def settle(self, now: int | None = None) -> Iterator[Suffered]:
+        """Yield the failures whose aftermath is waited for no longer.
+
+        now: in ns of CLOCK_MONOTONIC; None: nothing more will come.
+        """
+        for aftermath in self._aftermaths.settle(now):
+            self._name(aftermath.connection)
+            yield Suffered(aftermath)
+
+    def _endpoint(self, event: Event, found: Endpoint | None) -> Endpoint | None:
+        """Return the endpoint of an event that begins a connection, or is the first seen of one."""
+        operation = event.operation
+        if found is not None:
+            if found.peer == event.peer and self._joins(found, event):
+                self._begin(found, event)
+                return self._decide(found, event)
+            # The end of an earlier connection of this address was not recorded.
+            self._forget(found.connection)
+            self.stale += 1
+        leftover = self._by_sock.get(event.peer)
+        if leftover is not None:
+            self._forget(leftover.connection)
+            self.stale += 1
+        # What a listener drops with itself is a server's end, even if its connect has not returned yet.
+        if operation == _ACCEPT or (operation == _RELEASE and event.flags & _EMBRYO):
+            connection = self._add(event.peer, event.sock)
+            endpoint = connection.server
+        else:
+            connection = self._add(event.sock, event.peer)
+            endpoint = connection.client
+        connection.type = event.type
+        if operation <= _SOCKETPAIR:
+            self._begin(endpoint, event)
+            return self._decide(endpoint, event)
+        self._recall(connection, event)
+        endpoint = connection.client if connection.client.sock == event.sock else connection.server
+        self._learn(endpoint, event)
+        return endpoint
+
+    @staticmethod
+    def _joins(endpoint: Endpoint, event: Event) -> bool:
+        """Whether a connect or accept belongs to a connection that its other half, or an early write, has begun."""
+        if event.operation == _CONNECT:
+            return endpoint.role == "client" and endpoint.connection.connect is None
+        if event.operation == _ACCEPT:
+            return endpoint.role == "server" and (endpoint.first is None or endpoint.first.operation != _ACCEPT)
+        return False
+
+    def _begin(self, endpoint: Endpoint, event: Event) -> None:
+        """Learn what a connect, an accept or a socketpair says of a connection."""
+        connection = endpoint.connection
+        if event.operation != _ACCEPT:
+            connection.connect = event
+            # Not so an accept: the client may have connected, and written, before the tracer came.
+            connection.complete = True
+        connection.pair = event.operation == _SOCKETPAIR
+        if event.address:
+            connection.path = escape_socket_path(event.address)
+            if connection.path is not None:
+                self.listened.add(connection.path)
+        self._learn(endpoint, event)
+
+    def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
+        """Drop a connection that is accepted and, as it turns out, of no selected process: see selected() in the C."""
+        pids = self._pids
+        if not pids or event.operation == _CONNECT or event.pid in pids:
+            return endpoint
+        for end in (endpoint, endpoint.other):
+            if end.opener_pid in pids or not pids.isdisjoint(end.users):
+                return endpoint
+        self._forget(endpoint.connection)
+        return None
+
+    def _learn(self, endpoint: Endpoint, event: Event) -> None:
+        """Learn what the first operation of an endpoint says of both ends."""
+        endpoint.inode = event.inode
+        endpoint.inode_number = event.inode_number
+        other = endpoint.other
+        if not other.inode:
+            other.inode = event.peer_inode
+        if not other.opener_pid:
+            other.opener_pid = event.peer_pid
+
+    def _name(self, connection: Connection) -> None:
+        """Name an end that nothing has been seen of: only for who looks at it, for /proc is slow."""
+        for end in (connection.client, connection.server):
+            if end.holder is None and not end.operations and end.opener_pid:
+                event = end.other.users.get(end.opener_pid)
+                if event:
+                    who = process_of(event)
+                    end.holder = Process(who.pid, who.comm, inner_pid=who.inner_pid, cgroup_id=who.cgroup_id)
+                else:
+                    end.holder = Process(end.opener_pid, self._comm(end.opener_pid, connection.start) or "?")
+
+    @staticmethod
+    def _tell_apart(endpoint: Endpoint, event: Event) -> None:
+        """Mend which end is the client where the connect and the accept were not recorded.
+
+        The server's end has an address, its listener's (unix_stream_connect()); a client seldom binds itself.
+        """
+        bound, peer_bound = bool(event.flags & _BOUND), bool(event.flags & _PEER_BOUND)
+        if bound not in (peer_bound, endpoint.role == "server") and not endpoint.connection.pair:
+            endpoint.connection.swap()
+
+    def _recall(self, connection: Connection, event: Event) -> None:
+        """Fill in a connection that was open before the tracer."""
+        known = self._known(event.inode_number) if event.inode_number else None
+        if known is None:
+            return
+        if known.is_server:
+            connection.swap()
+        connection.path = known.path
+        connection.pair = known.pair
+        this = connection.server if known.is_server else connection.client
+        this.holder = known.holder
+        this.other.holder = known.other_holder
+        this.other.inode_number = known.other_inode_number
+
+    def _add(self, client_sock: int, server_sock: int) -> Connection:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._evict()
+        self._number += 1
+        connection = Connection(client_sock, server_sock, self._number)
+        self._connections[self._number] = connection
+        self._by_sock[client_sock] = connection.client
+        self._by_sock[server_sock] = connection.server
+        return connection
+
+    def _evict(self) -> None:
+        """Forget the connection that has not been used for longest, or nearly so.
+
+        The clock algorithm: whoever has been used since it was last looked at goes behind the others.
+        """
+        for _ in range(_MOST_LOOKED_AT):
+            number, connection = next(iter(self._connections.items()))
+            operations = connection.operations
+            if operations == connection.looked_at:
+                break
+            connection.looked_at = operations
+            self._connections.move_to_end(number)
+        self._forget(next(iter(self._connections.values())))
+        self.evicted += 1
+
+    def _forget(self, connection: Connection) -> None:
+        if self._connections.pop(connection.number, None) is None:
+            return
+        for endpoint in (connection.client, connection.server):
+            self._kept -= min(endpoint.count, _KEPT_OF_ENDPOINT)
+            if self._by_sock.get(endpoint.sock) is endpoint:
+                del self._by_sock[endpoint.sock]
+
+
+def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
+    """Take what an operation did to its endpoint; return what it is a symptom of, None: of nothing."""
+    operation, result = event.operation, event.result
+    if operation == _WRITE:
+        endpoint.last_transfer = event
+        if result > 0:
+            endpoint.wrote(event.start, result)
+            return Symptom.SHORT_WRITE if result < event.size and _cut_short(endpoint, event) else None
+        return Symptom.BROKEN_WRITE if result in (_EPIPE, _ECONNRESET) else None
+    if operation == _READ:
+        endpoint.last_transfer = event
+        if result > 0:
+            if not event.message_flags & _MSG_PEEK:
+                endpoint.read_bytes += result
+            endpoint.heard = True
+            return None
+        if result == _ECONNRESET:
+            return Symptom.RESET_READ
+        return _end_of_stream(endpoint) if result == 0 and event.size and not endpoint.failed else None
+    if operation == _SHUTDOWN and not result:
+        if endpoint.ended_receiving is None and event.size in _RECEIVING:
+            endpoint.ended_receiving = event
+        if endpoint.ended_sending is None and event.size in _SENDING:
+            endpoint.ended_sending = event
+    elif operation == _RELEASE:
+        endpoint.release = event
+        return Symptom.TOLD if _told(endpoint, event) else None
+    return None
+
+
+def _cut_short(endpoint: Endpoint, event: Event) -> bool:
+    """Whether a write that sent less than it was asked for was blocked when the other end hung up.
+
+    sock_alloc_send_pskb() wakes to find the error, and unix_stream_sendmsg() returns what it has sent by then: the
+    error is gone. A write that does not block ends when it begins.
+    """
+    release = endpoint.other.release
+    return release is not None and event.start < release.start < event.end
+
+
+def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
+    """Return what the end of the stream is a symptom of; None: nothing was missing, it is how connections end."""
+    other, connection = endpoint.other, endpoint.connection
+    release = other.release
+    if endpoint.ended_receiving is not None:
+        return None
+    if release is None:
+        # The end of a half that was shut down is one as well, if an answer is owed.
+        if other.ended_sending is None:
+            return None
+    elif release.unread_messages and not release.flags & _EMBRYO:
+        # unix_release_sock() left an ECONNRESET with this end, and it is not there any more.
+        return Symptom.TOLD
+    if connection.requester is not endpoint:
+        return None
+    if release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code:
+        return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
+    if other.turns and other.turn_start > endpoint.turn_start:
+        return None
+    if not endpoint.turns or (endpoint.ended_sending is not None and not other.turns and release is not None):
+        # It asked nothing; or it sent all it had, said so, and waits for nothing but the other's close.
+        return None
+    return Symptom.CUT_READ
+
+
+def _idle(gone: Endpoint, release: Event) -> bool:
+    """Whether an end that died had no answer under way: it had answered before, and had long been silent.
+
+    The sockets do not tell whether an answer was whole. A process that dies after its first answer on a connection
+    counts as dying in the middle of it.
+    """
+    silent = release.start - gone.last_write_start >= IDLE or gone.silence
+    return gone.turns > 1 and bool(silent) and gone.turn_start > gone.other.turn_start
+
+
+def _told(endpoint: Endpoint, event: Event) -> bool:
+    """Whether an end that is released had an ECONNRESET pending that it has been told of by other means than a read.
+
+    getsockopt(SO_ERROR) and recvmmsg(2) take it away (sock_error()); `size` is what is still pending.
+    """
+    release = endpoint.other.release
+    return (
+        release is not None
+        and bool(release.unread_messages)
+        and not event.size
+        and not event.flags & _EMBRYO
+        and release.start < event.start
+    )

@@ -1,0 +1,41 @@
+"""What can be said of one operation: its family, its system call, its error, how its process ended."""
+
+from __future__ import annotations
+
+from hangup.tracer.names import error_name, signal_name, syscall_name
+from hangup.tracer.record import Event, EventFlag, Operation
+
+
+def operation_name(event: Event) -> str:
+    """Return an operation's family in lower case."""
+    try:
+        return Operation(event.operation).name.lower()
+    except ValueError:
+        return f"operation {event.operation}"
+
+
+def syscall_of(event: Event) -> str:
+    """Return the name of the system call behind an operation."""
+    return syscall_name(
+        event.syscall,
+        compat=bool(event.flags & EventFlag.COMPAT),
+        io_uring=bool(event.flags & EventFlag.IO_URING),
+    )
+
+
+def error_of(event: Event) -> str | None:
+    """Return the name of the error an operation failed with."""
+    return error_name(-event.result) if event.result < 0 else None
+
+
+def exit_of(event: Event) -> tuple[int | None, str | None]:
+    """Return the exit status or the signal's name of a release by a process that was ending, or had (wait(2))."""
+    if event.operation != Operation.RELEASE or not event.flags & (EventFlag.EXITING | EventFlag.OWNER_EXITED):
+        return None, None
+    number = event.exit_code & 0x7F
+    return (None, signal_name(number)) if number else (event.exit_code >> 8 & 0xFF, None)
+
+
+def address(value: int) -> str | None:
+    """Return a kernel address as other tools print it; None for no address."""
+    return f"{value:016x}" if value else None

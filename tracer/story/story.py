@@ -1,0 +1,176 @@
+"""The story of one connection: both endpoints in one value that never changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hangup.tracer.record import Event, Operation
+from hangup.tracer.story.connection import Connection, Endpoint, Role
+from hangup.tracer.story.process import Process, process_of
+
+
+class Moment(NamedTuple):
+    """One operation in the timeline of a connection."""
+
+    when: int
+    """When it took effect, in ns of CLOCK_MONOTONIC."""
+    role: Role
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One operation as it is traced, with what is known of its connection then."""
+
+    event: Event
+    role: Role
+    number: int | None
+    """The connection's number; None: a failed connect, there is none."""
+    path: str | None
+    pair: bool
+    peer: Process | None
+    """Who is at the other end, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a connection, as far as it was seen."""
+
+    role: Role
+    sock: int
+    """Kernel address of its struct sock."""
+    inode: int
+    """Kernel address of its struct inode; 0: not seen."""
+    inode_number: int
+    """Its inode number, as ss, lsof and /proc show it; 0: not seen."""
+    process: Process | None
+    """Who used it last, or else is known to hold it; None: nobody is known."""
+    users: tuple[Process, ...]
+    """Everybody seen using it, the one that released it included, in order."""
+    transferred_by: frozenset[int]
+    """The pids of those whose reads and writes are in the timeline."""
+    written_bytes: int
+    read_bytes: int
+    operations: int
+    """How many it has had."""
+    operations_not_kept: int
+    """How many of them, between the first and the last ones, are not in the timeline."""
+    release: Event | None
+    ended_receiving: Event | None
+    """Its first shutdown(SHUT_RD or SHUT_RDWR)."""
+    ended_sending: Event | None
+    """Its first shutdown(SHUT_WR or SHUT_RDWR)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One connection, from its first operation that was seen to the last one till now."""
+
+    number: int
+    """Tells it from all others of a run."""
+    path: str | None
+    """The listener's address, escaped, an abstract name as @name; None: none or not known."""
+    type: int
+    """SOCK_STREAM 1 or SOCK_SEQPACKET 5."""
+    pair: bool
+    """Whether it is a socketpair: then "client" is the first of the two."""
+    complete: bool
+    """Whether its beginning was recorded: then nothing of it came earlier."""
+    start: int
+    """When it began, in ns of CLOCK_MONOTONIC."""
+    client: End
+    server: End
+    timeline: tuple[Moment, ...]
+    """Both ends' operations, as far as they were kept, in the order in which they took effect."""
+
+    def end(self, role: Role) -> End:
+        """Return the end of a role."""
+        return self.client if role == "client" else self.server
+
+    def other(self, role: Role) -> End:
+        """Return the end at the other end of a role."""
+        return self.server if role == "client" else self.client
+
+    @property
+    def operations(self) -> int:
+        """How many operations both ends have had."""
+        return self.client.operations + self.server.operations
+
+    @property
+    def hangup(self) -> Moment | None:
+        """The release of the end that went first, if one has gone."""
+        releases = [
+            Moment(end.release.start, end.role, end.release) for end in (self.client, self.server) if end.release
+        ]
+        return min(releases, key=lambda moment: moment.when, default=None)
+
+
+def tell(connection: Connection) -> Story:
+    """Return the story of a connection as it stands now."""
+    return Story(
+        connection.number,
+        connection.path,
+        connection.type,
+        connection.pair,
+        connection.complete,
+        connection.start,
+        _end(connection.client),
+        _end(connection.server),
+        _timeline(connection),
+    )
+
+
+def traced(endpoint: Endpoint, event: Event) -> Traced:
+    """Return an operation of a connection as it is traced."""
+    connection = endpoint.connection
+    return Traced(event, endpoint.role, connection.number, connection.path, connection.pair, endpoint.other.process)
+
+
+def _end(endpoint: Endpoint) -> End:
+    return End(
+        endpoint.role,
+        endpoint.sock,
+        endpoint.inode,
+        endpoint.inode_number,
+        endpoint.process,
+        tuple(process_of(event) for event in endpoint.users.values()),
+        frozenset(event.pid for event in endpoint.kept if event.operation in _TRANSFERS),
+        endpoint.written_bytes,
+        endpoint.read_bytes,
+        endpoint.count,
+        endpoint.omitted,
+        endpoint.release,
+        endpoint.ended_receiving,
+        endpoint.ended_sending,
+    )
+
+
+def effect(event: Event) -> int:
+    """Return when an operation took effect, in ns: what orders a story by cause.
+
+    A write is there for the reader from its start on; a read has what was written by its end. A failed write, though,
+    may have started long before the hang-up that broke it. A connect, a shutdown and a release have their effect before
+    they return: a server may have accepted, answered and hung up by then.
+    """
+    if event.operation == Operation.WRITE:
+        return event.start if event.result >= 0 else event.end
+    if event.operation in (Operation.CONNECT, Operation.SHUTDOWN, Operation.RELEASE):
+        return event.start
+    return event.end
+
+
+def _timeline(connection: Connection) -> tuple[Moment, ...]:
+    """Return both endpoints' operations, as far as they were kept, merged by cause."""
+    moments = [
+        Moment(effect(event), endpoint.role, event)
+        for endpoint in (connection.client, connection.server)
+        for event in endpoint.kept
+    ]
+    # Of equal times: what makes others possible goes first.
+    moments.sort(key=lambda moment: (moment.when, moment.event.operation not in _BEGINNINGS, moment.event.end))
+    return tuple(moments)
+
+
+_TRANSFERS = (Operation.READ, Operation.WRITE)
+_BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)

@@ -1,0 +1,354 @@
+"""From a story to the cause: what happened over the last exchange, not over the life of the connection.
+
+The failing operation is a symptom: the same death is an EPIPE, an ECONNRESET or a quiet end of stream, by accident of
+timing, and gets the same verdict.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.connection import IDLE, Role
+from hangup.tracer.story.exchange import Exchange
+from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.story import End, Story
+from hangup.tracer.story.symptom import Symptom
+from hangup.tracer.verdicts import sentences
+from hangup.tracer.verdicts.kinds import Kind
+from hangup.tracer.verdicts.verdict import Consequence, Figures, Survivor, Verdict
+
+_STREAM = 1
+_DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
+_SIGPIPE = 13
+
+FAREWELL = 8
+"""A last word is no longer than this, in bytes: libpq's Terminate and MySQL's COM_QUIT have five."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An end's first failure, with what stood then and what came after."""
+
+    role: Role
+    """The end that was hurt."""
+    event: Event
+    """The operation that failed; of an error told by SO_ERROR the first one that shows it is gone."""
+    symptom: Symptom
+    exchange: Exchange
+    """Whose turn it was then."""
+    after: Sequence[Event] = ()
+    """What that end did next, for a tenth of a second at the most."""
+    reconnect: Event | None = None
+    """The connect to a server that its thread made next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rules and the sentences ask of a failure's story."""
+
+    story: Story
+    failure: Failure
+    release: Event | None
+    """The release of the other end, if that was before the failure."""
+    unread: int
+    """What the other end left unread of what was sent to it, in bytes."""
+    lost: int
+    """How many records were lost while the connection was open."""
+
+    @property
+    def victim(self) -> End:
+        """The end that was hurt."""
+        return self.story.end(self.failure.role)
+
+    @property
+    def gone(self) -> End:
+        """The other end."""
+        return self.story.other(self.failure.role)
+
+    @property
+    def exchange(self) -> Exchange:
+        """Whose turn it was."""
+        return self.failure.exchange
+
+    @property
+    def died(self) -> bool:
+        """Whether the other end went because its process ended."""
+        return self.release is not None and bool(self.release.flags & _DIED)
+
+
+def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
+    """Return what is to be known of a failure."""
+    release = story.other(failure.role).release
+    if release is not None and release.start > failure.event.end:
+        release = None
+    exchange = failure.exchange
+    unread = release.unread_bytes if release else 0
+    if _exact(story, lost):
+        # The queue is counted when the release begins. A write may still slip in before the kernel closes it, and a
+        # very long queue is not counted to its end; what was written and not read is exact.
+        unread = max(unread, exchange.victim.written - exchange.peer.read)
+    return Facts(story, failure, release, unread, lost)
+
+
+def judge_failure(story: Story, failure: Failure, *, lost: int = 0, first: Verdict | None = None) -> Verdict:
+    """Return the verdict on an end's first failure.
+
+    lost: how many records were lost while the connection was open, by any cause. first: the verdict on the failure of
+    the other end, if that came before.
+    """
+    facts = facts_of(story, failure, lost)
+    kind = _kind(facts)
+    figures = _figures(facts, kind)
+    consequence = _consequence(facts, kind)
+    culprit = sentences.culprit(facts, kind)
+    victim = process_of(failure.event)
+    ends: dict[Role, Process | None] = {failure.role: victim, facts.gone.role: culprit}
+    sentence = sentences.of_failure(kind, facts, figures)
+    if first is not None and first.victim is not None and first.victim != failure.role:
+        sentence += sentences.second(first)
+    return Verdict(
+        kind,
+        failure.symptom,
+        sentence,
+        figures,
+        consequence,
+        failure.role,
+        ends["client"],
+        ends["server"],
+        _doubts(facts, kind),
+    )
+
+
+def judge_latent(story: Story, *, lost: int = 0) -> Verdict:
+    """Return the verdict on a connection that was closed with bytes unread, and on which nobody failed."""
+    hangup = story.hangup
+    assert hangup is not None, "both ends are released"
+    gone, left = story.end(hangup.role), story.other(hangup.role)
+    unread = hangup.event.unread_bytes
+    if _exact(story, lost):
+        unread = max(unread, left.written_bytes - gone.read_bytes)
+    figures = Figures(
+        sent_bytes=left.written_bytes,
+        read_bytes=gone.read_bytes,
+        unread_bytes=unread,
+        unread_messages=hangup.event.unread_messages,
+        answered_bytes=gone.written_bytes,
+    )
+    ends: dict[Role, Process | None] = {left.role: left.process, gone.role: sentences.released_by(gone)}
+    return Verdict(
+        Kind.LATENT,
+        Symptom.NONE,
+        sentences.of_latent(story, figures),
+        figures,
+        victim=left.role,
+        client=ends["client"],
+        server=ends["server"],
+        doubts=(*_incomplete(story), *_lost(lost), *_at_least(story, hangup.event, lost)),
+    )
+
+
+def judge_connect(
+    event: Event, path: str | None, *, known: bool = False, backlog: tuple[int, int] | None = None
+) -> Verdict:
+    """Return the verdict on a failed connect.
+
+    known: whether somebody was seen listening on the path before. backlog: how many wait there of how many, if known.
+    """
+    error = -event.result
+    if error == errno.ECONNREFUSED:
+        kind = Kind.REFUSED
+    elif error == errno.EAGAIN:
+        kind = Kind.BACKLOG_FULL
+    elif error == errno.ENOENT and known:
+        kind = Kind.LISTENER_GONE
+    elif error in (errno.EACCES, errno.EPERM):
+        kind = Kind.NOT_PERMITTED
+    else:
+        kind = Kind.CONNECT_FAILED
+    return Verdict(
+        kind,
+        Symptom.FAILED_CONNECT,
+        sentences.of_connect(kind, event, path, backlog),
+        victim="client",
+        client=process_of(event),
+    )
+
+
+def _kind(facts: Facts) -> Kind:
+    """Return the cause."""
+    kind = _kind_of_shutdown(facts)
+    if kind is not None:
+        return kind
+    release, exchange = facts.release, facts.exchange
+    if release is None:
+        return Kind.UNSEEN
+    if release.flags & EventFlag.EMBRYO:
+        return Kind.NEVER_ACCEPTED
+    idle = _idle(facts, release)
+    if facts.died and release.exit_code & 0x7F:
+        return Kind.KILLED
+    if facts.died and not idle:
+        return Kind.EXITED
+    if facts.unread or _reset(facts.failure):
+        return Kind.GAVE_UP if exchange.requester == "peer" else Kind.UNREAD
+    if idle:
+        return Kind.REUSED
+    if exchange.requester == "peer":
+        return Kind.GAVE_UP
+    return Kind.ANSWERED if exchange.answered else Kind.UNANSWERED
+
+
+def _reset(failure: Failure) -> bool:
+    """Whether the kernel said that bytes were unread, even if they came when they had been counted."""
+    return failure.event.result == -errno.ECONNRESET or failure.symptom is Symptom.TOLD
+
+
+def _idle(facts: Facts, release: Event) -> bool:
+    """Whether nothing was owed when the other end went: neither an answer nor the rest of one."""
+    exchange = facts.exchange
+    if facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
+        return False
+    victim, peer = exchange.victim, exchange.peer
+    if exchange.requester == "peer":
+        # Silence alone tells the end of an answer from its middle.
+        return bool(victim.turns) and peer.read >= victim.written and release.start - victim.last >= IDLE
+    if not peer.turns:
+        return not victim.turns and release.start - facts.story.start >= IDLE
+    if facts.died and release.exit_code:
+        # Whoever dies is taken to die in the middle of its answer, unless it had long been silent after an earlier one.
+        return peer.turns > 1 and (release.start - peer.last >= IDLE or bool(peer.silence))
+    return facts.failure.symptom is not Symptom.CUT_READ and victim.read >= peer.written
+
+
+def _kind_of_shutdown(facts: Facts) -> Kind | None:
+    """Return whose shutdown(2) it was; None if none was the cause. What came first is the cause."""
+    failure, release = facts.failure, facts.release
+    before = release.start if release else failure.event.end
+    own, theirs = facts.victim.ended_sending, facts.gone.ended_receiving
+    own_first = own and own.start <= before and not (theirs and theirs.start < own.start)
+    if failure.symptom is Symptom.BROKEN_WRITE and own_first:
+        return Kind.OWN_SHUTDOWN
+    if theirs and theirs.start <= before:
+        return Kind.PEER_SHUTDOWN
+    if release or failure.event.flags & EventFlag.PEER_DEAD:
+        return None
+    if failure.symptom is Symptom.CUT_READ and facts.gone.ended_sending:
+        return Kind.PEER_SHUTDOWN
+    if failure.event.operation == Operation.WRITE and failure.event.result == -errno.EPIPE:
+        # The peer lives, so there was a shutdown. Whose, the sockets do not tell: both ends have the same bits after
+        # either (unix_shutdown()).
+        return Kind.PEER_SHUTDOWN
+    return None
+
+
+def _exact(story: Story, lost: int) -> bool:
+    """Whether every byte that was written and read has been recorded."""
+    return story.complete and story.type == _STREAM and not lost
+
+
+def _figures(facts: Facts, kind: Kind) -> Figures:
+    exchange, failed, release = facts.exchange, facts.failure.event, facts.release
+    waited = None
+    if release and exchange.requester == "peer" and not (exchange.victim.turns and not exchange.owed_to_peer):
+        waited = release.start - (exchange.peer.last if exchange.peer.turns else facts.story.start)
+    return Figures(
+        sent_bytes=exchange.victim.bytes,
+        read_bytes=min(exchange.request_read, exchange.victim.bytes),
+        unread_bytes=facts.unread,
+        unread_messages=release.unread_messages if release else 0,
+        answered_bytes=exchange.peer.bytes if exchange.answered and exchange.requester != "peer" else 0,
+        failed_bytes=failed.size if failed.operation == Operation.WRITE else 0,
+        # A shutdown's failure has no gap: what the peer did later, or not, did not bring it about.
+        gap=failed.end - release.start
+        if release and kind not in (Kind.OWN_SHUTDOWN, Kind.PEER_SHUTDOWN) and failed.operation != Operation.RELEASE
+        else None,
+        waited=waited,
+        silence=_silence(facts, release) if kind is Kind.REUSED and release else None,
+    )
+
+
+def _silence(facts: Facts, release: Event) -> int:
+    """Return how long nothing had happened when the other end began to leave, in ns.
+
+    What it did on its way out (a last message that nobody asked for, a shutdown) breaks no silence.
+    """
+    later = release.start
+    for moment in reversed(facts.story.timeline):
+        if moment.when >= release.start:
+            continue
+        if later - moment.when >= IDLE or moment.role != facts.gone.role:
+            return later - moment.when
+        if moment.event.operation not in (Operation.WRITE, Operation.SHUTDOWN):
+            return later - moment.when
+        later = moment.when
+    return release.start - facts.story.start
+
+
+def _consequence(facts: Facts, kind: Kind) -> Consequence:
+    failure, exchange = facts.failure, facts.exchange
+    survivor = _survivor(failure)
+    answer, lost = None, 0
+    if exchange.requester != "peer" and exchange.answered:
+        read = sum(event.result for event in failure.after if event.operation == Operation.READ and event.result > 0)
+        lost = max(exchange.answer_left - read, 0)
+        answer = "read in full" if not lost else "read in part" if exchange.answer_read + read else "never read"
+    harmless = kind is Kind.REUSED and (
+        exchange.requester == "peer"
+        or (
+            failure.symptom is Symptom.BROKEN_WRITE
+            and failure.event.size <= FAREWELL
+            and survivor in ("closed", "exited")
+        )
+    )
+    return Consequence(answer, lost, survivor, harmless)  # type: ignore[arg-type]
+
+
+def _survivor(failure: Failure) -> Survivor | None:
+    if failure.reconnect:
+        return "connected again"
+    operations = [failure.event, *failure.after] if failure.event.operation == Operation.RELEASE else failure.after
+    release = next((event for event in operations if event.operation == Operation.RELEASE), None)
+    if release is None:
+        return "went on" if operations else None
+    if not release.flags & EventFlag.EXITING:
+        return "closed"
+    return "killed by SIGPIPE" if release.exit_code & 0x7F == _SIGPIPE else "exited"
+
+
+def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
+    doubts = [*_incomplete(facts.story), *_lost(facts.lost)]
+    if facts.release:
+        doubts += _at_least(facts.story, facts.release, facts.lost)
+    if kind is Kind.UNSEEN:
+        doubts.append("how the other end went was not recorded")
+    elif kind is Kind.PEER_SHUTDOWN and not (facts.gone.ended_receiving or facts.gone.ended_sending):
+        doubts.append("the shutdown was not recorded: it may have been the process's own")
+    elif (
+        kind in (Kind.KILLED, Kind.EXITED)
+        and facts.failure.symptom is Symptom.CUT_READ
+        and facts.exchange.answered
+        and not facts.unread
+    ):
+        doubts.append("sockets do not tell whether the answer was whole")
+    return tuple(doubts)
+
+
+def _incomplete(story: Story) -> tuple[str, ...]:
+    if story.complete:
+        return ()
+    return ("its beginning was not recorded: the connection is older than hangup, or a record was lost",)
+
+
+def _lost(lost: int) -> tuple[str, ...]:
+    if not lost:
+        return ()
+    return (f"{'1 record was' if lost == 1 else f'{lost} records were'} lost while it was open",)
+
+
+def _at_least(story: Story, release: Event, lost: int) -> tuple[str, ...]:
+    if release.flags & EventFlag.UNREAD_AT_LEAST and not _exact(story, lost):
+        return ("more bytes were unread than were counted",)
+    return ()

@@ -1,0 +1,330 @@
+"""Verdicts in words: one sentence each, which names time, bytes and both sides of the exchange."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from hangup.tracer.escape import escape_comm
+from hangup.tracer.names import error_name, signal_name
+from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.story import End, Story
+from hangup.tracer.story.symptom import Symptom
+from hangup.tracer.units import duration, size
+from hangup.tracer.verdicts.kinds import Kind
+from hangup.tracer.verdicts.verdict import Consequence, Figures, Verdict
+
+if TYPE_CHECKING:
+    from hangup.tracer.verdicts.rules import Facts
+
+_SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
+_DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
+# signal(7): what the kernel sends for a fault of the program's own, and for a timer that it set.
+_FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
+_TIMERS = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU")
+
+
+def of_failure(kind: Kind, facts: Facts, figures: Figures) -> str:
+    """Return the sentence about a failure."""
+    if kind is Kind.OWN_SHUTDOWN:
+        return _own_shutdown(facts)
+    if kind is Kind.PEER_SHUTDOWN:
+        return _peer_shutdown(facts, figures)
+    release = facts.release
+    if release is None:
+        return f"{_end(facts.gone)} had left before it was seen; {_what(facts, figures)}"
+    later = "" if figures.gap is None else f"{duration(max(figures.gap, 0))} later "
+    if kind is Kind.REUSED:
+        return _reused(facts, figures, release)
+    return f"{_cause(kind, facts, figures, release)}; {later}{_what(facts, figures)}"
+
+
+def of_latent(story: Story, figures: Figures) -> str:
+    """Return the sentence about a hang-up with bytes unread after which nobody failed."""
+    hangup = story.hangup
+    assert hangup is not None
+    gone, left = story.end(hangup.role), story.other(hangup.role)
+    answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
+    return (
+        f"{_who_left(gone)} {_way(gone, hangup.event)} with {size(figures.unread_bytes)} from "
+        f"{_end(left)} unread{answered}; nobody failed this time"
+    )
+
+
+def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, int] | None) -> str:
+    """Return the sentence about a failed connect."""
+    who = _name(process_of(event))
+    where = path or "an unnamed address"
+    if kind is Kind.REFUSED:
+        return f"nobody listens on {where}: it refused {who}"
+    if kind is Kind.BACKLOG_FULL:
+        full = f" ({backlog[0]} of {backlog[1]} waited)" if backlog else ""
+        return f"the backlog of {where} was full{full}: it turned {who} away"
+    if kind is Kind.LISTENER_GONE:
+        return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
+    if kind is Kind.NOT_PERMITTED:
+        return f"{who} (uid {event.uid}) may not connect to {where} ({error_name(-event.result)})"
+    return f"{who} could not connect to {where} ({error_name(-event.result)})"
+
+
+def of_consequence(consequence: Consequence, victim: Process | None) -> str | None:
+    """Return what it cost the one that was hurt; None: nothing is known."""
+    name = victim.comm if victim else "it"
+    parts = []
+    if consequence.answer == "read in full":
+        parts.append("the answer was read in full")
+    elif consequence.answer:
+        kept = "the rest of the answer" if consequence.answer == "read in part" else "the answer"
+        parts.append(f"{kept}, {size(consequence.lost_bytes)}, was never read")
+    told = {
+        "went on": f"{name} went on",
+        "closed": f"{name} closed",
+        "exited": f"{name} exited",
+        "killed by SIGPIPE": f"{name} was killed by SIGPIPE",
+        "connected again": f"{name} closed and connected again",
+        None: "",
+    }[consequence.survivor]
+    if told:
+        parts.append(told)
+    return "; ".join(parts) or None
+
+
+def second(first: Verdict) -> str:
+    """Return what names the verdict on the other end's failure, which came first."""
+    victim = first.client if first.victim == "client" else first.server
+    return f" (after {_name(victim)}'s {first.symptom.value} on this connection: {first.kind.label})"
+
+
+def culprit(facts: Facts, kind: Kind) -> Process | None:
+    """Return whom the sentence names at the other end."""
+    if kind is Kind.PEER_SHUTDOWN:
+        shutdown = facts.gone.ended_receiving or facts.gone.ended_sending
+        if shutdown:
+            return process_of(shutdown)
+    elif kind is not Kind.OWN_SHUTDOWN and facts.release is not None:
+        return released_by(facts.gone)
+    return facts.gone.process
+
+
+def released_by(gone: End) -> Process | None:
+    """Return whose descriptor it was that went last."""
+    release = gone.release
+    if release is None or (release.flags & EventFlag.KERNEL_THREAD and not release.owner_pid):
+        return gone.process
+    return process_of(release)
+
+
+def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
+    gone, exchange = facts.gone, facts.exchange
+    who = _who_left(gone)
+    way = _way(gone, release)
+    if kind is Kind.NEVER_ACCEPTED:
+        if release.flags & _DIED:
+            return f"{who}, which listened, {way} before it had accepted the connection"
+        return f"{who} closed the listener before it had accepted the connection"
+    if exchange.requester == "peer":
+        return _asker_left(facts, figures, release)
+    answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
+    if figures.unread_bytes:
+        return f"{who} {way}{_after_reading(facts, release)} with {size(figures.unread_bytes)} unread{answered}"
+    if kind is Kind.UNREAD:
+        return f"{who} {way} while more came in{answered}"
+    if kind is Kind.ANSWERED:
+        # Who did all of it is named once.
+        user = _end(gone)
+        read = f"read {size(figures.read_bytes)}, " if figures.sent_bytes else ""
+        done = f"{user} {read}answered {size(figures.answered_bytes)}"
+        return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
+    if figures.answered_bytes:
+        return f"{who} {way} after it had sent {size(figures.answered_bytes)} of its answer"
+    if not exchange.victim.turns:
+        return f"{who} {way} before anything was sent"
+    return f"{who} {way}{_after_reading(facts, release)} without an answer"
+
+
+def _after_reading(facts: Facts, release: Event) -> str:
+    """Say how long the other end had had the request, if it had read of it."""
+    exchange = facts.exchange
+    if not exchange.request_read or exchange.answered:
+        return ""
+    reads = [
+        moment.when
+        for moment in facts.story.timeline
+        if moment.role == facts.gone.role
+        and moment.event.operation == Operation.READ
+        and moment.event.result > 0
+        and moment.when <= release.start
+    ]
+    if not reads:
+        return ""
+    what = "the request" if exchange.request_read >= exchange.victim.bytes else "part of the request"
+    return f" {duration(release.start - reads[-1])} after it had read {what}"
+
+
+def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
+    """Say how the one that waited for an answer left, or was in the middle of one."""
+    gone, exchange = facts.gone, facts.exchange
+    who = _who_left(gone)
+    died = release.flags & _DIED
+    left = _way(gone, release)
+    if exchange.owed_to_peer:
+        waited = duration(figures.waited or 0)
+        where = f"waited {waited} for an answer"
+        if not _accepted_before(facts, release):
+            where = f"waited {waited} in the backlog"
+        unread = f", left {size(figures.unread_bytes)} unread" if figures.unread_bytes else ""
+        if died:
+            return f"{who} sent {size(exchange.peer.bytes)}, {where}{unread} and {left}"
+        return f"{who} sent {size(exchange.peer.bytes)}, {where}{unread} and gave up"
+    if not exchange.victim.turns:
+        return f"{who} connected, sent nothing for {duration(figures.waited or 0)} and {left}"
+    read = min(figures.read_bytes, exchange.victim.bytes)
+    unread = f", left {size(figures.unread_bytes)} unread" if figures.unread_bytes else ""
+    return f"{who} read {size(read)} of {_victim(facts)}'s answer{unread} and {left}"
+
+
+def _accepted_before(facts: Facts, release: Event) -> bool:
+    """Whether the connection had been accepted when its client left."""
+    if facts.story.pair or facts.gone.role == "server" or not facts.story.complete:
+        return True
+    accepts = [moment for moment in facts.story.timeline if moment.event.operation == Operation.ACCEPT]
+    return not accepts or accepts[0].event.end <= release.start
+
+
+def _reused(facts: Facts, figures: Figures, release: Event) -> str:
+    who, way = _who_left(facts.gone), _way(facts.gone, release)
+    if not release.flags & _DIED:
+        way = way.replace("hung up", "closed the connection", 1)
+    silence = duration(max(figures.silence or 0, 0))
+    used = "" if figures.gap is None else f" {duration(max(figures.gap, 0))} later"
+    name = _victim(facts)
+    return f"{who} {way} after {silence} of silence; {name} used it{used}: its{_what(facts, figures, whose='')}"
+
+
+def _own_shutdown(facts: Facts) -> str:
+    shutdown = facts.victim.ended_sending
+    assert shutdown is not None
+    failed = facts.failure.event
+    how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
+    before = duration(max(failed.end - shutdown.start, 0))
+    if shutdown.tid == failed.tid:
+        return f"{_victim(facts)} had itself ended sending ({how}) {before} before; its{_what(facts, whose='')}"
+    who = _name(process_of(shutdown))
+    if shutdown.pid == failed.pid:
+        who = f"thread {shutdown.tid} of {who}"
+    return f"{who} had shut down ({how}) what {_victim(facts)} was using, {before} before; {_what(facts)}"
+
+
+def _peer_shutdown(facts: Facts, figures: Figures) -> str:
+    gone, failed = facts.gone, facts.failure.event
+    shutdown = gone.ended_receiving or gone.ended_sending
+    if shutdown is None:
+        return f"{_end(gone)} had ended receiving (shutdown); {_what(facts, figures)}"
+    how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
+    who = _name(process_of(shutdown))
+    user = gone.process
+    if user is not None and user.pid != shutdown.pid and user.comm != "?":
+        who += f" (not {_name(user)}, which used it)"
+    elif user is not None and user.tid is not None and user.tid != shutdown.tid:
+        who = f"thread {shutdown.tid} of {who} (thread {user.tid} used it)"
+    answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
+    unread = f" with {size(facts.unread)} unread" if facts.unread else ""
+    later = f"{duration(max(failed.end - shutdown.start, 0))} later"
+    release = gone.release
+    followed = ""
+    if release is not None:
+        after = duration(max(release.start - shutdown.start, 0))
+        followed = f", and {_way(gone, release)} {after} after that"
+    return f"{who} shut the connection down ({how}){unread}{answered}{followed}; {later} {_what(facts, figures)}"
+
+
+def _what(facts: Facts, figures: Figures | None = None, *, whose: str | None = None) -> str:
+    """Say what the one that was hurt met: "nginx[12]'s write of 8 bytes failed with EPIPE"."""
+    failure = facts.failure
+    event, symptom = failure.event, failure.symptom
+    owner = f"{_victim(facts)}'s" if whose is None else whose
+    if symptom is Symptom.SHORT_WRITE:
+        return f"{owner} write of {size(event.size)} was cut to {size(event.result)}"
+    if symptom is Symptom.CUT_READ:
+        return f"{owner} read met the end of the stream"
+    if symptom is Symptom.TOLD:
+        return f"{owner} socket had an ECONNRESET that was taken by SO_ERROR or recvmmsg"
+    if event.operation == Operation.WRITE:
+        answer = figures is not None and facts.exchange.requester == "peer" and event.result == -errno.EPIPE
+        noun = "answer" if answer and facts.exchange.owed_to_peer else "write"
+        return f"{owner} {noun} of {size(event.size)} failed with {error_name(-event.result)}"
+    return f"{owner} read failed with {error_name(-event.result)}"
+
+
+def _victim(facts: Facts) -> str:
+    return _name(process_of(facts.failure.event))
+
+
+def _who_left(gone: End) -> str:
+    who = released_by(gone)
+    return _name(who) if who else f"an unknown {gone.role}"
+
+
+def _way(gone: End, release: Event) -> str:
+    """Say how an end's release came about."""
+    if not release.flags & _DIED:
+        if release.flags & EventFlag.KERNEL_THREAD:
+            return "hung up (a kernel thread dropped its last descriptor)"
+        return f"hung up{_heir(gone, release)}"
+    number = release.exit_code & 0x7F
+    if number:
+        return f"was killed by {signal_name(number)}{_sent_by(release, number)}{_heir(gone, release)}"
+    return f"exited with status {release.exit_code >> 8 & 0xFF}{_handled(release)}{_heir(gone, release)}"
+
+
+def _sent_by(release: Event, number: int) -> str:
+    sender = sender_of(release)
+    if sender is None or sender.signal != number:
+        return ""
+    if sender.flags & SenderFlag.OOM:
+        return ", sent by the kernel's OOM killer"
+    name = signal_name(number)
+    if sender.flags & SenderFlag.KERNEL:
+        if name in _FAULTS:
+            return ", a fault of its own"
+        if name in _TIMERS:
+            return ", a timer of its own"
+        return ", sent by the kernel"
+    if sender.pid == (release.owner_pid or release.pid):
+        return ", sent by itself"
+    who = f", sent by {escape_comm(sender.comm)}[{sender.pid}]"
+    # Worth a word only where it is another user's.
+    return f"{who} (uid {sender.uid})" if sender.uid not in (release.uid, 0) else who
+
+
+def _handled(release: Event) -> str:
+    sender = sender_of(release)
+    if sender is None or not sender.flags & SenderFlag.HANDLED:
+        return ""
+    before = duration(max(release.start - sender.time, 0))
+    if sender.flags & SenderFlag.KERNEL:
+        return f", {before} after {signal_name(sender.signal)} from the kernel"
+    if sender.pid == release.pid:
+        return f", {before} after {signal_name(sender.signal)} from itself"
+    return f", {before} after {signal_name(sender.signal)} from {escape_comm(sender.comm)}[{sender.pid}]"
+
+
+def _heir(gone: End, release: Event) -> str:
+    """Say that another process than the socket's user had its last descriptor, inherited by fork(2) or handed over."""
+    user = gone.process
+    if user is None or user.tid is None or release.owner_pid:
+        return ""
+    if not gone.transferred_by or release.pid in gone.transferred_by:
+        return ""
+    return f" (it held the last descriptor of what {_name(user)} used)"
+
+
+def _end(end: End) -> str:
+    return _name(end.process) if end.process else f"an unknown {end.role}"
+
+
+def _name(process: Process | None) -> str:
+    if process is None or not process.pid:
+        return "an unknown process"
+    return f"{process.comm}[{process.pid}]"
