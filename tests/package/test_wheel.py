@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hangup.cli.exit_status import ExitStatus
 from hangup.tracer.version import VERSION
 from tests.package.conftest import SUITES
 from tests.package.debian_root import BUILD_ROOT, DebianRoot, debian_root, depends
@@ -88,6 +89,6 @@ def test_a_checkout_runs_from_its_top_without_being_installed(dependencies: Debi
     subprocess.run(["cp", "--archive", BUILD_ROOT / "build" / "hangup", copy], check=True)
     assert (copy / "hangup" / "tracer").is_symlink()
     done = dependencies.run("sh", "-c", "cd /srv/checkout && /usr/bin/python3 -m hangup watch", check=False)
-    assert (done.returncode, done.stdout) == (3, f"hangup: {REFUSED}\n")
+    assert (done.returncode, done.stdout) == (ExitStatus.CANNOT_RUN, f"hangup: {REFUSED}\n")
     assert_readmes_example_gets_as_far_as_the_kernel(dependencies, "/usr/bin/python3", "/srv/checkout")
     assert dependencies.run("python3", "-c", "import hangup", check=False).returncode == 1

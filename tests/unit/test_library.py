@@ -53,7 +53,7 @@ def test_importing_hangup_loads_nothing_of_it() -> None:
 def test_a_checkouts_links_are_the_folders_of_its_top() -> None:
     links = {path.name: str(path.readlink()) for path in (CHECKOUT / "hangup").iterdir() if path.is_symlink()}
     # In an archive, and where the checkout was copied with its links followed, they are folders.
-    assert set(links.items()) <= {(name, f"../{name}") for name in FOLDERS}
+    assert set(links.items()) <= {*((name, f"../{name}") for name in FOLDERS), ("verdicts.md", "../docs/verdicts.md")}
     for name in FOLDERS:
         assert (CHECKOUT / "hangup" / name / "__init__.py").is_file()
 
