@@ -81,7 +81,8 @@ def unexplained(entries: list[dict[str, str]]) -> list[str]:
 
 
 def test_every_alert_since_the_boot_is_a_true_failure() -> None:
-    # As it was installed: what the burst had it hold back stands in the journal too, by verdict and names.
+    # A boot that nothing else was tested in yet (`python -m tests.vagrant reboot SUITE` makes one), and the service as
+    # it was installed: what the burst had it hold back stands in the journal too, by verdict and names.
     told = [entry for one in (ALERT_ID, HELD_BACK_ID) for entry in Journal.since(0, f"MESSAGE_ID={one}")]
     # Nothing that the service missed is why it is quiet.
     metrics = Metrics()
