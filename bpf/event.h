@@ -90,6 +90,24 @@ enum loss {
 
 #define LOSSES 5
 
+/* How many periods of each loss are kept; a power of two. */
+#define LOST_PERIODS 256
+
+/* Losses of one cause of which none came long after the one before. */
+struct lost_period {
+	__u64 since;            /* ns, CLOCK_MONOTONIC */
+	__u64 until;            /* ns, CLOCK_MONOTONIC, inclusive */
+	__u64 before;           /* how many had been lost until it began */
+};
+
+/* The periods of one cause: the "periods" map has one of these for each. */
+struct lost_periods {
+	__u64 begun;            /* how many periods have begun; the newest is slots[(begun - 1) % LOST_PERIODS] */
+	__u64 first;            /* ns: the first loss ever */
+	__u64 overwritten;      /* ns: the last loss of the newest period whose slot was taken by a later one */
+	struct lost_period slots[LOST_PERIODS];
+};
+
 struct event {
 	__u64 start;            /* ns, CLOCK_MONOTONIC: the function was entered */
 	__u64 end;              /* ns, CLOCK_MONOTONIC: it returned */

@@ -7,14 +7,15 @@
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines TRACER_PID, SELECT_PIDS, RING_PAGES, WAKE_RECORDS and
- * PROBES_FENTRY, and what kernel.h describes.
+ * The loader defines TRACER_PID, SELECT_PIDS, SELECTED_PIDS_MAX, RING_PAGES, WAKE_RECORDS
+ * and PROBES_FENTRY, and what kernel.h describes.
  */
 #include <uapi/linux/ptrace.h>
 
 #include "event.h"
 #include "kernel.h"
 #include "probes.h"
+#include "senders.h"
 
 /*
  * How many sk_buffs of a queue are summed, see fill_unread_bytes(). Messages of
@@ -25,10 +26,20 @@
 
 #define PENDING_MAX 32768
 #define SOCKETS_MAX 65536
+#define OWNERS_MAX 4096
 
 /* What a socket is to us; values of the "sockets" map. */
 #define SOCKET_SELECTED 1
 #define SOCKET_EXCLUDED 2
+
+/* Which process used a socket by io_uring last. */
+struct owner {
+	u64 time;
+	u64 inode_number;       /* of the socket: its address was not given to another one */
+	u32 pid;
+	u32 unused;
+	char leader[16];
+};
 
 /* A function that a task has entered and not returned from yet. */
 struct pending {
@@ -55,18 +66,191 @@ BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
  * preempted, the kernel runs no kprobe program on that cpu (bpf_disable_instrumentation()).
  */
 BPF_F_TABLE("array", u32, u64, losses, LOSSES, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct lost_periods, periods, LOSSES, BPF_F_MMAPABLE);
 BPF_PERCPU_ARRAY(recorded, u64, 1);
 /* By thread: these functions do not call each other. */
 BPF_HASH(pending, u32, struct pending, PENDING_MAX);
 BPF_HASH(sockets, u64, u32, SOCKETS_MAX);
-BPF_HASH(selected_pids, u32, u8, 1024);
+/* By socket. Nobody deletes them: the oldest go. */
+BPF_TABLE("lru_hash", u64, struct owner, owners, OWNERS_MAX);
+/* By thread group. Nobody deletes what is of dead processes: the oldest go. */
+BPF_TABLE("lru_hash", u32, struct kept_sender, senders, SENDERS_MAX);
+BPF_TABLE("lru_hash", u32, struct exited, exits, EXITS_MAX);
+BPF_HASH(selected_pids, u32, u8, SELECTED_PIDS_MAX);
+
+/* Losses that are further apart than this are of different periods. */
+#define PERIOD_GAP_NS 10000000LL
+
+/*
+ * Counts a loss of something that happened between since and now. The count is
+ * exact. A period's bounds may miss what another cpu writes in the same instant:
+ * the period it writes to is one that this loss is near to.
+ */
+static __always_inline void count_since(u32 loss, u64 since)
+{
+	u64 *value = losses.lookup(&loss);
+	struct lost_periods *kept = periods.lookup(&loss);
+	u64 now = bpf_ktime_get_ns();
+	struct lost_period *slot;
+	u64 before;
+
+	if (!value || !kept)
+		return;
+	before = *value;
+	__sync_fetch_and_add(value, 1);
+	slot = &kept->slots[(kept->begun - 1) & (LOST_PERIODS - 1)];
+	if (!kept->begun || (s64)(since - slot->until) > PERIOD_GAP_NS) {
+		slot = &kept->slots[kept->begun & (LOST_PERIODS - 1)];
+		if (!kept->begun)
+			kept->first = since;
+		else if (slot->until)
+			kept->overwritten = slot->until;
+		slot->since = since;
+		slot->until = now;
+		slot->before = before;
+		kept->begun++;
+		return;
+	}
+	if (since < slot->since)
+		slot->since = since;
+	if (now > slot->until)
+		slot->until = now;
+}
 
 static __always_inline void count(u32 loss)
 {
-	u64 *value = losses.lookup(&loss);
+	count_since(loss, bpf_ktime_get_ns());
+}
 
-	if (value)
-		__sync_fetch_and_add(value, 1);
+/* ---- signals and exits ---------------------------------------------------- */
+
+static __always_inline u64 leader_start(u64 task)
+{
+	return read_u64(read_u64(task + OFFSET(task_struct, group_leader)) + OFFSET(task_struct, start_time));
+}
+
+/*
+ * signal_generate: (int sig, struct kernel_siginfo *, struct task_struct *, int group, int result).
+ * It is called with the target's siglock held (__send_signal_locked()), so the entry
+ * stands before the target can take the signal.
+ */
+int signal_generated(unsigned long long *ctx)
+{
+	u32 signal = ctx[0];
+	u64 info = ctx[1];
+	u64 task = ctx[2];
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct kept_sender kept = {};
+	struct kept_sender *found;
+	u64 handler, of_group;
+	u32 group;
+
+	/* First what costs nothing: most signals end nobody. */
+	if (!signal || signal > 64 || (SIGNAL_BIT(signal) & NEVER_FATAL) || (s32)ctx[4] != TRACE_SIGNAL_DELIVERED)
+		return 0;
+	handler = read_u64(read_u64(task + OFFSET(task_struct, sighand)) + OFFSET(sighand_struct, action) +
+			   (signal - 1) * SIZE(k_sigaction));
+	if (signal != SIGKILL && handler != SIG_DFL) {
+		if (signal >= 32 || !(SIGNAL_BIT(signal) & ASKS_TO_END))
+			return 0;
+		kept.sender.flags |= SENDER_HANDLED;
+	}
+	if (signal != SIGKILL && read_u64(task + OFFSET(task_struct, blocked)) & SIGNAL_BIT(signal))
+		kept.sender.flags |= SENDER_BLOCKED;
+
+	if (info == SEND_SIG_PRIV)
+		kept.sender.code = SI_KERNEL;
+	else if (info != SEND_SIG_NOINFO)
+		kept.sender.code = read_u32(info + OFFSET(kernel_siginfo, si_code));
+	if (kept.sender.code > 0 || kept.sender.code == SI_TIMER)
+		kept.sender.flags |= SENDER_KERNEL;
+	group = read_u32(task + OFFSET(task_struct, tgid));
+	kept.leader_start = leader_start(task);
+	kept.sender.time = bpf_ktime_get_ns();
+	kept.sender.signal = signal;
+	/* si_pid is what the receiver sees, and forgeable (rt_sigqueueinfo(2)): current is not. */
+	kept.sender.pid = pid_tgid >> 32;
+	kept.sender.tid = pid_tgid;
+	kept.sender.uid = bpf_get_current_uid_gid();
+
+	found = senders.lookup(&group);
+	if (found && found->leader_start != kept.leader_start)
+		found = NULL;
+	/*
+	 * Who is dying already is not killed again: 5.10 tells of signals to such a group
+	 * as if they were delivered. complete_signal() has set the exit code for this very
+	 * signal by now, unless it dumps core.
+	 */
+	of_group = read_u64(task + OFFSET(task_struct, signal));
+	if (read_u32(of_group + OFFSET(signal_struct, flags)) & SIGNAL_GROUP_EXIT) {
+		if ((read_u32(of_group + OFFSET(signal_struct, group_exit_code)) & 0x7f) != signal)
+			return 0;
+		if (found && found->sender.signal == signal && !(found->sender.flags & SENDER_HANDLED))
+			return 0;
+	}
+	/*
+	 * Who handles a signal by sending it to itself with the default action, as Python
+	 * does with SIGINT, is not the one that wanted it.
+	 */
+	if (found && kept.sender.pid == group && found->sender.signal == signal &&
+	    found->sender.flags & SENDER_HANDLED && kept.sender.time - found->sender.time < ASKED_BEFORE_NS)
+		return 0;
+	if (kept.sender.pid == kept.sender.tid)
+		bpf_get_current_comm(kept.sender.comm, sizeof(kept.sender.comm));
+	else
+		read_leader_comm(kept.sender.comm, bpf_get_current_task());
+	senders.update(&group, &kept);
+	return 0;
+}
+
+/*
+ * Finds the sender for a task that exits with this status; false: none. When a
+ * signal ended it, it must be that one; if it ended by itself, one that it handled
+ * (also by signalfd(2), for which it blocks it) not long ago.
+ */
+static __always_inline bool find_sender(struct sender *sender, u64 task, u32 group, u32 exit_code)
+{
+	struct kept_sender *found = senders.lookup(&group);
+	bool asked;
+
+	if (!found || found->leader_start != leader_start(task))
+		return false;
+	asked = found->sender.flags & (SENDER_HANDLED | SENDER_BLOCKED) &&
+		bpf_ktime_get_ns() - found->sender.time < ASKED_BEFORE_NS;
+	if (!asked && (exit_code & 0x7f) != found->sender.signal)
+		return false;
+	*sender = found->sender;
+	/* mark_oom_victim() sets it after the signal. */
+	if (read_u64(read_u64(task + OFFSET(task_struct, signal)) + OFFSET(signal_struct, oom_mm)))
+		sender->flags |= SENDER_OOM;
+	return true;
+}
+
+/*
+ * sched_process_exit: (struct task_struct *, ...), called by do_exit() before it closes
+ * the files. Of a group with io_uring any thread with one tells how it went, once
+ * the group's last thread exits or the whole group does.
+ */
+int process_exited(unsigned long long *ctx)
+{
+#if HAS_MEMBER(task_struct, io_uring)
+	u64 task = ctx[0];
+	u32 group = bpf_get_current_pid_tgid() >> 32;
+	struct exited exited = {};
+	u64 of_group;
+
+	if (!read_u64(task + OFFSET(task_struct, io_uring)))
+		return 0;
+	of_group = read_u64(task + OFFSET(task_struct, signal));
+	if (read_u32(of_group + OFFSET(signal_struct, live)) &&
+	    !(read_u32(of_group + OFFSET(signal_struct, flags)) & SIGNAL_GROUP_EXIT))
+		return 0;
+	exited.time = bpf_ktime_get_ns();
+	exited.exit_code = read_u32(task + OFFSET(task_struct, exit_code));
+	exited.with_sender = find_sender(&exited.sender, task, group, exited.exit_code);
+	exits.update(&group, &exited);
+#endif
+	return 0;
 }
 
 /* ---- selection ----------------------------------------------------------- */
@@ -110,7 +294,11 @@ static __always_inline bool selected(u32 operation, u64 sock, u64 peer)
 
 	if (mark)
 		return *mark == SOCKET_SELECTED;
-	if (pid == TRACER_PID) {
+	/*
+	 * Whoever connects to us is seen before we accept: sk_peer_pid is then who called
+	 * listen (copy_peercred()). Of others it need not be looked at.
+	 */
+	if (pid == TRACER_PID || (operation == OPERATION_CONNECT && sock_peer_pid(sock) == TRACER_PID)) {
 		mark_connection(sock, peer, SOCKET_EXCLUDED);
 		return false;
 	}
@@ -139,6 +327,21 @@ static __always_inline u64 task_registers(u64 task)
 #endif
 }
 
+static __always_inline void keep_owner(struct event *event)
+{
+	u64 sock = event->sock;
+	struct owner owner = {
+		.time = event->end,
+		.inode_number = event->inode_number,
+		.pid = event->pid,
+	};
+
+	if (event->operation == OPERATION_RELEASE)
+		return;
+	__builtin_memcpy(owner.leader, event->leader, sizeof(owner.leader));
+	owners.update(&sock, &owner);
+}
+
 static __always_inline void fill_syscall(struct event *event, u64 task)
 {
 	u32 task_flags = read_u32(task + OFFSET(task_struct, flags));
@@ -153,6 +356,9 @@ static __always_inline void fill_syscall(struct event *event, u64 task)
 	if (task_flags & PF_IO_WORKER) {
 		event->flags |= EVENT_IO_URING;
 		event->syscall = NR_io_uring_enter;
+		/* Up to 5.11 io workers are kernel threads, of no process: whose work it was is not known. */
+		if (!(task_flags & PF_KTHREAD))
+			keep_owner(event);
 		return;
 	}
 	if (task_flags & PF_KTHREAD) {
@@ -169,6 +375,7 @@ static __always_inline void fill_syscall(struct event *event, u64 task)
 
 	if (registers.orig_ax == NR_io_uring_enter) {
 		event->flags |= EVENT_IO_URING;
+		keep_owner(event);
 	} else if (event->operation == OPERATION_RELEASE) {
 		/* The last reference may also go by exit, execve, close_range... */
 		if (registers.orig_ax == NR_close)
@@ -225,17 +432,6 @@ static __always_inline void fill_unread_bytes(struct event *event, u64 sock)
 	event->unread_bytes = bytes;
 }
 
-/* The name of the process: its thread group leader's (/proc/PID/comm). */
-static __always_inline void fill_leader(struct event *event, u64 task)
-{
-	if (event->pid == event->tid)
-		__builtin_memcpy(event->leader, event->comm, sizeof(event->leader));
-	else
-		bpf_probe_read_kernel(event->leader, sizeof(event->leader),
-				      (void *)(read_u64(task + OFFSET(task_struct, group_leader)) +
-					       OFFSET(task_struct, comm)));
-}
-
 /* Whether a socket was bound, or came from a listener, which was: unix_bind_bsd(), unix_stream_connect(). */
 static __always_inline bool sock_bound(u64 sock)
 {
@@ -278,7 +474,10 @@ static __always_inline void fill(struct event *event, u8 operation, u64 sock, u6
 	event->peer_shutdown = 0;
 	event->address_length = 0;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
-	fill_leader(event, task);
+	if (event->pid == event->tid)
+		__builtin_memcpy(event->leader, event->comm, sizeof(event->leader));
+	else
+		read_leader_comm(event->leader, task);
 	if (peer) {
 		event->peer_inode = sock_inode(peer);
 		event->peer_shutdown = read_u8(peer + OFFSET(sock, sk_shutdown));
@@ -349,14 +548,16 @@ static __always_inline bool traced_type(u64 sock)
 static __always_inline int enter(u32 operation, struct pending *entered)
 {
 	u32 tid = bpf_get_current_pid_tgid();
+	struct pending *left;
 
 	entered->operation = operation;
 	entered->start = bpf_ktime_get_ns();
 	if (!pending.insert(&tid, entered))
 		return 0;
 	/* finish() deletes, so what stands here already was never seen returning. */
-	if (pending.lookup(&tid)) {
-		count(LOSS_MISSED_RETURN);
+	left = pending.lookup(&tid);
+	if (left) {
+		count_since(LOSS_MISSED_RETURN, left->start);
 		pending.update(&tid, entered);
 	} else {
 		count(LOSS_PENDING_FULL);
@@ -507,6 +708,53 @@ LEAVE_PROBES
 /* ---- what is recorded when it begins --------------------------------------- */
 
 /*
+ * A kernel thread drops the last reference: the exit work of an io_uring that had it
+ * (io_ring_exit_work()), or a delayed fput(). Whose it was is what io_uring used it for.
+ */
+static __always_inline void fill_owner(struct event_with_sender *record)
+{
+	struct event *event = &record->event;
+	u64 sock = event->sock;
+	struct owner *owner = owners.lookup(&sock);
+	struct exited *exited;
+	u32 pid;
+
+	if (!owner || owner->inode_number != event->inode_number)
+		return;
+	pid = owner->pid;
+	event->owner_pid = pid;
+	__builtin_memcpy(event->leader, owner->leader, sizeof(event->leader));
+	exited = exits.lookup(&pid);
+	if (!exited || exited->time < owner->time)
+		return;
+	event->flags |= EVENT_OWNER_EXITED;
+	event->exit_code = exited->exit_code;
+	if (exited->with_sender) {
+		record->sender = exited->sender;
+		event->flags |= EVENT_SENDER;
+		event->address_length = sizeof(record->sender);
+	}
+}
+
+static __always_inline void fill_release(struct event_with_sender *record, u64 sock, bool embryo)
+{
+	struct event *event = &record->event;
+
+	if (embryo)
+		event->flags |= EVENT_EMBRYO;
+	event->size = read_u32(sock + OFFSET(sock, sk_err));
+	if (event->flags & EVENT_KERNEL_THREAD) {
+		fill_owner(record);
+	} else if (event->flags & EVENT_EXITING) {
+		if (find_sender(&record->sender, bpf_get_current_task(), event->pid, event->exit_code)) {
+			event->flags |= EVENT_SENDER;
+			event->address_length = sizeof(record->sender);
+		}
+	}
+	fill_unread_bytes(event, sock);
+}
+
+/*
  * Shutdown and release are recorded when they are entered: then their records
  * stand in the ring before anything that follows from them, the broken write as
  * well as the next user of a freed struct sock.
@@ -517,25 +765,23 @@ static __always_inline int record_entry(u32 operation, u64 sock, u64 peer, s64 s
 		.size = size,
 	};
 	u32 tid = bpf_get_current_pid_tgid();
+	struct pending *left = pending.lookup(&tid);
 	struct event *event;
 
 	/* A thread that is here is not inside another function with a connection. */
-	if (pending.lookup(&tid)) {
-		count(LOSS_MISSED_RETURN);
+	if (left) {
+		count_since(LOSS_MISSED_RETURN, left->start);
 		pending.delete(&tid);
 	}
 	entered.start = bpf_ktime_get_ns();
-	event = ring.ringbuf_reserve(sizeof(*event));
+	event = ring.ringbuf_reserve(operation == OPERATION_RELEASE ? sizeof(struct event_with_sender) : sizeof(struct event));
 	if (!event) {
 		count(LOSS_RING_FULL);
 		return 0;
 	}
 	fill(event, operation, sock, peer, &entered, result);
-	if (operation == OPERATION_RELEASE) {
-		if (embryo)
-			event->flags |= EVENT_EMBRYO;
-		fill_unread_bytes(event, sock);
-	}
+	if (operation == OPERATION_RELEASE)
+		fill_release((void *)event, sock, embryo);
 	ring.ringbuf_submit(event, wake_flags(operation, result));
 	return 0;
 }
@@ -569,4 +815,17 @@ int enter_release(CONTEXT *ctx)
 	if (!wanted)
 		return 0;
 	return record_entry(OPERATION_RELEASE, sock, peer, 0, 0, embryo);
+}
+
+/*
+ * void unix_sock_destructor(struct sock *): nobody has it any more. A peer may have
+ * marked it once more between its release, which took the mark away, and its being
+ * orphaned; the next socket at this address would inherit the mark.
+ */
+int enter_destructor(CONTEXT *ctx)
+{
+	u64 sock = ARGUMENT(1);
+
+	sockets.delete(&sock);
+	return 0;
 }

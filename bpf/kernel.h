@@ -120,4 +120,10 @@ static __always_inline u32 sock_peer_pid(u64 sock)
 	return read_u32(pid + OFFSET(pid, numbers) + OFFSET(upid, nr));
 }
 
+/* The name of a task's process: its thread group leader's (/proc/PID/comm). */
+static __always_inline void read_leader_comm(char *comm, u64 task)
+{
+	bpf_probe_read_kernel(comm, 16, (void *)(read_u64(task + OFFSET(task_struct, group_leader)) + OFFSET(task_struct, comm)));
+}
+
 #endif /* HANGUP_KERNEL_H */

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import Event, Loss, pack, unpack, unpack_all
-from hangup.tracer.source import FileSource, Source, write_capture
+from hangup.tracer.source import FileSource, LostPeriod, Source, write_capture
 from hangup.tracer.story.endpoints import Concluded, Endpoints
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.verdicts import judge_conclusion
@@ -97,6 +97,10 @@ class Stream:
     def losses(self) -> Mapping[Loss, int]:
         """Return that nothing was lost."""
         return dict.fromkeys(Loss, 0)
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return that nothing was lost."""
+        return ()
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -21,7 +21,7 @@ from hangup.tracer.errors import HangupError
 
 SOURCES = Path(__file__).parent.parent / "bpf"
 
-MAPS = ("ring", "losses", "selected_pids")
+MAPS = ("ring", "losses", "periods", "selected_pids")
 """The maps of bpf/hangup.c that Python reads or writes."""
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)

@@ -12,7 +12,9 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,13 +22,14 @@ from typing import Literal
 from hangup.tracer.btf import Btf, libbpf
 from hangup.tracer.compiler import compiled, kernel_macros, sources
 from hangup.tracer.errors import HangupError
-from hangup.tracer.record import Loss
+from hangup.tracer.record import LOST_PERIODS, Loss
 from hangup.tracer.source import LostPeriod
 
 Flavour = Literal["kprobe", "fentry"]
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
 _PROGRAM_KPROBE = 2
+_PROGRAM_RAW_TRACEPOINT = 17
 _PROGRAM_TRACING = 26
 _ATTACH_FENTRY = 24
 _ATTACH_FEXIT = 25
@@ -42,6 +45,8 @@ class Probed:
     """The program at its return; with fentry the number of the function's arguments is appended."""
     optional: bool = False
     """Whether a kernel may lack it, because another one does its work there."""
+    selecting: bool = False
+    """Whether it is needed only when processes are selected."""
 
 
 PROBED = (
@@ -56,14 +61,22 @@ PROBED = (
     Probed("unix_seqpacket_recvmsg", "enter_recvmsg"),
     Probed("unix_shutdown", "enter_shutdown", leave=None),
     Probed("unix_release_sock", "enter_release", leave=None),
+    Probed("unix_sock_destructor", "enter_destructor", leave=None, optional=True, selecting=True),
 )
-"""Everything hangup attaches to."""
+"""The functions that hangup attaches to."""
+
+TRACEPOINTS = {"signal_generate": "signal_generated", "sched_process_exit": "process_exited"}
+"""The raw tracepoints that it attaches to, and the programs."""
 
 _RING_BYTES = 16 << 20
 _PAGE = 4096
 _POSITION = struct.Struct("=Q")
-# A reader is woken after so many records at the latest; a record is at most 280 bytes in the ring.
+# A reader is woken after so many records of one cpu at the latest. Half of the ring holds what all cpus may write till
+# then; an event_with_address takes 320 bytes in it, and nothing takes more.
 _WAKE_RECORDS = 1024
+_RECORD_BYTES = 320
+# struct lost_periods: three numbers, then three for each slot.
+_PERIODS = struct.Struct(f"={3 + 3 * LOST_PERIODS}Q")
 # Of a burst that does not end so many are taken at a time.
 _MOST_RECORDS = 100_000
 
@@ -72,9 +85,13 @@ KRETPROBE_SLOTS = 4096
 
 TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
+KALLSYMS = Path("/proc/kallsyms")
+
 _LEFTOVER = re.compile(r"^r\d*:kprobes/(hangup_\w+_bcc_(\d+)) ", re.MULTILINE)
 
 _LOG_BYTES = 1 << 20
+# A line of kprobe_profile has a name and two counts.
+_PROFILE_BYTES = 1 << 16
 
 _SEE_DOCTOR = "see what `hangup doctor` says"
 
@@ -145,6 +162,56 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def wake_records(cpus: int) -> int:
+    """Return after how many records of its own a cpu wakes the reader, so that all of them fill half of the ring."""
+    return max(1, min(_WAKE_RECORDS, _RING_BYTES // 2 // _RECORD_BYTES // cpus))
+
+
+def renamed(function: str, kallsyms: str) -> str | None:
+    """Return the symbol of a function that the compiler renamed when it specialised it (".isra.0", ".constprop.0").
+
+    Such a function keeps the arguments it uses, in their order; ours use all of those that the probes read. None: there
+    is none, or more than one, which have the function's calls between them.
+    """
+    found = re.findall(rf"^\S+ [tT] ({re.escape(function)}(?:\.(?:isra|constprop)\.\d+)+)$", kallsyms, re.MULTILINE)
+    return found[0] if len(found) == 1 else None
+
+
+def missed_returns(profile: str) -> int:
+    """Return how often the kernel had no slot for one of our return probes (tracefs, kprobe_profile)."""
+    return sum(
+        int(missed)
+        for missed in re.findall(rf"^\s*r?_?hangup_\w+_bcc_{os.getpid()}\s+\d+\s+(\d+)$", profile, re.MULTILINE)
+    )
+
+
+def periods_of(cause: Loss, words: Sequence[int], total: int) -> list[LostPeriod]:
+    """Return the periods of one cause: words is its struct lost_periods, total how many were lost by then.
+
+    Those whose slots were taken by later ones are one period.
+    """
+    begun, first, overwritten = words[:3]
+    kept = range(max(0, begun - LOST_PERIODS), begun)
+    slots = [words[3 + 3 * (number % LOST_PERIODS) :][:3] for number in kept]
+    periods = []
+    if kept and kept.start:
+        periods.append(LostPeriod(cause, first, overwritten, slots[0][2]))
+    ends = [*[before for _, _, before in slots[1:]], total][: len(slots)]
+    for (since, until, before), end in zip(slots, ends, strict=True):
+        periods.append(LostPeriod(cause, since, until, max(0, end - before)))
+    return periods
+
+
+def merged_oldest(periods: Sequence[LostPeriod]) -> list[LostPeriod]:
+    """Return the periods with the older half of them, the oldest first, as one of each cause."""
+    half = len(periods) // 2
+    merged: dict[Loss, LostPeriod] = {}
+    for period in periods[:half]:
+        first = merged.setdefault(period.cause, period._replace(count=0))
+        merged[period.cause] = first._replace(until=max(first.until, period.until), count=first.count + period.count)
+    return [*merged.values(), *periods[half:]]
+
+
 def preempts_programs(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> bool:
     """Whether the kernel may preempt a task inside a fentry program.
 
@@ -158,6 +225,13 @@ def preempts_programs(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> b
     if mode:
         return mode[1] in ("full", "lazy")
     return re.search(r"\bPREEMPT(_LAZY|_RT)?\b", _text(proc / "version")) is not None
+
+
+def _open_first(*paths: Path) -> int | None:
+    for path in paths:
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 def _text(path: Path) -> str:
@@ -176,7 +250,11 @@ def choose_flavour(wanted: str, btf: Btf, *, preempted: bool) -> Flavour:
     available = btf.has_function("bpf_trampoline_link_prog")
     if wanted == "fentry" and not available:
         raise HangupError("this kernel has no fentry (BPF trampolines)", "use --probes kprobe")
-    if wanted == "kprobe" or not available or (wanted == "auto" and preempted):
+    # The compiler has renamed it: BTF may not describe it, a kprobe is attached by its symbol.
+    undescribed = [each.function for each in PROBED if not each.optional and not btf.has_function(each.function)]
+    if wanted == "fentry" and undescribed:
+        raise HangupError(f"this kernel's BTF does not describe {undescribed[0]}", "use --probes kprobe")
+    if wanted == "kprobe" or not available or undescribed or (wanted == "auto" and preempted):
         return "kprobe"
     return "fentry"
 
@@ -202,8 +280,16 @@ class Probes:
         self.ring = RingFill(0, _RING_BYTES, 0)
         """How full the ring buffer was before the last read."""
         self._losses: mmap.mmap | None = None
+        self._periods: mmap.mmap | None = None
+        # What the kernel counts without saying when: the counts at the last look, when that was, and the times between
+        # the looks that found more.
+        self._looked = time.monotonic_ns()
+        self._counted = {Loss.SKIPPED: 0, Loss.MISSED_RETURN: 0}
+        self._between_looks: list[LostPeriod] = []
         self._kretprobe_slots = kretprobe_slots
         self._tracefs_events: list[bytes] = []
+        # Opened while we may, for the service gives up its privileges.
+        self._profile: int | None = None
         self._programs: list[int] = []
         self._misses_offset: int | None = None
         self._skipped = 0
@@ -219,23 +305,29 @@ class Probes:
                 macros |= {
                     "TRACER_PID": os.getpid(),
                     "SELECT_PIDS": int(bool(pids)),
+                    "SELECTED_PIDS_MAX": max(1, len(pids)),
                     "RING_PAGES": _RING_BYTES // _PAGE,
-                    "WAKE_RECORDS": _WAKE_RECORDS,
+                    "WAKE_RECORDS": wake_records(os.cpu_count() or 1),
                 }
                 if self.flavour == "fentry":
                     macros["PROBES_FENTRY"] = 1
                 with compiled(macros) as program:
                     self._maps = {name: os.dup(descriptor) for name, descriptor in program.maps.items()}
-                    loaded = self._load_all(program.programs, btf)
+                    loaded = self._load_all(program.programs, btf, selecting=bool(pids))
+                    tracepoints = self._load_tracepoints(program.programs)
                 self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
             for pid in pids:
                 self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
             self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
+            self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
                 remove_leftovers()
+                self._profile = _open_first(*(folder / "kprobe_profile" for folder in TRACEFS))
             # Last the entries of functions whose return is probed: one that returned unprobed would be counted as
             # missed, and so would the release of a connection on which something was seen already.
+            for name, descriptor in tracepoints:
+                self._descriptors.append(self._attach_tracepoint(name, descriptor))
             returning = {function for function, at_return, _ in loaded if at_return}
             for function, at_return, descriptor in sorted(
                 loaded, key=lambda probe: not probe[1] and probe[0] in returning
@@ -257,16 +349,21 @@ class Probes:
         if self._ring:
             self._library.ring_buffer__free(self._ring)
             self._ring = None
-        for mapped in (self._losses, self._ring_positions):
+        for mapped in (self._losses, self._periods, self._ring_positions):
             if mapped is not None:
                 mapped.close()
-        self._losses = self._ring_positions = None
+        self._losses = self._periods = self._ring_positions = None
+        if self._profile is not None:
+            os.close(self._profile)
+            self._profile = None
         for descriptor in self._maps.values():
             os.close(descriptor)
         self._maps.clear()
 
     def detach(self) -> None:
         """Take the probes away but keep what they recorded: read() then drains the ring buffer."""
+        if self._losses is not None:
+            self._look()
         self._skipped = self._count_skipped()
         self._programs.clear()
         # In the reverse order, or what is entered meanwhile would be counted as missed when it is entered again.
@@ -294,13 +391,55 @@ class Probes:
         """Return what was lost in the kernel, by cause."""
         if self._losses is None:
             return dict.fromkeys(Loss, 0)
-        counts = dict(zip(Loss, struct.unpack_from(f"={len(Loss)}Q", self._losses), strict=True))
-        counts[Loss.SKIPPED] = self._count_skipped()
-        return counts
+        self._look()
+        return self._counts() | self._counted
 
     def lost_periods(self) -> list[LostPeriod]:
-        """Return when records were lost."""
-        return []
+        """Return when it was lost, the oldest first.
+
+        A return that was missed may stand in two of them: when there was no slot for it, and from when the function was
+        entered until the same thread entered another one.
+        """
+        if self._periods is None:
+            return []
+        self._look()
+        periods = list(self._between_looks)
+        for cause in Loss:
+            words = _PERIODS.unpack_from(self._periods, cause * _PERIODS.size)
+            periods += periods_of(cause, words, self._counts()[cause])
+        return sorted(periods, key=lambda period: (period.since, period.until))
+
+    def _counts(self) -> dict[Loss, int]:
+        assert self._losses is not None
+        return dict(zip(Loss, struct.unpack_from(f"={len(Loss)}Q", self._losses), strict=True))
+
+    def _look(self) -> None:
+        """See whether the kernel counts more losses of those whose times it does not tell."""
+        now = time.monotonic_ns()
+        missed = self._counts()[Loss.MISSED_RETURN]
+        if self._profile is not None:
+            with suppress(OSError):
+                missed = max(missed, missed_returns(os.pread(self._profile, _PROFILE_BYTES, 0).decode()))
+        for cause, count in ((Loss.SKIPPED, self._count_skipped()), (Loss.MISSED_RETURN, missed)):
+            more = count - self._counted[cause]
+            if more > 0:
+                self._counted[cause] = count
+                self._keep_period(LostPeriod(cause, self._looked, now, more))
+        self._looked = now
+
+    def _keep_period(self, period: LostPeriod) -> None:
+        kept = self._between_looks
+        for place in range(len(kept) - 1, -1, -1):
+            last = kept[place]
+            if last.cause == period.cause:
+                # It goes on: one period, as the kernel would have it.
+                if last.until == period.since:
+                    kept[place] = last._replace(until=period.until, count=last.count + period.count)
+                    return
+                break
+        kept.append(period)
+        if len(kept) > LOST_PERIODS:
+            self._between_looks = merged_oldest(kept)
 
     def _count_skipped(self) -> int:
         """Return how often the kernel did not run one of our programs; kernels before 5.12 run them always."""
@@ -317,7 +456,9 @@ class Probes:
         return skipped
 
     def _update(self, name: str, key: ctypes._SimpleCData[int], value: ctypes._SimpleCData[int]) -> None:
-        self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(key), ctypes.byref(value), 0)
+        if self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(key), ctypes.byref(value), 0):
+            reason = os.strerror(ctypes.get_errno())
+            raise HangupError(f"the kernel does not take a process to select ({reason})", "name fewer processes")
 
     def _open_ring(self) -> None:
         records = self._records
@@ -343,15 +484,24 @@ class Probes:
             waiting = produced - consumed
             self.ring = RingFill(waiting, _RING_BYTES, max(self.ring.highest, waiting))
 
-    def _load_all(self, programs: Mapping[str, bytes], btf: Btf) -> list[tuple[str, bool, int]]:
-        """Load a program for each entry and return; yields function, whether at its return, and descriptor."""
+    def _load_all(self, programs: Mapping[str, bytes], btf: Btf, *, selecting: bool) -> list[tuple[str, bool, int]]:
+        """Load a program for each entry and return; yields the symbol, whether at its return, and descriptor."""
         loaded = []
+        kallsyms = ""
         for probed in PROBED:
+            if probed.selecting and not selecting:
+                continue
+            symbol = probed.function
             function_id = btf.function_id(probed.function)
             if function_id is None:
-                if probed.optional:
-                    continue
-                raise HangupError(f"this kernel has no function {probed.function}", _SEE_DOCTOR)
+                # Without BTF's description a kprobe still finds it by its symbol.
+                kallsyms = kallsyms or _text(KALLSYMS)
+                found = renamed(probed.function, kallsyms) if self.flavour == "kprobe" else None
+                if found is None:
+                    if probed.optional:
+                        continue
+                    raise HangupError(f"this kernel has no function {probed.function}", _SEE_DOCTOR)
+                symbol = found
             points = [(probed.enter, False)]
             if probed.leave:
                 suffix = f"_{btf.arguments(probed.function)}" if self.flavour == "fentry" else ""
@@ -366,7 +516,20 @@ class Probes:
                 descriptor = self._load(kind, name, programs[name], options)
                 self._descriptors.append(descriptor)
                 self._programs.append(descriptor)
-                loaded.append((probed.function, at_return, descriptor))
+                loaded.append((symbol, at_return, descriptor))
+        return loaded
+
+    def _load_tracepoints(self, programs: Mapping[str, bytes]) -> list[tuple[str, int]]:
+        """Load the programs of the raw tracepoints; returns tracepoints and descriptors.
+
+        What they miss is not an operation, so they are not asked how often they were skipped.
+        """
+        loaded = []
+        for tracepoint, name in TRACEPOINTS.items():
+            options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
+            descriptor = self._load(_PROGRAM_RAW_TRACEPOINT, name, programs[name], options)
+            self._descriptors.append(descriptor)
+            loaded.append((tracepoint, descriptor))
         return loaded
 
     def _load(self, kind: int, name: str, instructions: bytes, options: _ProgramLoadOptions) -> int:
@@ -389,6 +552,13 @@ class Probes:
             "report it with the output of `hangup doctor`",
         )
 
+    def _attach_tracepoint(self, name: str, program: int) -> int:
+        descriptor: int = self._library.bpf_raw_tracepoint_open(name.encode(), program)
+        if descriptor < 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise HangupError(f"cannot attach to the tracepoint {name} ({reason})", _SEE_DOCTOR)
+        return descriptor
+
     def _attach(self, function: str, at_return: bool, program: int) -> int:
         if self.flavour == "fentry":
             descriptor: int = self._library.bpf_raw_tracepoint_open(None, program)
@@ -402,7 +572,8 @@ class Probes:
     def _attach_kprobe(self, function: str, at_return: bool, program: int) -> int:
         from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
 
-        name = f"hangup_{function}_{'return' if at_return else 'entry'}".encode()
+        # A dot, of a function that the compiler renamed, is not for a name in tracefs.
+        name = f"hangup_{function.replace('.', '_')}_{'return' if at_return else 'entry'}".encode()
         if at_return and self._kretprobe_slots:
             # A return probe that tracefs makes has as many slots as we like, one of perf_event_open(2) two a cpu.
             descriptor: int = lib.bpf_attach_kprobe(program, 1, name, function.encode(), 0, self._kretprobe_slots)

@@ -61,6 +61,9 @@ _SENDER_LAYOUT = struct.Struct("=" + "".join(code for _, code in _SENDER_FIELDS)
 SIZE = _LAYOUT.size
 """Bytes of a record without what may follow it."""
 
+LOST_PERIODS = _DEFINES["LOST_PERIODS"]
+"""How many periods of each loss the kernel keeps apart."""
+
 if TYPE_CHECKING:
     # For readers and mypy; tests/unit/test_record.py checks that it is the header's list.
 

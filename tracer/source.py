@@ -1,7 +1,7 @@
 """Where records come from: the probes of this host, or a capture file. What follows cannot tell which.
 
-A capture file is a line of JSON (what it is, the record's version and layout) and then the records, each behind its
-length in two bytes, as the kernel wrote them.
+A capture file is a line of JSON (what it is, the record's version and layout), then the records, each behind its
+length in two bytes, as the kernel wrote them, and at its end what was lost meanwhile: JSON, its length and a mark.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NamedTuple, Protocol
 
 from hangup.tracer import record
 from hangup.tracer.errors import HangupError
@@ -22,16 +21,23 @@ _MAGIC = "hangup capture"
 _LENGTH = struct.Struct("<H")
 _HEADER_MAX = 4096
 _BATCH = 4096
+# The last bytes of a capture: how long the JSON before them is.
+_FOOTER = struct.Struct("<I4s")
+_FOOTER_MARK = b"LOST"
+_LOST_MAX = 1 << 20
+_LARGEST = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class LostPeriod:
-    """A time in which records were lost, in ns of CLOCK_MONOTONIC, both ends included."""
+class LostPeriod(NamedTuple):
+    """A time in which records were lost."""
 
     cause: Loss
     since: int
+    """ns, CLOCK_MONOTONIC, as the records' times are."""
     until: int
-    count: int
+    """ns, CLOCK_MONOTONIC; what was lost at that very time belongs to it."""
+    count: int  # type: ignore[assignment] # tuple's method of that name is not missed
+    """How many were lost."""
 
 
 class Source(Protocol):
@@ -44,7 +50,7 @@ class Source(Protocol):
         """Return how many records are missing, by cause."""
 
     def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return when that was, the oldest first."""
+        """Return when they were lost: all periods so far, the oldest first."""
 
 
 class FileSource:
@@ -75,7 +81,10 @@ class FileSource:
                 "read it with the hangup that wrote it",
             )
         self.truncated = False
-        """Whether the file ends in the middle of a record, or goes on with none: nothing is read from there on."""
+        """Whether the file was cut short, or goes on with what is no record: nothing is read from there on."""
+        self._losses: dict[Loss, int] = {}
+        self._periods: list[LostPeriod] = []
+        self._end = self._read_end()
 
     def __enter__(self) -> FileSource:
         return self
@@ -89,35 +98,98 @@ class FileSource:
         if self.truncated:
             return records
         read = self._file.read
+        position = self._file.tell()
         for _ in range(_BATCH):
+            if position == self._end:
+                break
             prefix = read(_LENGTH.size)
             if len(prefix) < _LENGTH.size:
-                self.truncated = bool(prefix)
+                self.truncated = True
                 break
             (length,) = _LENGTH.unpack(prefix)
             data = read(length)
-            if len(data) < length or length < record.SIZE:
+            position += _LENGTH.size + length
+            if len(data) < length or length < record.SIZE or (self._end is not None and position > self._end):
                 self.truncated = True
                 break
             records.append(data)
         return records
 
     def losses(self) -> Mapping[Loss, int]:
-        """Return nothing: a capture is as complete as the source it was written from."""
-        return {}
+        """Return what was lost when the capture was made."""
+        return self._losses
 
     def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return none."""
-        return ()
+        """Return when it was lost."""
+        return self._periods
+
+    def _read_end(self) -> int | None:
+        """Learn what was lost; returns where the records end, None if the file was cut before its end."""
+        start = self._file.tell()
+        try:
+            size = self._file.seek(0, os.SEEK_END)
+            if size - start < _FOOTER.size:
+                return None
+            self._file.seek(size - _FOOTER.size)
+            length, mark = _FOOTER.unpack(self._file.read(_FOOTER.size))
+            end: int = size - _FOOTER.size - length
+            if mark != _FOOTER_MARK or length > _LOST_MAX or end < start:
+                return None
+            self._file.seek(end)
+            self._losses, self._periods = _parse_lost(self._file.read(length))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+        else:
+            return end
+        finally:
+            self._file.seek(start)
 
 
-def write_capture(path: Path, records: Iterable[bytes]) -> None:
-    """Write records to a new capture file, readable by its owner only; FileExistsError if there is such a file."""
+def write_capture(
+    path: Path,
+    records: Iterable[bytes],
+    *,
+    losses: Mapping[Loss, int] | None = None,
+    periods: Sequence[LostPeriod] = (),
+) -> None:
+    """Write records to a new capture file, readable by its owner only; FileExistsError if there is such a file.
+
+    losses, periods: what the source of the records says when the last of them has been read.
+    """
     header = {"format": _MAGIC, "version": record.VERSION, "size": record.SIZE}
     with open(path, "xb", opener=_private) as file:
         file.write(json.dumps(header).encode() + b"\n")
         for data in records:
             file.write(_LENGTH.pack(len(data)) + data)
+        lost = _format_lost(losses or {}, periods)
+        file.write(lost + _FOOTER.pack(len(lost), _FOOTER_MARK))
+
+
+def _format_lost(losses: Mapping[Loss, int], periods: Sequence[LostPeriod]) -> bytes:
+    # Causes by name: a number is another one's when one is added.
+    return json.dumps(
+        {
+            "losses": {cause.name: count for cause, count in losses.items()},
+            "periods": [[cause.name, since, until, count] for cause, since, until, count in periods],
+        }
+    ).encode()
+
+
+def _parse_lost(text: bytes) -> tuple[dict[Loss, int], list[LostPeriod]]:
+    """Return what _format_lost() was given; any of the exceptions that _read_end() catches if it is something else."""
+    lost = json.loads(text)
+    losses = {Loss[cause]: _number(count) for cause, count in lost["losses"].items()}
+    periods = [
+        LostPeriod(Loss[cause], _number(since), _number(until), _number(count))
+        for cause, since, until, count in lost["periods"]
+    ]
+    return losses, periods
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise ValueError("not a number of 64 bits")
+    return value
 
 
 def _private(path: str, flags: int) -> int:

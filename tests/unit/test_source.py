@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hangup.tracer import record, source
 from hangup.tracer.errors import HangupError
-from hangup.tracer.source import FileSource, write_capture
+from hangup.tracer.record import Loss
+from hangup.tracer.source import FileSource, LostPeriod, write_capture
 from tests import stories
 
 RECORDS = [record.pack(event) for event in stories.seeds_failure().events]
@@ -38,6 +39,56 @@ def test_a_capture_gives_back_its_records(tmp_path: Path) -> None:
         assert read_all(capture) == RECORDS
         assert not capture.truncated
         assert capture.losses() == {}
+        assert capture.lost_periods() == []
+
+
+LOSSES = {Loss.RING_FULL: 112_073, Loss.SKIPPED: 1}
+PERIODS = [LostPeriod(Loss.RING_FULL, 5, 9, 112_073), LostPeriod(Loss.SKIPPED, 7, (1 << 64) - 1, 1)]
+
+
+def test_a_capture_gives_back_what_was_lost_and_when(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    write_capture(path, RECORDS, losses=LOSSES, periods=PERIODS)
+    with FileSource(path) as capture:
+        # Before anything is read, and after: a verdict must not come before its doubts.
+        assert capture.losses() == LOSSES
+        assert read_all(capture) == RECORDS
+        assert capture.lost_periods() == PERIODS
+        assert not capture.truncated
+
+
+NO_ENDS = (
+    b"[]",
+    b"{}",
+    b'{"losses": {"NONE": 1}, "periods": []}',
+    b'{"losses": {"RING_FULL": -1}, "periods": []}',
+    b'{"losses": {"RING_FULL": "1"}, "periods": []}',
+    b'{"losses": {}, "periods": [["RING_FULL", 1, 2]]}',
+    b'{"losses": {}, "periods": [[[], 1, 2, 3]]}',
+    b'{"losses": {}, "periods": 5}',
+    b'{"losses": {}, "periods": [["RING_FULL", 1, 2, 1e400]]}',
+    b"[" * 100_000,
+    b"\xff",
+)
+
+
+@pytest.mark.parametrize("lost", NO_ENDS, ids=range(len(NO_ENDS)))
+def test_an_end_that_says_nothing_sensible_is_a_cut_one(tmp_path: Path, lost: bytes) -> None:
+    path = tmp_path / "capture"
+    record_bytes = len(RECORDS[0]).to_bytes(2, "little") + RECORDS[0]
+    path.write_bytes(HEADER + record_bytes + lost + len(lost).to_bytes(4, "little") + b"LOST")
+    with FileSource(path) as capture:
+        assert read_all(capture)[:1] == RECORDS[:1]
+        assert capture.truncated
+        assert capture.losses() == {}
+
+
+def test_an_end_that_would_begin_before_the_records_is_a_cut_one(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(HEADER + (500).to_bytes(4, "little") + b"LOST")
+    with FileSource(path) as capture:
+        assert read_all(capture) == []
+        assert capture.truncated
 
 
 def test_a_long_capture_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,12 +108,16 @@ def test_an_empty_capture_is_one(tmp_path: Path) -> None:
         assert not capture.truncated
 
 
+END = len(b'{"losses": {}, "periods": []}') + 8
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, sum(2 + len(data) for data in RECORDS)))
+@given(st.integers(0, sum(2 + len(data) for data in RECORDS) + END))
 def test_a_capture_that_is_cut_gives_its_whole_records_and_says_so(tmp_path: Path, length: int) -> None:
     path = tmp_path / "capture"
     path.unlink(missing_ok=True)
     write_capture(path, RECORDS)
+    complete = path.stat().st_size
     os.truncate(path, len(HEADER) + length)
     whole, end = [], 0
     for data in RECORDS:
@@ -72,7 +127,7 @@ def test_a_capture_that_is_cut_gives_its_whole_records_and_says_so(tmp_path: Pat
         whole.append(data)
     with FileSource(path) as capture:
         assert read_all(capture) == whole
-        assert capture.truncated == (end < length)
+        assert capture.truncated == (path.stat().st_size < complete)
 
 
 def test_nothing_is_believed_after_a_damaged_length(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from hangup.tracer.record import Event, Loss, pack
 from hangup.tracer.selection import Selection
-from hangup.tracer.source import FileSource, write_capture
+from hangup.tracer.source import FileSource, LostPeriod, write_capture
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.story.connection import Process
 from hangup.tracer.story.endpoints import ConnectFailed, Operated
@@ -40,6 +40,10 @@ class ListSource:
     def losses(self) -> Mapping[Loss, int]:
         """Return what was lost till now."""
         return {Loss.RING_FULL: self._lost, Loss.MISSED_RETURN: 0}
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return nothing: when it was lost is not said."""
+        return ()
 
 
 def alerts(

@@ -135,7 +135,9 @@ def alerts(path: Path) -> list[dict[str, Any]]:
 def _lines(file: Path) -> list[dict[str, Any]]:
     """Return the alerts in a file, as far as they are written to the end."""
     text = file.read_text() if file.exists() else ""
-    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
+    lines = [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
+    # What was lost has lines of its own there.
+    return [line for line in lines if line["record"] == "alert"]
 
 
 def until_alerts(path: Path, count: int) -> list[dict[str, Any]]:

@@ -59,7 +59,8 @@ def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, i
     if kind is Kind.REFUSED:
         return f"nobody listens on {where}: it refused {who}"
     if kind is Kind.BACKLOG_FULL:
-        full = f" ({backlog[0]} of {backlog[1]} waited)" if backlog else ""
+        # One more than the backlog may wait (unix_recvq_full()), which "2 of 1" would not tell.
+        full = f" ({backlog[0]} waited, the backlog is {backlog[1]})" if backlog else ""
         return f"the backlog of {where} was full{full}: it turned {who} away"
     if kind is Kind.LISTENER_GONE:
         return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
@@ -126,21 +127,25 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     if exchange.requester == "peer":
         return _asker_left(facts, figures, release)
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
+    read = _after_reading(facts, release)
+    if read:
+        # What the way says behind a comma, who sent the signal, ends with one.
+        way += f"{',' if ',' in way else ''} {read},"
     if figures.unread_bytes:
-        return f"{who} {way}{_after_reading(facts, release)} with {size(figures.unread_bytes)} unread{answered}"
+        return f"{who} {way} with {size(figures.unread_bytes)} unread{answered}"
     if kind is Kind.UNREAD:
         return f"{who} {way} while more came in{answered}"
     if kind is Kind.ANSWERED:
         # Who did all of it is named once.
         user = _end(gone)
-        read = f"read {size(figures.read_bytes)}, " if figures.sent_bytes else ""
-        done = f"{user} {read}answered {size(figures.answered_bytes)}"
+        had_read = f"read {size(figures.read_bytes)}, " if figures.sent_bytes else ""
+        done = f"{user} {had_read}answered {size(figures.answered_bytes)}"
         return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
     if figures.answered_bytes:
         return f"{who} {way} after it had sent {size(figures.answered_bytes)} of its answer"
     if not exchange.victim.turns:
         return f"{who} {way} before anything was sent"
-    return f"{who} {way}{_after_reading(facts, release)} without an answer"
+    return f"{who} {way} without an answer"
 
 
 def _after_reading(facts: Facts, release: Event) -> str:
@@ -159,7 +164,7 @@ def _after_reading(facts: Facts, release: Event) -> str:
     if not reads:
         return ""
     what = "the request" if exchange.request_read >= exchange.victim.bytes else "part of the request"
-    return f" {duration(release.start - reads[-1])} after it had read {what}"
+    return f"{duration(release.start - reads[-1])} after it had read {what}"
 
 
 def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:

@@ -1,0 +1,95 @@
+"""What the loader works out without a kernel: names, wake-ups, and when something was lost."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangup.tracer import probes
+from hangup.tracer.probes import merged_oldest, missed_returns, periods_of, renamed, wake_records
+from hangup.tracer.record import LOST_PERIODS, Loss
+from hangup.tracer.source import LostPeriod
+
+KALLSYMS = """\
+ffffffff81a3f2d0 t unix_release_sock.isra.0
+ffffffff81a3f2d0 t unix_release_sock.isra.0.cold
+ffffffff81a40000 T unix_release_sock_more
+ffffffff81a41000 t unix_shutdown.constprop.0
+ffffffff81a42000 t unix_shutdown.constprop.1
+ffffffff81a43000 t unix_accept.constprop.0.isra.0
+ffffffff81a44000 d unix_connect.isra.0
+"""
+
+
+def test_a_function_that_the_compiler_renamed_is_found_by_its_symbol() -> None:
+    assert renamed("unix_release_sock", KALLSYMS) == "unix_release_sock.isra.0"
+    assert renamed("unix_accept", KALLSYMS) == "unix_accept.constprop.0.isra.0"
+
+
+def test_a_function_of_which_there_are_several_or_none_is_not_guessed() -> None:
+    assert renamed("unix_shutdown", KALLSYMS) is None
+    assert renamed("unix_connect", KALLSYMS) is None
+    assert renamed("unix_peer", KALLSYMS) is None
+
+
+def test_the_kernels_count_of_returns_without_a_slot_is_ours_alone() -> None:
+    pid = os.getpid()
+    profile = f"""\
+  r_hangup_unix_accept_return_bcc_{pid}                                   7               3
+  hangup_unix_stream_recvmsg_return_bcc_{pid}                            40              12
+  hangup_unix_stream_recvmsg_return_bcc_{pid + 1}                        40              99
+  myretprobe                                                              1               1
+"""
+    assert missed_returns(profile) == 15
+    assert missed_returns("") == 0
+
+
+@given(st.integers(1, 8192))
+def test_all_cpus_together_wake_the_reader_before_the_ring_is_full(cpus: int) -> None:
+    records = wake_records(cpus)
+    assert records >= 1
+    # The ring holds two records of each of 8,192 cpus in a tenth of its room.
+    assert cpus * (records + 1) * probes._RECORD_BYTES < probes._RING_BYTES
+
+
+def words(*slots: tuple[int, int, int], begun: int, first: int = 0, overwritten: int = 0) -> list[int]:
+    """Return a struct lost_periods."""
+    flat = [word for slot in slots for word in slot]
+    return [begun, first, overwritten, *flat] + [0] * (3 * LOST_PERIODS - len(flat))
+
+
+def test_a_period_counts_what_was_lost_until_the_next_one_began() -> None:
+    kept = words((100, 200, 0), (900, 950, 7), begun=2, first=100)
+    assert periods_of(Loss.RING_FULL, kept, 10) == [
+        LostPeriod(Loss.RING_FULL, 100, 200, 7),
+        LostPeriod(Loss.RING_FULL, 900, 950, 3),
+    ]
+
+
+def test_nothing_lost_is_no_period() -> None:
+    assert periods_of(Loss.RING_FULL, words(begun=0), 0) == []
+
+
+def test_periods_whose_slots_were_taken_are_one() -> None:
+    # 260 periods of two losses each: the first four are overwritten.
+    slots = [(number * 1000, number * 1000 + 5, number * 2) for number in range(260)]
+    kept = words(*slots[256:260], *slots[4:256], begun=260, first=0, overwritten=3005)
+    periods = periods_of(Loss.RING_FULL, kept, 520)
+    assert periods[0] == LostPeriod(Loss.RING_FULL, 0, 3005, 8)
+    assert periods[1] == LostPeriod(Loss.RING_FULL, 4000, 4005, 2)
+    assert periods[-1] == LostPeriod(Loss.RING_FULL, 259_000, 259_005, 2)
+    assert len(periods) == 257
+    assert sum(period.count for period in periods) == 520
+
+
+def test_of_too_many_periods_the_older_half_becomes_one_of_each_cause() -> None:
+    periods = [
+        LostPeriod(Loss.SKIPPED if number % 2 else Loss.MISSED_RETURN, number, number + 1, 3) for number in range(8)
+    ]
+    assert merged_oldest(periods) == [
+        LostPeriod(Loss.MISSED_RETURN, 0, 3, 6),
+        LostPeriod(Loss.SKIPPED, 1, 4, 6),
+        *periods[4:],
+    ]
