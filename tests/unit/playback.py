@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from hangup.tracer.record import Event, Loss, pack
+from hangup.tracer.source import LostPeriod
 from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import Story
 
@@ -34,6 +35,10 @@ class Playback:
     def losses(self) -> Mapping[Loss, int]:
         """Return what was said to be lost."""
         return self._losses
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return no periods: nothing was lost at a known time."""
+        return ()
 
 
 def shown(stories: Story | Iterable[Story], show: Callable[[Alert], _T], **options: Any) -> list[_T]:
