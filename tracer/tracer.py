@@ -21,7 +21,7 @@ from hangup.tracer.statistics import Key, Statistics
 from hangup.tracer.story.connection import Connection
 from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Suffered
 from hangup.tracer.story.process import Process, leader_of, process_of
-from hangup.tracer.story.story import Story, Traced, tell, traced
+from hangup.tracer.story.story import Moment, Story, Traced, tell, traced
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
 
@@ -52,6 +52,17 @@ class Alert:
     def culprit(self) -> Process | None:
         """The process at the other end than the one that was hurt: who is to be asked."""
         return self.server if self.verdict.victim == "client" else self.client
+
+    @property
+    def hangup(self) -> Moment | None:
+        """The release that was the hang-up; None if none was: the victim's own, or one that came later, was not."""
+        story, failed, victim = self.story, self.failed, self.verdict.victim
+        if story is None or failed is None or victim is None:
+            return story.hangup if story else None
+        end = story.other(victim)
+        if end.release is None or end.release.start > failed.end:
+            return None
+        return Moment(end.release.start, end.role, end.release)
 
     @property
     def key(self) -> Key:

@@ -21,6 +21,7 @@ from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
 from hangup.tracer.units import duration, moment, size
+from hangup.tracer.verdicts.kinds import Kind
 from hangup.tracer.verdicts.sentences import of_consequence
 
 # The columns: times and labels, the client's operations, the server's. Together 80.
@@ -34,6 +35,9 @@ _ROWS_LAST = 28
 
 # So many rows that come again and again are shown once; a request and its answer are four.
 _LONGEST_CYCLE = 8
+
+# What the row of the failure says where the symptom's name would be wrong of that operation: it shows it only.
+_SYMPTOMS = {Symptom.TOLD: "ECONNRESET TAKEN BEFORE"}
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class _Row:
     """How many operations it stands for."""
     note: bool = False
     """Whether it is about the connection and no operation of an end."""
+    silence: int = 0
+    """Of a note that nothing happened: for how long, in ns."""
 
 
 def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, addresses: bool = False) -> str:
@@ -79,10 +85,11 @@ def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, 
 
 
 def alert_row(alert: Alert, offset: int) -> str:
-    """Return an alert as one line: when, verdict, the connection's number, the sentence, the path."""
+    """Return an alert as one line: when, verdict, the connection's number, the path, the sentence."""
     verdict = alert.verdict
-    number = f" #{alert.story.number}" if alert.story else ""
-    return f"{local(alert.when + offset, '%H:%M:%S')} {verdict.kind.label}{number} {_place(alert)}: {verdict.sentence}"
+    # The sentence about a failed connect names the path itself.
+    where = f" #{alert.story.number} {_place(alert)}" if alert.story else ""
+    return f"{local(alert.when + offset, '%H:%M:%S')} {verdict.kind.label}{where}: {verdict.sentence}"
 
 
 def _heading(alert: Alert, offset: int) -> str:
@@ -198,7 +205,7 @@ def _timeline(alert: Alert, paint: Paint) -> Iterator[str]:
     left_out = 0
     for number, row in enumerate(rows):
         if number in cut and not row.style:
-            left_out += 0 if row.note else row.stands_for
+            left_out += row.stands_for
             continue
         if left_out:
             yield " " * (_TIME + 2) + f"... {left_out} operations not shown ..."
@@ -215,8 +222,9 @@ def _timeline(alert: Alert, paint: Paint) -> Iterator[str]:
 def _rows(alert: Alert) -> list[_Row]:
     story, failed = alert.story, alert.failed
     assert story is not None
-    hangup = story.hangup
+    hangup = alert.hangup
     victim = alert.verdict.victim
+    shutdown = _shutdown(alert)
     # Who an end's heading names; what another process did is marked with that one's name.
     users = {"client": alert.client.pid if alert.client else 0, "server": alert.server.pid if alert.server else 0}
     kept = {"client": 0, "server": 0}
@@ -224,7 +232,8 @@ def _rows(alert: Alert) -> list[_Row]:
     before: int | None = None
     for when, role, event in story.timeline:
         if before is not None and when - before >= IDLE:
-            rows.append(_Row(when, role, [f"--- {duration(when - before)} of silence ---"], note=True))
+            text = f"--- {duration(when - before)} of silence ---"
+            rows.append(_Row(when, role, [text], note=True, silence=when - before, stands_for=0))
         before = when
         end = story.end(role)
         if end.operations_not_kept and kept[role] == end.operations - end.operations_not_kept - KEPT_LAST:
@@ -239,8 +248,10 @@ def _rows(alert: Alert) -> list[_Row]:
             row.parts[0] += ": HANG-UP"
             row.parts.insert(1, _unread(event, alert, of_peer=role != victim))
             row.style = "bold yellow"
+        elif shutdown is not None and event is shutdown:
+            row.style = "bold yellow"
         elif failed is not None and role == victim and event is failed:
-            row.parts.append(alert.verdict.symptom.value.upper())
+            row.parts.append(_SYMPTOMS.get(alert.verdict.symptom) or alert.verdict.symptom.value.upper())
             gap = alert.verdict.figures.gap
             if gap is not None and gap >= 0:
                 row.parts.append(f"{duration(gap)} after the hang-up")
@@ -254,6 +265,19 @@ def _rows(alert: Alert) -> list[_Row]:
     return rows
 
 
+def _shutdown(alert: Alert) -> Event | None:
+    """Return the shutdown(2) that the verdict is about."""
+    story, verdict = alert.story, alert.verdict
+    if story is None or verdict.victim is None:
+        return None
+    if verdict.kind is Kind.OWN_SHUTDOWN:
+        return story.end(verdict.victim).ended_sending
+    if verdict.kind is Kind.PEER_SHUTDOWN:
+        other = story.other(verdict.victim)
+        return other.ended_receiving or other.ended_sending
+    return None
+
+
 def _without_repeats(rows: Sequence[_Row]) -> list[_Row]:
     """Fold rows that come again in the same order, a request and its answer for example: once is enough."""
     folded: list[_Row] = []
@@ -264,7 +288,8 @@ def _without_repeats(rows: Sequence[_Row]) -> list[_Row]:
         if times > 1:
             repeated = rows[place + length : place + length * times]
             text = f"(these {length} rows {times - 1} more {'time' if times == 2 else 'times'})"
-            folded.append(_Row(repeated[0].when, "client", [text], note=True))
+            stands_for = sum(row.stands_for for row in repeated)
+            folded.append(_Row(repeated[0].when, "client", [text], note=True, stands_for=stands_for))
         place += length * times
     return folded
 
@@ -272,11 +297,11 @@ def _without_repeats(rows: Sequence[_Row]) -> list[_Row]:
 def _cycle(rows: Sequence[_Row], place: int) -> tuple[int, int]:
     """Return how many rows from a place on come again at once, and how often they are there; (1, 1): none."""
     for length in range(2, _LONGEST_CYCLE + 1):
-        pattern = [_look(row) for row in rows[place : place + length]]
-        if len(pattern) < length or None in pattern:
+        pattern = rows[place : place + length]
+        if len(pattern) < length or not _may_repeat(pattern[-1]) or not _may_repeat(pattern[0]):
             break
         times = 1
-        while [_look(row) for row in rows[place + length * times : place + length * (times + 1)]] == pattern:
+        while _same(pattern, rows[place + length * times : place + length * (times + 1)]):
             times += 1
         # Folded, it takes one row more than once.
         if times > 2 or (times == 2 and length > 2):
@@ -284,9 +309,22 @@ def _cycle(rows: Sequence[_Row], place: int) -> tuple[int, int]:
     return 1, 1
 
 
-def _look(row: _Row) -> tuple[str, tuple[str, ...], int] | None:
-    """Return what a row shows; None of one that must stand by itself."""
-    return None if row.style or row.note else (row.role, tuple(row.parts), row.times)
+def _may_repeat(row: _Row) -> bool:
+    """Whether a row may be folded: not one that says what went wrong, or what was not kept."""
+    return not row.style and (not row.note or bool(row.silence))
+
+
+def _same(pattern: Sequence[_Row], rows: Sequence[_Row]) -> bool:
+    """Whether rows show the same once more; silences of a rhythm are about as long, those that stand out are not."""
+    if len(rows) < len(pattern):
+        return False
+    for one, other in zip(pattern, rows, strict=True):
+        if one.silence and other.silence:
+            if not one.silence / 2 < other.silence < one.silence * 2:
+                return False
+        elif not _may_repeat(other) or (one.role, one.parts, one.times) != (other.role, other.parts, other.times):
+            return False
+    return True
 
 
 def _unread(event: Event, alert: Alert, *, of_peer: bool) -> str:
@@ -327,6 +365,8 @@ def _fit(parts: list[str], width: int, separator: str) -> list[str]:
     for part in parts:
         if lines and len(lines[-1]) + len(separator) + len(part) <= width:
             lines[-1] += separator + part
-        else:
+        elif len(part) <= width:
             lines.append(part)
+        else:
+            lines.extend(textwrap.wrap(part, width, break_on_hyphens=False))
     return lines

@@ -184,12 +184,12 @@ def _side(alert: Alert, role: Role) -> dict[str, Any]:
 
 
 def _hangup(shown: Shown) -> dict[str, Any] | None:
-    hangup = shown.alert.story.hangup if shown.alert.story else None
+    hangup = shown.alert.hangup
     return None if hangup is None else operation_values(hangup.event, hangup.role, shown.offset)
 
 
 def _sender(shown: Shown) -> dict[str, Any] | None:
-    hangup = shown.alert.story.hangup if shown.alert.story else None
+    hangup = shown.alert.hangup
     sender = sender_of(hangup.event) if hangup else None
     return None if sender is None else json_lines.values(SENDER_FIELDS, sender)
 
@@ -276,7 +276,8 @@ ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
         Field(
             "failed",
             "object or null",
-            "the broken write, reset read or failed connect, as in `timeline`; null for a latent hang-up",
+            "the operation that failed or, of a cut read and an error told elsewhere, the first that shows it, as in "
+            "`timeline`; null for a latent hang-up",
         ),
         _failed,
     ),

@@ -37,7 +37,7 @@ class Playback:
         return self._losses
 
     def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return nothing: when it was lost is not said."""
+        """Return no periods: nothing was lost at a known time."""
         return ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,21 @@ from hangup.cli import terminal
 from hangup.cli.reporters.alert import alert_block
 from hangup.tracer.cgroups import Cgroups
 from hangup.tracer.record import Loss
-from hangup.tracer.tracer import Tracer
-from tests.stories import HTTPD, MILLISECOND, SHUT_RD, SHUT_WR, Story, Task, established, latent, seeds_failure
+from hangup.tracer.source import LostPeriod
+from hangup.tracer.tracer import Alert, Tracer
+from tests.stories import (
+    CLIENT_SOCK,
+    HTTPD,
+    MILLISECOND,
+    SHUT_RD,
+    SHUT_RDWR,
+    SHUT_WR,
+    Story,
+    Task,
+    established,
+    latent,
+    seeds_failure,
+)
 from tests.unit.playback import OFFSET, Playback, shown
 from tests.unit.snapshots import check
 
@@ -34,10 +47,11 @@ def cgroups() -> Cgroups:
     return Cgroups(proc=Path("/nowhere"), find=lambda number: CGROUPS[number].encode())
 
 
-def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain) -> str:
-    texts = shown(
-        story, lambda alert: alert_block(alert, OFFSET, width=width, paint=paint), latent=True, cgroups=cgroups()
-    )
+def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain, *, addresses: bool = False) -> str:
+    def block(alert: Alert) -> str:
+        return alert_block(alert, OFFSET, width=width, paint=paint, addresses=addresses)
+
+    texts = shown(story, block, latent=True, cgroups=cgroups())
     assert len(texts) == 1
     return texts[0] + "\n"
 
@@ -114,6 +128,20 @@ def refused() -> Story:
     return story
 
 
+def hostile_ends() -> Story:
+    """Let both ends have names that are as long as they can get when they are escaped."""
+    return seeds_failure(client=Task(14 * "\x1b", 4_194_304), server=Task(14 * "\x07", 4_194_303, inner_pid=31))
+
+
+def io_uring() -> Story:
+    """Let a ring write the most that a cell has to hold."""
+    story = established()
+    story.client.write(8)
+    story.client.release()
+    story.server.write(4_194_304, error=errno.ECONNRESET, syscall=426)
+    return story
+
+
 def hostile() -> Story:
     story = Story(path=b"/run/\x1b[2J\n[red].s", client=Task("\x1b[31mx\n", 666))
     story.connect(error=errno.EAGAIN)
@@ -159,6 +187,8 @@ STORIES = {
     "older-than-the-tracer": older,
     "refused": refused,
     "hostile-names": hostile,
+    "hostile-ends": hostile_ends,
+    "io-uring": io_uring,
     "latent": latent,
 }
 
@@ -204,12 +234,14 @@ def test_a_process_of_no_unit_has_no_row_for_it() -> None:
 
 def test_every_doubt_is_told() -> None:
     class Losing(Playback):
-        """Loses records while it is read."""
+        """Lost records while the connection was open, and others a second later."""
 
-        def read(self, timeout: float) -> list[bytes]:
-            records = super().read(timeout)
-            self._losses = {Loss.RING_FULL: 12}
-            return records
+        def lost_periods(self) -> Sequence[LostPeriod]:
+            start = seeds_failure().events[0].start
+            return (
+                LostPeriod(Loss.RING_FULL, start, start + 1000, 12),
+                LostPeriod(Loss.RING_FULL, start + 10**9, start + 2 * 10**9, 300),
+            )
 
     with Tracer(source=Losing(seeds_failure().events)) as tracer:
         (block,) = [alert_block(alert, OFFSET, width=80) for alert in tracer.alerts()]
@@ -219,9 +251,26 @@ def test_every_doubt_is_told() -> None:
 def test_operations_that_are_not_shown_are_counted() -> None:
     story = large_body()
     text = blocks(story)
-    (left_out,) = (line for line in text.splitlines() if "operations not shown" in line)
-    rows = [line[13:] for line in text.splitlines() if line[:11].strip().endswith((" µs", " ms"))]
-    assert len(rows) + int(left_out.split()[1]) == len(story.events)
+    assert operations_of(text) == len(story.events)
+    assert "... 45 operations of the client not kept ..." in text
+
+
+def operations_of(text: str) -> int:
+    """Return how many operations a block speaks of: its rows, and what is said to be folded or left out."""
+    rows: list[int] = []
+    for line in text.splitlines():
+        words = line.replace("(", "").split()
+        if "operations" in words and words[0] == "...":
+            rows.append(int(words[1]))
+        elif words[:1] == ["these"]:
+            length, times = int(words[1]), int(words[3])
+            # Silences in what is folded are rows, and no operations.
+            rows.append(sum(rows[-length:]) * times)
+        elif "of silence" in line:
+            rows.append(0)
+        elif line[:11].strip().endswith((" µs", " ms", " s")):
+            rows.append(int(words[-2]) if words[-1] == "times" else 1)
+    return sum(rows)
 
 
 def test_the_same_operation_over_and_over_is_one_row() -> None:
@@ -240,4 +289,144 @@ def test_what_another_process_did_is_marked_with_its_name() -> None:
     story.server.write(5)
     story.server.release(by=Task("heir", 99))
     story.client.write(5, error=errno.EPIPE)
-    assert "by heir[99]" in blocks(story)
+    text = blocks(story)
+    # The heading names who hung up, as the sentence does: its own rows need no name.
+    assert "process    httpd[4711] uid 33                heir[99] uid 33" in text
+    assert "write 5, by uwsgi[815]" in text
+    assert "by heir[99]" not in text
+
+
+def test_the_hang_up_is_the_other_ends_release_never_the_one_of_who_was_hurt() -> None:
+    story = own_shutdown()
+    story.client.release()
+    text = blocks(story)
+    assert "HANG-UP" not in text
+    assert timeline(text)[-2:] == ["write 5: EPIPE, BROKEN WRITE", "close"]
+
+
+def polling(times: int, *, step: int = 1000 * MILLISECOND) -> Story:
+    """Return a connection with so many requests, each with its answer and then silence, and one that fails."""
+    story = established()
+    for _ in range(times):
+        story.client.write(100)
+        story.server.read()
+        story.server.write(250)
+        story.client.read()
+        story.wait(step)
+    return story
+
+
+def timeline(text: str) -> list[str]:
+    """Return the rows of a block without their times."""
+    return [line[11:].strip() for line in text.split("accept4\n")[1].split("\n\n")[0].splitlines()]
+
+
+def test_requests_and_answers_that_repeat_are_folded_and_nothing_is_lost_by_it() -> None:
+    story = polling(5, step=0)
+    story.server.release()
+    story.client.write(100, error=errno.EPIPE)
+    text = blocks(story)
+    assert timeline(text) == [
+        "write 100",
+        "read 100",
+        "write 250",
+        "read 250",
+        "(these 4 rows 4 more times)",
+        "close: HANG-UP, nothing unread",
+        "write 100: EPIPE, BROKEN WRITE, 20 µs after the hang-up",
+    ]
+    assert operations_of(text) == len(story.events)
+
+
+def test_a_rhythm_is_folded_with_its_silences_and_one_that_stands_out_is_a_row() -> None:
+    story = polling(6)
+    story.wait(9000 * MILLISECOND)
+    story.server.release()
+    story.wait(3000 * MILLISECOND)
+    story.client.write(100, error=errno.EPIPE)
+    text = blocks(story)
+    rows = timeline(text)
+    assert rows[:6] == ["write 100", "read 100", "write 250", "read 250", "--- 1 s of silence ---", rows[5]]
+    assert rows[5] == "(these 5 rows 4 more times)"
+    # Its last round has the longer silence behind it.
+    assert rows[6:10] == rows[:4]
+    assert rows[10:] == [
+        "--- 10 s of silence ---",
+        "close: HANG-UP, nothing unread",
+        "--- 3 s of silence ---",
+        "write 100: EPIPE, BROKEN WRITE, 3 s after the hang-up",
+    ]
+    assert operations_of(text) == len(story.events)
+
+
+def test_silences_of_other_lengths_are_not_folded_away() -> None:
+    story = established()
+    for silence in (1, 30, 1, 30):
+        story.client.write(100)
+        story.server.read()
+        story.wait(silence * 1000 * MILLISECOND)
+    story.server.release()
+    story.client.write(100, error=errno.EPIPE)
+    assert [row for row in timeline(blocks(story)) if "silence" in row] == [
+        "--- 1 s of silence ---",
+        "--- 30 s of silence ---",
+    ]
+    assert "(these 6 rows 1 more time)" in blocks(story)
+
+
+@pytest.mark.parametrize("after", [0, 60])
+@pytest.mark.parametrize("before", [0, 60])
+def test_what_went_wrong_is_never_left_out(before: int, after: int) -> None:
+    story = established()
+    for size in range(before):
+        story.client.write(100 + size)
+        story.server.read(100 + size)
+    story.client.write(50_000)
+    story.server.release()
+    for size in range(after):
+        story.client.read(1 + size)
+    story.client.write(7, error=errno.EPIPE)
+    text = blocks(story)
+    assert text.count("HANG-UP, 50.0 kB unread") == 1
+    assert text.count("write 7: EPIPE, BROKEN WRITE") == 1
+    assert operations_of(text) == len(story.events)
+    assert len(timeline(text)) < 50
+
+
+@pytest.mark.parametrize("how", [SHUT_WR, SHUT_RDWR])
+def test_a_shutdown_that_was_the_cause_is_never_left_out_or_folded(how: int) -> None:
+    story = established()
+    story.client.shutdown(how)
+    for size in range(60):
+        story.server.write(100 + size)
+        story.client.read(100 + size)
+    story.client.write(7, error=errno.EPIPE)
+    coloured = blocks(story, paint=terminal.colour)
+    assert "own-shutdown" in coloured
+    [row] = (line for line in coloured.splitlines() if "  " in line and "shutdown SHUT_" in line)
+    assert "\x1b[1;33mshutdown" in row
+
+
+def test_addresses_of_the_kernel_are_shown_only_if_asked_for() -> None:
+    address = f"{CLIENT_SOCK:016x}"
+    assert address not in blocks(seeds_failure())
+    check("alert-answered-addresses", blocks(seeds_failure(), addresses=True))
+    assert address in blocks(seeds_failure(), addresses=True)
+    assert address in blocks(refused(), addresses=True)
+
+
+def test_a_thread_is_named_only_where_it_is_not_the_processes_first() -> None:
+    text = blocks(seeds_failure(client=Task("nginx", 20), server=Task("uwsgi", 815, 817)))
+    assert "  thread                                       uwsgi[817]\n" in text
+    assert "thread" not in blocks(seeds_failure(client=Task("nginx", 20), server=Task("uwsgi", 815)))
+
+
+def test_an_alert_that_is_harmless_says_so_and_is_not_red() -> None:
+    story = polling(1)
+    story.server.release()
+    story.client.write(5, error=errno.EPIPE)
+    story.client.release()
+    (text,) = shown(story, lambda alert: alert_block(alert, OFFSET, width=80, paint=terminal.colour), harmless=True)
+    assert "reused  harmless  broken write  " in text
+    assert text.startswith("\x1b[1;33m")
+    assert shown(story, lambda alert: alert) == []

@@ -23,6 +23,8 @@ TABLES: dict[str, Sequence[Field]] = {
     "header": HEADER,
     "watch alert": [field for field, _ in alert_json.ALERT_FIELDS],
     "watch end": [field for field, _ in alert_json.END_FIELDS],
+    "watch sender": [field for field, _ in alert_json.SENDER_FIELDS],
+    "watch consequence": [field for field, _ in alert_json.CONSEQUENCE_FIELDS],
     "watch figures": [field for field, _ in alert_json.FIGURE_FIELDS],
     "operation": [field for field, _ in operation_json.OPERATION_FIELDS],
     "trace operation": [field for field, _ in operation_json.TRACE_FIELDS[len(operation_json.OPERATION_FIELDS) :]],
