@@ -13,12 +13,21 @@ Importing this loads none of it: LLVM comes with the first Tracer that is entere
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hangup.tracer.errors import HangupError
     from hangup.tracer.tracer import Alert, Tracer
     from hangup.tracer.verdicts import Kind, Verdict
+
+if not Path(__file__).with_name("tracer").is_dir():
+    # What git writes in place of a link, on a file system or for an archive that has none, is a file with its target.
+    raise ImportError(
+        f"{Path(__file__).with_name('tracer')} is not the link to ../tracer that it is in git: "
+        "clone hangup onto a file system with symbolic links, or install its package",
+        name=__name__,
+    )
 
 __all__ = ["Alert", "HangupError", "Kind", "Tracer", "Verdict"]
 

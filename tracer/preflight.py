@@ -123,9 +123,10 @@ def require(host: Host | None = None) -> None:
     for check in (
         check_machine,
         check_proc,
+        # Before the privileges: who is told of sudo first, runs another Python next, that of root's path.
+        check_bcc,
         check_pid_namespace,
         check_privileges,
-        check_bcc,
         check_libbpf,
         check_btf,
         check_lockdown,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
+from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
 from hangup.tracer.errors import HangupError
 from hangup.tracer.inventory import Inventory, Socket, read_listeners, snapshot
@@ -139,6 +140,7 @@ class Tracer:
     def __enter__(self) -> Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
         if self._source is None:
+            preflight.require()
             self._probes = Probes(flavour=self._wanted_probes, pids=self.selection.pids)
             self._source = cast(Source, self._probes)
             try:

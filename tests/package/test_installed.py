@@ -10,8 +10,10 @@ import pytest
 from hangup.cli.main import VERBS
 from hangup.tracer.version import VERSION
 from tests.package.debian_root import BUILD_ROOT, CHECKOUT, DebianRoot, depends
+from tests.package.library import assert_readmes_example_gets_as_far_as_the_kernel
 from tests.package.terminal import Terminal
 
+PACKAGES = "/usr/lib/python3/dist-packages"
 BASH = ("bash", "--norc", "--noprofile", "-i")
 ZSH = ("zsh", "-f", "-i")
 
@@ -32,7 +34,7 @@ def test_each_verb_says_its_help(installed: DebianRoot, verb: str) -> None:
 
 
 def test_nothing_that_the_caller_has_is_loaded_in_place_of_hangup(installed: DebianRoot) -> None:
-    for name in ("bpf", "cli", "click", "json", "tracer"):
+    for name in ("click", "hangup", "json"):
         installed.path(f"/srv/{name}.py").write_text("raise SystemExit('the caller was loaded')\n")
     command = "cd /srv && hangup peers --help && python3 /usr/bin/hangup --version"
     output = installed.run("sh", "-c", command, check=False, environment={"PYTHONPATH": "/srv"}).stdout
@@ -41,27 +43,31 @@ def test_nothing_that_the_caller_has_is_loaded_in_place_of_hangup(installed: Deb
     assert "the caller was loaded" in output
 
 
-def test_the_general_names_of_the_folders_are_kept_out_of_dist_packages(installed: DebianRoot) -> None:
+def test_one_name_lands_in_dist_packages_and_no_link(installed: DebianRoot) -> None:
     listed = installed.run("dpkg", "--listfiles", "hangup").stdout.splitlines()
-    assert "/usr/lib/python3/dist-packages/hangup/bpf/include/linux/types.h" in listed
-    assert not [path for path in listed if "dist-packages" in path or "site-packages" in path]
+    below = [path for path in listed if path.startswith(f"{PACKAGES}/")]
+    assert f"{PACKAGES}/hangup/bpf/include/linux/types.h" in below
+    assert {path.removeprefix(f"{PACKAGES}/").split("/")[0] for path in below} == {"hangup"}
+    assert not [path for path in below if installed.path(path).is_symlink()]
+    assert not [path for path in listed if "site-packages" in path or path.startswith("/usr/share/hangup")]
+
+
+def test_readmes_python_example_runs_with_debians_python(installed: DebianRoot) -> None:
+    assert_readmes_example_gets_as_far_as_the_kernel(installed, "/usr/bin/python3")
 
 
 def test_every_module_is_compiled_at_installation(installed: DebianRoot) -> None:
-    modules = list(installed.path("/usr/lib/python3/dist-packages/hangup").rglob("*.py"))
+    modules = list(installed.path(f"{PACKAGES}/hangup").rglob("*.py"))
     assert modules
     for module in modules:
         assert list((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc")), module
 
 
 def test_the_probes_are_found_and_the_event_record_read(installed: DebianRoot) -> None:
-    program = (
-        "from hangup.tracer import compiler, record\nprint(record.SIZE > 0, compiler.SOURCES.is_dir(), record.HEADER)"
-    )
-    assert (
-        installed.run("python3", "-I", "-c", program).stdout
-        == "True True /usr/lib/python3/dist-packages/hangup/bpf/event.h\n"
-    )
+    program = "from hangup.tracer import compiler, record; print(record.SIZE > 0, record.HEADER, *compiler.sources())"
+    found = installed.run("python3", "-I", "-c", program).stdout.split()
+    assert found[:2] == ["True", f"{PACKAGES}/hangup/bpf/event.h"]
+    assert "hangup.c" in found
 
 
 def test_the_unit_tests_pass_with_the_versions_that_debian_has(installed: DebianRoot) -> None:

@@ -124,8 +124,14 @@ def test_an_ordinary_user_is_told_to_use_sudo_before_anything_is_loaded(host: Ho
     check = fails(user, "privileges")
     assert (check.found, check.remedy) == ("not root (nor has it CAP_BPF and CAP_PERFMON)", "run it with sudo")
     with pytest.raises(HangupError, match="sudo"):
-        require(replace(user, find_module=never, import_module=never, load_libbpf=never, load_program=never))
+        require(replace(user, import_module=never, load_libbpf=never, load_program=never))
     assert examined(user)["program load"].state == "warn"
+
+
+def test_whose_python_lacks_bcc_is_told_so_before_sudo_gives_him_another_python(host: Host) -> None:
+    set_capabilities(host)
+    with pytest.raises(HangupError, match="python3-bpfcc"):
+        require(replace(host, euid=1000, find_module=lambda _: None))
 
 
 def test_capabilities_do_instead_of_root(host: Host) -> None:
