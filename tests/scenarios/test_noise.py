@@ -30,7 +30,7 @@ EXPECTED = {
     # A monitor is interrupted while the bus sends it the next signal.
     ("killed", "gdbus", "dbus-daemon"),
     # It wants no answer, and leaves with the bus's NameAcquired unread: the bus's next read is reset.
-    ("gave-up", "dbus-send", "dbus-daemon"),
+    ("exited", "dbus-send", "dbus-daemon"),
     # A manager's proxy tells the manager that it goes, and closes without reading the answer.
     ("gave-up", "python3", "python3"),
     # A child that was forked with such a proxy tells so a manager that has ended.
