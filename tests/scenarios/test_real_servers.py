@@ -200,6 +200,7 @@ def play_postgres(played: Played, server: Postgres) -> None:
     # One process is killed, and the server ends all others.
     waiting = [_connect(played, server, cause) for cause in ("backend-killed", "bystander")]
     idle = _connect(played, server, "idle-bystander")
+    idle.query("SELECT 1")
     for client in waiting:
         client.send(b"Q", b"SELECT pg_sleep(600)\0")
         admin.wait_until(client, "PgSleep")

@@ -378,6 +378,21 @@ def test_an_answer_that_had_to_wait_for_room_has_not_been_silent() -> None:
     assert verdict(story).kind is Kind.EXITED
 
 
+@pytest.mark.parametrize(
+    ("path", "survivor"), [("/run/app.s", "connected again"), ("/run/other.s", "closed")], ids=["same path", "another"]
+)
+def test_who_connects_next_has_connected_again_only_to_the_same_path(path: str, survivor: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.release(exit_status=7)
+    story.client.read(0)
+    story.client.release()
+    following = Story(path=path, client_sock=0x3000, server_sock=0x4000, start=story.now, inode_number=90_000)
+    following.connect()
+    story.events += following.events
+    assert verdict(story).consequence.survivor == survivor
+
+
 def test_the_second_request_that_is_dropped_is_judged_and_not_the_first() -> None:
     story = established()
     story.client.write(300)

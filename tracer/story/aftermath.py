@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.record import Event, EventFlag, Operation
 from hangup.tracer.story.connection import Connection, Endpoint
 from hangup.tracer.story.exchange import Exchange, exchange_of
@@ -50,6 +51,12 @@ class Aftermath:
         self.settled = False
 
 
+def _is_again(aftermath: Aftermath, connect: Event) -> bool:
+    """Whether a connect goes where the failed connection went: a proxy's next one may be another request's."""
+    path = aftermath.connection.path
+    return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
+
+
 class Aftermaths:
     """The failures whose aftermath is still waited for."""
 
@@ -75,7 +82,7 @@ class Aftermaths:
         yield from self.settle(event.start)
         aftermath = self._by_thread.pop(event.tid, None)
         if aftermath is not None:
-            if event.operation == _CONNECT and event.peer and aftermath.endpoint.role == "client":
+            if event.operation == _CONNECT and event.peer and _is_again(aftermath, event):
                 aftermath.reconnect = event
             yield from self._settled(aftermath)
         aftermath = self._by_sock.get(event.sock)
