@@ -37,12 +37,12 @@ unit: setup ## everything after the source: no privileges, no guest
 	$(PYTHON) -m pytest -q
 
 scenarios: setup ## real servers on the default kernel, in a guest
-	$(VMTEST) -- $(SCENARIOS)
+	$(VMTEST) --servers -- $(SCENARIOS)
 
 test: lint types unit scenarios ## lint, types, unit and scenarios: what has to pass before a commit goes out
 
 test-kernels: setup ## the scenarios with 1,000 requests each on every kernel of tests/kernels.toml
-	$(VMTEST) --kernel all --time-limit 3600 -- env SCENARIO_REQUESTS=1000 $(SCENARIOS)
+	$(VMTEST) --servers --kernel all --time-limit 3600 -- env SCENARIO_REQUESTS=1000 $(SCENARIOS)
 
 demo: setup ## real requests of real servers fail and are explained
 	$(VMTEST) -- python3 -m tests.scenarios.demo

@@ -1,7 +1,8 @@
-"""docs/verdicts.md as data: what `hangup explain` prints, and the advice with which an alert ends.
+"""docs/verdicts.md as data: what `hangup explain` prints.
 
-The document is installed beside the packages; in a checkout hangup/verdicts.md is a link to it. It is written by us and
-compared with `Kind` by a test, so what is missing in it is a fault and not the user's.
+What a verdict means and what to do about it, in a sentence each, are `Kind`'s; a test holds the document to it. The
+document is installed beside the packages; in a checkout hangup/verdicts.md is a link to it. It is written by us, so
+what is missing in it is a fault and not the user's.
 """
 
 from __future__ import annotations
@@ -11,28 +12,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from hangup.tracer.verdicts import Kind
+
 _CHAPTER = re.compile(r"^## (?P<title>.+)\n(?P<body>(?:(?!## ).*\n?)*)", re.MULTILINE)
 _SECTION = re.compile(r"^### `(?P<label>[\w-]+)`\n(?P<body>(?:(?!###? ).*\n?)*)", re.MULTILINE)
-
-# The item goes on until the next one, or until an empty line.
-_ADVICE = re.compile(r"\*\*What to do:\*\* (?P<text>.+?)(?=\n- |\n\n|\Z)", re.DOTALL)
-_SENTENCE = re.compile(r".+?[.!](?=\s|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """What the document says of one verdict."""
 
-    label: str
-    """The verdict's name, as in `--json`."""
+    kind: Kind
     chapter: str
     """The heading under which it stands, which says what such verdicts have in common."""
-    meaning: str
-    """Its first paragraph, on one line: what the verdict means."""
     text: str
     """All of it but its heading, in Markdown."""
-    advice: str | None
-    """The sentence with which "What to do" begins, without marks; None where nothing is to be done."""
 
 
 @cache
@@ -43,31 +37,9 @@ def sections() -> dict[str, Section]:
 
 
 def parse(document: str) -> dict[str, Section]:
-    """Return the sections of such a document."""
+    """Return the sections of such a document. Raises KeyError for one that is no verdict's."""
     return {
-        found["label"]: Section(
-            label=found["label"],
-            chapter=chapter["title"].strip(),
-            meaning=" ".join(text.split("\n\n", 1)[0].split()),
-            text=text,
-            advice=_advice(text),
-        )
+        found["label"]: Section(Kind.named(found["label"]), chapter["title"].strip(), found["body"].strip())
         for chapter in _CHAPTER.finditer(document)
         for found in _SECTION.finditer(chapter["body"])
-        for text in [found["body"].strip()]
     }
-
-
-def advice(label: str) -> str | None:
-    """Return in one sentence what to do about a verdict of this label; None if nothing is to be done."""
-    section = sections().get(label)
-    return section.advice if section else None
-
-
-def _advice(text: str) -> str | None:
-    item = _ADVICE.search(text)
-    if item is None:
-        return None
-    words = " ".join(item["text"].replace("`", "").split())
-    sentence = _SENTENCE.match(words)
-    return sentence[0] if sentence else words

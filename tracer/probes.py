@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import mmap
 import os
 import re
@@ -137,6 +138,9 @@ class _ProgramLoadOptions(ctypes.Structure):
     ]
 
 
+# Of each Probes of this process.
+_numbers = itertools.count(1)
+
 _ON_RECORD = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -177,12 +181,14 @@ def renamed(function: str, kallsyms: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def missed_returns(profile: str) -> int:
-    """Return how often the kernel had no slot for one of our return probes (tracefs, kprobe_profile)."""
-    return sum(
-        int(missed)
-        for missed in re.findall(rf"^\s*r?_?hangup_\w+_bcc_{os.getpid()}\s+\d+\s+(\d+)$", profile, re.MULTILINE)
-    )
+def missed_returns(profile: str, events: Collection[str]) -> int:
+    """Return how often the kernel had no slot for one of these return probes (tracefs, kprobe_profile)."""
+    missed = 0
+    for line in profile.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] in events and words[2].isdigit():
+            missed += int(words[2])
+    return missed
 
 
 def periods_of(cause: Loss, words: Sequence[int], total: int) -> list[LostPeriod]:
@@ -272,6 +278,7 @@ class Probes:
         are missed (and counted); 0: what the kernel gives by default. Raises HangupError if this host cannot do it.
         """
         self._library = _library()
+        self._number = next(_numbers)
         self._descriptors: list[int] = []
         self._maps: dict[str, int] = {}
         self._records: list[bytes] = []
@@ -417,9 +424,11 @@ class Probes:
         """See whether the kernel counts more losses of those whose times it does not tell."""
         now = time.monotonic_ns()
         missed = self._counts()[Loss.MISSED_RETURN]
-        if self._profile is not None:
+        if self._profile is not None and self._tracefs_events:
+            # As BCC calls them (create_probe_event(), libbpf.c).
+            events = {f"{name.decode()}_bcc_{os.getpid()}" for name in self._tracefs_events}
             with suppress(OSError):
-                missed = max(missed, missed_returns(os.pread(self._profile, _PROFILE_BYTES, 0).decode()))
+                missed = max(missed, missed_returns(os.pread(self._profile, _PROFILE_BYTES, 0).decode(), events))
         for cause, count in ((Loss.SKIPPED, self._count_skipped()), (Loss.MISSED_RETURN, missed)):
             more = count - self._counted[cause]
             if more > 0:
@@ -572,8 +581,9 @@ class Probes:
     def _attach_kprobe(self, function: str, at_return: bool, program: int) -> int:
         from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
 
-        # A dot, of a function that the compiler renamed, is not for a name in tracefs.
-        name = f"hangup_{function.replace('.', '_')}_{'return' if at_return else 'entry'}".encode()
+        # A dot, of a function that the compiler renamed, is not for a name in tracefs. There may be other Probes.
+        when = "return" if at_return else "entry"
+        name = f"hangup_{function.replace('.', '_')}_{when}_{self._number}".encode()
         if at_return and self._kretprobe_slots:
             # A return probe that tracefs makes has as many slots as we like, one of perf_event_open(2) two a cpu.
             descriptor: int = lib.bpf_attach_kprobe(program, 1, name, function.encode(), 0, self._kretprobe_slots)

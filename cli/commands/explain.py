@@ -34,9 +34,9 @@ def _label(ctx: click.Context, param: click.Parameter, value: str | None) -> str
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the names that begin so."""
     return [
-        CompletionItem(section.label, help=section.meaning)
-        for section in sections().values()
-        if section.label.startswith(incomplete)
+        CompletionItem(label, help=section.kind.meaning)
+        for label, section in sections().items()
+        if label.startswith(incomplete)
     ]
 
 
@@ -55,20 +55,20 @@ def command(verdict: str | None) -> None:
         show(sections()[verdict], sys.stdout)
     else:
         section = sections()[verdict]
-        click.echo(f"{section.label}\n\n{section.text}")
+        click.echo(f"{section.kind.label}\n\n{section.text}")
 
 
 def listing(known: Iterable[Section], width: int | None, paint: Paint = plain) -> str:
     """Return the verdicts under their chapters, each with its meaning; width: where to fold, None: nowhere."""
     found = list(known)
-    column = max(len(section.label) for section in found) + 4
+    column = max(len(section.kind.label) for section in found) + 4
     lines: list[str] = []
     for chapter, of_chapter in groupby(found, key=lambda section: section.chapter):
         lines += [*([""] if lines else []), paint("bold", chapter)]
         for section in of_chapter:
-            meaning = section.meaning.replace("`", "")
+            meaning = section.kind.meaning.replace("`", "")
             folded = textwrap.wrap(meaning, width - column, break_on_hyphens=False) if width else [meaning]
-            lines.append(f"  {section.label:<{column - 2}}{folded[0]}")
+            lines.append(f"  {section.kind.label:<{column - 2}}{folded[0]}")
             lines += [" " * column + line for line in folded[1:]]
     return "\n".join(lines)
 
@@ -80,5 +80,5 @@ def show(section: Section, file: IO[str], *, width: int | None = None) -> None:
 
     console = terminal.console(file, width=width)
     console.width = min(console.width, _WIDEST)
-    console.print(Text(f"{section.label}\n", style="bold"))
+    console.print(Text(f"{section.kind.label}\n", style="bold"))
     console.print(Markdown(section.text, hyperlinks=False))

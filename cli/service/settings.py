@@ -102,7 +102,7 @@ def _unit(value: object, units: dict[str, float], highest: float, wrong: str) ->
 
 def _seconds(value: object) -> float:
     units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    seconds = _unit(value, units, 30 * 86400, "is no time of a second to 30 days; write it like 30, 10s, 5m or 1h")
+    seconds = _unit(value, units, 30 * 86400, "is not a time up to 30 days; write it like 30, 10s, 5m or 1h")
     if seconds < 1:
         raise ValueError(f"{value!r} is less than a second")
     return seconds
@@ -231,7 +231,7 @@ class Settings:
         "sinks",
         FEW,
         200,
-        "Of so many clients, servers and paths there are metrics of their own; the rest is `other`.",
+        "How many clients, how many servers and how many paths have metrics of their own; the rest are `other`.",
         restart=True,
     )
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from errno import ECONNRESET
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ def parse_httpd_log(lines: Iterable[str]) -> Iterator[LoggedFailure]:
         if found is None or _HTTPD_DISPATCH not in found["message"]:
             continue
         when = datetime.strptime(found["when"], "%a %b %d %H:%M:%S.%f %Y").astimezone()
+        errno = int(found["errno"])
         yield LoggedFailure(
             server="httpd",
             pid=int(found["pid"]),
             tid=int(found["tid"]),
-            errno=int(found["errno"]),
-            operation="read" if _HTTPD_READING in found["message"] else "write",
+            errno=errno,
+            # Without a place in brackets it was a read of the answer. A write to a stream never fails with ECONNRESET.
+            operation="read" if _HTTPD_READING in found["message"] or errno == ECONNRESET else "write",
             message=found["message"].rstrip(),
             # timestamp() is a double, which is not exact to the microsecond.
             when_ns=int(when.replace(microsecond=0).timestamp()) * 10**9 + when.microsecond * 1000,
@@ -89,3 +92,69 @@ def parse_nginx_log(lines: Iterable[str]) -> Iterator[LoggedFailure]:
                 message=found["message"].rstrip(),
                 descriptor=descriptors.get(client),
             )
+
+
+@dataclass(frozen=True)
+class LoggedEnd:
+    """What a log says about how a connection, or the process behind it, came to its end."""
+
+    level: str  # as the server spells it
+    message: str
+    socket: str | None = None  # the path of the server behind, where the log names it
+    pid: int | None = None  # the process behind that ended, where the log names it
+
+
+# What nginx says when the server behind or the client has failed it, without the names of calls.
+_NGINX_END = re.compile(
+    r"(?P<what>upstream prematurely closed connection|upstream timed out|epoll_wait\(\) reported that client|"
+    r"(?:recv|readv|send|sendfile|writev|connect)\(\)[^,]* failed \(\d+: )"
+)
+# It puts a colon between the path and the URI, but not always.
+_NGINX_UPSTREAM = re.compile(r'upstream: "\w+://unix:(?P<path>[^"]+?\.socket)[:/"]')
+
+_FPM_LINE = re.compile(
+    r"\[[^]]+\] (?P<level>[A-Z]+): \[pool (?P<pool>[^]]+)\] child (?P<pid>\d+)"
+    r"(?P<message>(?: exited on signal|, script '[^']*' \(request: \"[^\"]*\"\) execution timed out).*)"
+)
+
+_POSTGRES_LINE = re.compile(r"\S+ \S+ \S+ \[(?P<pid>\d+)\] (?P<level>[A-Z]+):  (?P<message>.*)")
+_POSTGRES_KILLED = re.compile(r"server process \(PID (?P<pid>\d+)\) (?:was terminated by signal|exited with exit code)")
+
+
+def parse_nginx_ends(lines: Iterable[str]) -> Iterator[LoggedEnd]:
+    """Find every failure between nginx and a server behind it on a Unix socket, and every client that left it.
+
+    The socket's name has to end in `.socket`. The level is `error`, `crit` (a connect that failed) or `info` (the
+    client left).
+    """
+    for line in lines:
+        found = _NGINX_LINE.match(line)
+        if found is None or found["level"] == "debug" or not _NGINX_END.match(found["message"]):
+            continue
+        if upstream := _NGINX_UPSTREAM.search(found["message"]):
+            yield LoggedEnd(found["level"], found["message"].rstrip(), socket=upstream["path"])
+
+
+def parse_fpm_log(lines: Iterable[str]) -> Iterator[LoggedEnd]:
+    """Find the children that PHP-FPM has given a time limit, and those that a signal ended."""
+    for line in lines:
+        if found := _FPM_LINE.match(line):
+            yield LoggedEnd(found["level"], found["message"].strip(" ,").rstrip(), pid=int(found["pid"]))
+
+
+def parse_postgres_log(lines: Iterable[str]) -> Iterator[LoggedEnd]:
+    """Find the sessions that PostgreSQL has ended (FATAL), the processes it has lost, and its orders to end at once.
+
+    Written with a log_line_prefix of '%m [%p] '. The pid is the session's, if a session is meant.
+    """
+    for line in lines:
+        found = _POSTGRES_LINE.match(line)
+        if found is None:
+            continue
+        message = found["message"].rstrip()
+        if killed := _POSTGRES_KILLED.match(message):
+            yield LoggedEnd(found["level"], message, pid=int(killed["pid"]))
+        elif found["level"] == "FATAL" and message.startswith("terminating connection"):
+            yield LoggedEnd(found["level"], message, pid=int(found["pid"]))
+        elif message in ("terminating any other active server processes", "received immediate shutdown request"):
+            yield LoggedEnd(found["level"], message)

@@ -138,7 +138,7 @@ def nginx_to_uwsgi(directory: Path) -> Iterator[Scenario]:
         *("--socket", str(socket), "--chmod-socket=666", "--disable-logging", "--die-on-term"),
     ]
     with (
-        _running("uwsgi", command, directory, lambda: _listens_at(socket)) as server,
+        running("uwsgi", command, directory, lambda: listens_at(socket)) as server,
         _nginx(directory, "uwsgi", socket) as client,
     ):
         url = f"http://127.0.0.1:{_NGINX_PORT}/"
@@ -162,7 +162,7 @@ def httpd_to_fastcgi(directory: Path) -> Iterator[Scenario]:
     command = [*_BEHIND, "/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(configuration)]
     with (
         _uwsgi_1_9_20(directory, socket) as server,
-        _running("httpd", command, directory, lambda: _listens_on(_HTTPD_PORT)) as client,
+        running("httpd", command, directory, lambda: listens_on(_HTTPD_PORT)) as client,
     ):
         url = f"http://127.0.0.1:{_HTTPD_PORT}/fcgi-unix/"
         yield Scenario("httpd to FastCGI", url, socket, client, server, directory / "httpd.log", parse_httpd_log)
@@ -206,7 +206,7 @@ def _nginx(directory: Path, protocol: str, socket: Path) -> Iterator[subprocess.
     )
     # -e: what it says before it has read the configuration.
     command = ["nginx", "-p", str(directory), "-c", str(configuration), "-e", str(directory / "nginx-start.log")]
-    with _running("nginx", command, directory, lambda: _listens_on(_NGINX_PORT)) as process:
+    with running("nginx", command, directory, lambda: listens_on(_NGINX_PORT)) as process:
         yield process
 
 
@@ -221,20 +221,32 @@ def _uwsgi_1_9_20(directory: Path, socket: Path) -> Iterator[subprocess.Popen[by
         *("--route-run", "send:Status: 200 OK\r\nContent-Type: text/html\r\n\r\n"),
         *("--route-run", "send:Hello World", "--route-run", "break:"),
     ]
-    with _running("uwsgi-1.9.20", command, directory, lambda: _listens_at(socket)) as process:
+    with running("uwsgi-1.9.20", command, directory, lambda: listens_at(socket)) as process:
         yield process
 
 
 @contextmanager
-def _running(
-    name: str, command: list[str], directory: Path, ready: Callable[[], bool]
+def running(
+    name: str,
+    command: list[str],
+    directory: Path,
+    ready: Callable[[], bool],
+    *,
+    user: str | None = None,
+    end_signal: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server, from when it listens until the context ends."""
+    """Run a server, from when it listens until the context ends; its output is NAME.output in the folder."""
     directory.chmod(0o755)  # httpd's worker is not root and must reach the socket
     output = directory / f"{name}.output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=directory
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            user=user,
+            group=user,
         )
     try:
         deadline = time.monotonic() + _START_LIMIT
@@ -247,13 +259,13 @@ def _running(
             time.sleep(_POLL_INTERVAL)
         yield process
     finally:
-        _end(process)
+        _end(process, end_signal)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], end_signal: signal.Signals) -> None:
     """End a server, and its workers with it, by its process id."""
-    for end_signal in (signal.SIGTERM, signal.SIGKILL):
-        process.send_signal(end_signal)
+    for sent in (end_signal, signal.SIGKILL):
+        process.send_signal(sent)
         try:
             process.wait(timeout=_END_LIMIT)
         except subprocess.TimeoutExpired:
@@ -264,7 +276,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 # Whether a server listens is asked of the kernel: a connection that only asks would itself be traced.
 
 
-def _listens_at(socket: Path) -> bool:
+def listens_at(socket: Path) -> bool:
+    """Whether a process listens at a path (/proc/net/unix)."""
     accepts_connections = "00010000"  # __SO_ACCEPTCON in the column of flags
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         columns = line.split(maxsplit=7)
@@ -273,7 +286,8 @@ def _listens_at(socket: Path) -> bool:
     return False
 
 
-def _listens_on(port: int) -> bool:
+def listens_on(port: int) -> bool:
+    """Whether a process listens on a TCP port (/proc/net/tcp)."""
     listening = "0A"  # TCP_LISTEN in the column of states
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         columns = line.split()

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.probes import Probes
+from hangup.tracer.probes import TRACEFS, Probes
 from hangup.tracer.record import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
@@ -734,9 +734,10 @@ def test_returns_that_a_kretprobe_missed_are_counted_even_if_the_thread_never_co
         records.wait(lambda event: event.operation == Operation.RELEASE and event.pid == player.pid, count=2 * threads)
         reads = sum(event.operation == Operation.READ for event in records.events)
         missed = probes.losses()[Loss.MISSED_RETURN]
+        profile = (TRACEFS[0] / "kprobe_profile").read_text()
         periods = [period for period in probes.lost_periods() if period.cause == Loss.MISSED_RETURN]
     assert reads < threads
-    assert reads + missed == threads
+    assert reads + missed == threads, profile
     assert sum(period.count for period in periods) >= missed
 
 

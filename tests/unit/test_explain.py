@@ -12,20 +12,22 @@ from click.testing import CliRunner, Result
 from hangup.cli.commands import explain
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
-from hangup.cli.verdict_document import advice, parse, sections
+from hangup.cli.verdict_document import parse, sections
 from hangup.tracer.verdicts import Kind
 from tests.unit.snapshots import check
 
 DOCUMENT = """\
 # Verdicts
 
-### `not-one`
+## How they come about
 
-It stands in no chapter.
+### Words
+
+It is no verdict.
 
 ## It broke: alerts
 
-### `lost`
+### `unread`
 
 Something
 was lost.
@@ -33,21 +35,16 @@ was lost.
 > it was lost
 
 - **Facts:** it is gone.
-- **What to do:** Look for it at `home`,
-  and there. If that does not help, buy another.
-- **Beside:** nothing.
 
-### `kept`
+### `killed`
 
-Nothing was lost.
+It was ended.
 
 ## Beneath
 
-### `odd-one`
+### `clean`
 
 It has no end.
-
-- **What to do:** nothing much
 """
 
 
@@ -57,29 +54,15 @@ def run(*arguments: str) -> Result:
 
 def test_a_document_is_taken_apart_into_its_verdicts() -> None:
     found = parse(DOCUMENT)
-    assert list(found) == ["lost", "kept", "odd-one"]
-    assert found["lost"].chapter == "It broke: alerts"
-    assert found["lost"].meaning == "Something was lost."
-    assert found["lost"].text.startswith("Something\nwas lost.")
-    assert found["lost"].text.endswith("- **Beside:** nothing.")
-    assert found["odd-one"].chapter == "Beneath"
+    assert [section.kind for section in found.values()] == [Kind.UNREAD, Kind.KILLED, Kind.CLEAN]
+    assert found["unread"].chapter == "It broke: alerts"
+    assert found["unread"].text.startswith("Something\nwas lost.")
+    assert found["unread"].text.endswith("- **Facts:** it is gone.")
+    assert found["clean"].chapter == "Beneath"
 
 
-def test_the_advice_is_the_first_sentence_of_what_to_do() -> None:
-    found = parse(DOCUMENT)
-    assert found["lost"].advice == "Look for it at home, and there."
-    assert found["kept"].advice is None
-    assert found["odd-one"].advice == "nothing much"
-
-
-def test_every_verdict_is_explained_and_every_alert_has_an_advice_of_one_line() -> None:
+def test_every_verdict_is_explained() -> None:
     assert set(sections()) == {kind.label for kind in Kind}
-    for kind in Kind:
-        sentence = advice(kind.label)
-        if kind.is_alert:
-            assert sentence
-        assert sentence is None or not re.search(r"[\n*`]", sentence)
-    assert advice("no such verdict") is None
 
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.label)
@@ -105,13 +88,13 @@ def test_a_terminal_gets_the_words_without_the_marks_and_within_its_width() -> N
     assert "`" not in text
     words = " ".join(text.split())
     assert Kind.UNREAD.meaning in words
-    assert "What to do: let the peer read the request" in words
+    assert f"What to do: {Kind.UNREAD.advice}" in words
 
 
 def test_without_a_name_all_verdicts_are_listed_under_their_chapters() -> None:
     output = run().output
     for section in sections().values():
-        assert re.search(rf"^  {section.label} +{re.escape(section.meaning)}$", output, re.MULTILINE)
+        assert re.search(rf"^  {section.kind.label} +{re.escape(section.kind.meaning)}$", output, re.MULTILINE)
         assert f"{section.chapter}\n" in output
 
 

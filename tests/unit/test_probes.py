@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,16 +32,17 @@ def test_a_function_of_which_there_are_several_or_none_is_not_guessed() -> None:
     assert renamed("unix_peer", KALLSYMS) is None
 
 
-def test_the_kernels_count_of_returns_without_a_slot_is_ours_alone() -> None:
-    pid = os.getpid()
-    profile = f"""\
-  r_hangup_unix_accept_return_bcc_{pid}                                   7               3
-  hangup_unix_stream_recvmsg_return_bcc_{pid}                            40              12
-  hangup_unix_stream_recvmsg_return_bcc_{pid + 1}                        40              99
+def test_the_kernels_count_of_returns_without_a_slot_is_of_our_probes_alone() -> None:
+    profile = """\
+  hangup_unix_accept_return_1_bcc_77                                      7               3
+  hangup_unix_stream_recvmsg_return_1_bcc_77                             40              12
+  hangup_unix_stream_recvmsg_return_2_bcc_77                             40              99
   myretprobe                                                              1               1
 """
-    assert missed_returns(profile) == 15
-    assert missed_returns("") == 0
+    ours = {"hangup_unix_accept_return_1_bcc_77", "hangup_unix_stream_recvmsg_return_1_bcc_77"}
+    assert missed_returns(profile, ours) == 15
+    assert missed_returns("", ours) == 0
+    assert missed_returns("hangup_unix_accept_return_1_bcc_77 is odd\n", ours) == 0
 
 
 @given(st.integers(1, 8192))

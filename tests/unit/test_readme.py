@@ -1,18 +1,33 @@
 """README says what the lists say.
 
-`python -m tests.unit.test_readme` writes the table of kernels anew.
+`python -m tests.unit.test_readme` writes the table of kernels and the alert at its top anew.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import time
 import tomllib
 from pathlib import Path
+
+import pytest
+
+from hangup.cli.reporters.alert import alert_block
+from tests.stories import seeds_failure
+from tests.unit.playback import OFFSET, shown
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
 _TABLE = re.compile(r"(?<=<!-- kernels: tests/kernels.toml -->\n).*?(?=<!-- end -->)", re.DOTALL)
+_ALERT = re.compile(r"(?<=<!-- alert: seeds_failure\(\) of tests/stories.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def alert() -> str:
+    """Return what is printed of the classic failure, as README's block; the times are of the zone that is set."""
+    [block] = shown(seeds_failure(), lambda alert: alert_block(alert, OFFSET, width=80))
+    return f"```\n{block.rstrip()}\n```\n"
 
 
 def kernels() -> str:
@@ -30,6 +45,16 @@ def test_the_table_of_kernels_is_the_list_that_is_tested() -> None:
     assert _TABLE.findall(README.read_text()) == [kernels()]
 
 
+def test_the_alert_at_the_top_is_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        assert _ALERT.findall(README.read_text()) == [alert()]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_every_file_that_readme_points_to_is_there() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", README.read_text()):
         assert (ROOT / target).exists(), target
@@ -45,4 +70,6 @@ def test_readme_and_the_guests_have_every_package_that_the_debian_package_depend
 
 
 if __name__ == "__main__":
-    README.write_text(_TABLE.sub(lambda _: kernels(), README.read_text()))
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    README.write_text(_ALERT.sub(lambda _: alert(), _TABLE.sub(lambda _: kernels(), README.read_text())))

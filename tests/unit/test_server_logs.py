@@ -48,6 +48,13 @@ def test_httpd_messages_that_are_no_failed_dispatch_are_left_out() -> None:
     assert list(parse_httpd_log([line for line in HTTPD.splitlines() if "AH01075" not in line])) == []
 
 
+def test_httpd_reset_is_a_read_where_no_place_is_given() -> None:
+    message = "AH01075: Error dispatching request to :8091:"
+    line = f"Wed Nov 25 00:33:28.966765 2026|13|26|(104)Connection reset by peer|{message}"
+    (failure,) = parse_httpd_log([line])
+    assert (failure.operation, failure.message) == ("read", message)
+
+
 def test_nginx_failures_carry_the_descriptor_of_their_connection() -> None:
     failures = list(parse_nginx_log(NGINX.splitlines()))
     assert [(failure.operation, failure.errno, failure.descriptor) for failure in failures] == [

@@ -343,6 +343,41 @@ def test_an_idle_connection_that_is_used_again_is_told_with_both_times() -> None
     assert judged.figures.sent_bytes == 300
 
 
+@pytest.mark.parametrize("after", [{"error": errno.EAGAIN}, {"result": 200}], ids=["nothing fits", "part of it fits"])
+def test_who_dies_while_its_answer_waits_for_room_was_not_idle(after: dict[str, int]) -> None:
+    story = established()
+    request_read(story)
+    story.server.write(120)
+    story.client.read()
+    request_read(story)
+    story.server.write(1000)
+    story.server.write(1000, **after)
+    story.wait(SECOND)
+    story.server.release(exit_status=1)
+    story.client.read()
+    story.client.read(0)
+    assert verdict(story).kind is Kind.EXITED
+
+
+def test_an_answer_that_had_to_wait_for_room_has_not_been_silent() -> None:
+    story = established()
+    request_read(story)
+    story.server.write(120)
+    story.client.read()
+    request_read(story)
+    story.server.write(1000)
+    story.server.write(1000, error=errno.EAGAIN)
+    story.wait(SECOND)
+    story.client.read()
+    story.server.write(1000)
+    story.server.write(1000, took=SECOND)  # it blocks
+    story.server.write(1000)
+    story.server.release(exit_status=1)
+    story.client.read()
+    story.client.read(0)
+    assert verdict(story).kind is Kind.EXITED
+
+
 def test_the_second_request_that_is_dropped_is_judged_and_not_the_first() -> None:
     story = established()
     story.client.write(300)

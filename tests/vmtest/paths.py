@@ -4,11 +4,13 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VAGRANT = CHECKOUT / "vagrant"
+SERVERS_LIST = VAGRANT / "servers.list"
 KERNEL_LIST = CHECKOUT / "tests" / "kernels.toml"
 
 CACHE = CHECKOUT / ".cache"
 ROOT = CACHE / "root"
-USR_IMAGE = CACHE / "root-usr.img"
+# The same with the packages of vagrant/servers.list: what the scenarios boot.
+SERVERS_ROOT = CACHE / "root-servers"
 KERNELS = CACHE / "kernels"
 RESULTS = CACHE / "results"
 UWSGI = CACHE / "uwsgi-1.9.20"

@@ -13,23 +13,27 @@ from tests.vmtest.kernels import GuestError, missing
 _NOT_IN_GUEST = ("__pycache__", "build", "dist", "docs", "vagrant", "*.egg-info")
 
 
-def ensure_root() -> Path:
-    """Make the root of the guests, with the uWSGI of the classic failure in it, unless it is there and up to date."""
+def ensure_root(*, servers: bool) -> Path:
+    """Make a root of the guests, with the uWSGI of the classic failure in it, unless it is there and up to date.
+
+    With `servers` it is the one that also has the packages of vagrant/servers.list.
+    """
     if shutil.which("mmdebstrap") is None:
         missing("mmdebstrap")
     suite = "bookworm"
-    _script("build-root", suite, str(paths.ROOT))
+    root, lists = (paths.SERVERS_ROOT, [paths.SERVERS_LIST]) if servers else (paths.ROOT, [])
+    _script("build-root", suite, str(root), *map(str, lists))
     _script("build-uwsgi", str(paths.UWSGI))
-    installed = paths.ROOT / "usr" / "local" / "bin" / "uwsgi-1.9.20"
+    installed = root / "usr" / "local" / "bin" / "uwsgi-1.9.20"
     if not installed.exists() or installed.stat().st_mtime_ns != paths.UWSGI.stat().st_mtime_ns:
         shutil.copy2(paths.UWSGI, installed)
-    _quieten_udev(paths.ROOT)
-    return paths.ROOT
+    _quieten_udev(root)
+    return root
 
 
 def ensure_usr_image(root: Path) -> Path:
     """Make a disk image of the root's /usr unless it is there and up to date; see guest.py for what it is good for."""
-    image = paths.USR_IMAGE
+    image = root.with_name(f"{root.name}-usr.img")
     stamp = image.with_suffix(".stamp")
     made_from = f"{(root / 'etc' / 'hangup-root').read_text().strip()} {paths.UWSGI.stat().st_mtime_ns}\n"
     if image.exists() and stamp.exists() and stamp.read_text() == made_from:

@@ -36,11 +36,13 @@ class Endpoint:
         "ended_sending",
         "failed",
         "heard",
+        "held_up",
         "holder",
         "inode",
         "inode_number",
         "last_transfer",
         "last_write_bytes",
+        "last_write_end",
         "last_write_start",
         "opener_pid",
         "operations",
@@ -86,7 +88,10 @@ class Endpoint:
         self.heard = False
         """Whether it has read anything since its last turn began."""
         self.last_write_start = 0
+        self.last_write_end = 0
         self.last_write_bytes = 0
+        self.held_up = False
+        """Whether its last write found no room for all it was to send: what is silent then is not this end's doing."""
         self.silence = 0
         """How long it had been silent, in ns, when it went on with its turn unasked; 0: never so long as IDLE."""
         self.last_transfer: Event | None = None
@@ -180,7 +185,7 @@ class Endpoint:
             self.tail.append(event)
         return is_new
 
-    def wrote(self, start: int, size: int) -> None:
+    def wrote(self, start: int, end: int, size: int) -> None:
         """Take a write that sent something: it goes on with this end's turn, or begins the next one.
 
         A turn ends when the other end has begun one that this end has read something of. Records of the two ends come
@@ -200,9 +205,10 @@ class Endpoint:
                 other.turn_bytes = other.last_write_bytes
         else:
             self.turn_bytes += size
-            if start - self.last_write_start >= IDLE:
-                self.silence = start - self.last_write_start
+            if start - self.last_write_end >= IDLE and not self.held_up:
+                self.silence = start - self.last_write_end
         self.last_write_start = start
+        self.last_write_end = end
         self.last_write_bytes = size
 
 

@@ -376,9 +376,14 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
     if operation == _WRITE:
         endpoint.last_transfer = event
         if result > 0:
-            endpoint.wrote(event.start, result)
+            endpoint.wrote(event.start, event.end, result)
+            endpoint.held_up = result < event.size
             return Symptom.SHORT_WRITE if result < event.size and _cut_short(endpoint, event) else None
-        return Symptom.BROKEN_WRITE if result in (_EPIPE, _ECONNRESET) else None
+        if result in (_EPIPE, _ECONNRESET):
+            return Symptom.BROKEN_WRITE
+        # EAGAIN, or a signal that came while it waited for room.
+        endpoint.held_up = bool(event.size)
+        return None
     if operation == _READ:
         endpoint.last_transfer = event
         if result > 0:
@@ -441,8 +446,8 @@ def _idle(gone: Endpoint, release: Event) -> bool:
     The sockets do not tell whether an answer was whole. A process that dies after its first answer on a connection
     counts as dying in the middle of it.
     """
-    silent = release.start - gone.last_write_start >= IDLE or gone.silence
-    return gone.turns > 1 and bool(silent) and gone.turn_start > gone.other.turn_start
+    silent = release.start - gone.last_write_end >= IDLE or gone.silence
+    return gone.turns > 1 and bool(silent) and not gone.held_up and gone.turn_start > gone.other.turn_start
 
 
 def _told(endpoint: Endpoint, event: Event) -> bool:

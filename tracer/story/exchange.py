@@ -19,8 +19,12 @@ class Turn(NamedTuple):
     """When its latest write began."""
     bytes: int
     """What it had sent in this turn."""
+    last_end: int
+    """When its latest write ended."""
     silence: int
     """How long it had been silent when it went on unasked; 0: it had not."""
+    held_up: bool
+    """Whether its latest write found no room for all it was to send."""
     written: int
     """All it had sent."""
     read: int
@@ -83,7 +87,9 @@ def _turn(endpoint: Endpoint) -> Turn:
         endpoint.turn_start,
         endpoint.last_write_start,
         endpoint.turn_bytes,
+        endpoint.last_write_end,
         endpoint.silence,
+        endpoint.held_up,
         endpoint.written_bytes,
         endpoint.read_bytes,
     )

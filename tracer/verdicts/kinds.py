@@ -31,7 +31,7 @@ class Kind(Enum):
     KILLED = (
         "killed",
         True,
-        "A signal ended the process at one end with the connection open.",
+        "A signal ended the process at one end with the connection open; who sent it is named where it was seen.",
         "Find out why it was sent: the sender's log says, or for a crash the core; for the OOM killer `dmesg`.",
     )
     EXITED = (
@@ -43,13 +43,13 @@ class Kind(Enum):
     UNANSWERED = (
         "unanswered",
         True,
-        "One end closed the connection while it owed the other an answer.",
+        "One end closed the connection without a byte of the answer that it owed the other.",
         "Look into the log of the one that closed, at that time: it gave the request up, and knows why.",
     )
     UNREAD = (
         "unread",
         True,
-        "One end closed the connection with part of the request unread.",
+        "One end closed the connection with part of what the other had sent unread, so that the kernel reset it.",
         "Let it read the request to its end before it closes, and let the other end read the answer also after EPIPE.",
     )
     ANSWERED = (
@@ -61,7 +61,7 @@ class Kind(Enum):
     GAVE_UP = (
         "gave-up",
         True,
-        "The one that waited for an answer, or was in the middle of one, left.",
+        "The one that waited for an answer, or was in the middle of one, left before it was whole.",
         "Find out what took so long, or raise the time-out of the one that left above what an answer takes.",
     )
     REUSED = (
@@ -79,19 +79,19 @@ class Kind(Enum):
     PEER_SHUTDOWN = (
         "peer-shutdown",
         True,
-        "The other end had been shut down: shutdown(SHUT_RD or SHUT_RDWR), or SHUT_WR while an answer was owed.",
+        "The other end had been shut down first: shutdown(SHUT_RD or SHUT_RDWR), or SHUT_WR while it owed an answer.",
         "Look into the log of the one that called shutdown(2): it wanted no more, and said so before it closed.",
     )
     NEVER_ACCEPTED = (
         "never-accepted",
         True,
-        "The listener went while the connection still waited in its backlog.",
+        "The listener was closed, or its process ended, while the connection still waited in its backlog.",
         "Hand the listening socket over in a restart (systemd's socket activation), so that the queue survives it.",
     )
     UNSEEN = (
         "unseen",
         True,
-        "The other end had left before anything of it was recorded: how, is not known.",
+        "The other end had gone, and its hang-up was not recorded: how it came about is not known.",
         "Start hangup before the connection is made, and see whether records were lost.",
     )
     REFUSED = (
@@ -104,7 +104,7 @@ class Kind(Enum):
         "backlog-full",
         True,
         "A connect that does not wait failed with EAGAIN: the listener's backlog was full (unix_stream_connect()).",
-        "More workers that accept, or a longer backlog: the server's own setting, and net.core.somaxconn above it.",
+        "Let more workers accept, or make the backlog longer: the server's own setting, and net.core.somaxconn.",
     )
     LISTENER_GONE = (
         "listener-gone",
@@ -121,19 +121,18 @@ class Kind(Enum):
     CONNECT_FAILED = (
         "connect-failed",
         False,
-        "Connect failed otherwise; counted by its error, no alert.",
+        "Connect failed with another error, or with ENOENT where nobody had been seen listening: counted by its error.",
         "Usually nothing: programs try paths that need not be there.",
     )
     LATENT = (
         "latent",
         False,
-        "A hang-up with bytes unread after which nobody happened to fail: the same race, lost by nobody this time. "
-        "Counted, and an alert only if asked for.",
+        "One end hung up with bytes unread and nobody happened to fail: counted, and an alert only if asked for.",
         "The same as for `unread`: under load somebody will fail.",
     )
     CLEAN = (
         "clean",
         False,
-        "Nothing was left unread, nothing was owed, and nobody failed. Counted.",
+        "Nobody failed, and the end that hung up first had read everything: counted.",
         "Nothing.",
     )

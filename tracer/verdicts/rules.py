@@ -219,7 +219,8 @@ def _idle(facts: Facts, release: Event) -> bool:
         return not victim.turns and release.start - facts.story.start >= IDLE
     if facts.died and release.exit_code:
         # Whoever dies is taken to die in the middle of its answer, unless it had long been silent after an earlier one.
-        return peer.turns > 1 and (release.start - peer.last >= IDLE or bool(peer.silence))
+        silent = release.start - peer.last_end >= IDLE or bool(peer.silence)
+        return peer.turns > 1 and silent and not peer.held_up
     return facts.failure.symptom is not Symptom.CUT_READ and victim.read >= peer.written
 
 
