@@ -34,10 +34,12 @@ def test_each_verb_says_its_help(installed: DebianRoot, verb: str) -> None:
 
 
 def test_nothing_that_the_caller_has_is_loaded_in_place_of_hangup(installed: DebianRoot) -> None:
+    folder = "/srv/caller"
+    installed.path(folder).mkdir()
     for name in ("click", "hangup", "json"):
-        installed.path(f"/srv/{name}.py").write_text("raise SystemExit('the caller was loaded')\n")
-    command = "cd /srv && hangup peers --help && python3 /usr/bin/hangup --version"
-    output = installed.run("sh", "-c", command, check=False, environment={"PYTHONPATH": "/srv"}).stdout
+        installed.path(f"{folder}/{name}.py").write_text("raise SystemExit('the caller was loaded')\n")
+    command = f"cd {folder} && hangup peers --help && python3 /usr/bin/hangup --version"
+    output = installed.run("sh", "-c", command, check=False, environment={"PYTHONPATH": folder}).stdout
     assert VERBS["peers"] in output
     # The second way is the test's own proof: without the launcher's first line they are loaded.
     assert "the caller was loaded" in output
