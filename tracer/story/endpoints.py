@@ -444,10 +444,11 @@ def _idle(gone: Endpoint, release: Event) -> bool:
     """Whether an end that died had no answer under way: it had answered before, and had long been silent.
 
     The sockets do not tell whether an answer was whole. A process that dies after its first answer on a connection
-    counts as dying in the middle of it.
+    counts as dying in the middle of it. One that exits may send a last word after its silence; a signal's victim not.
     """
-    silent = release.start - gone.last_write_end >= IDLE or gone.silence
-    return gone.turns > 1 and bool(silent) and not gone.held_up and gone.turn_start > gone.other.turn_start
+    had_been = gone.silence and not release.exit_code & 0x7F
+    silent = release.start - gone.last_write_end >= IDLE or bool(had_been)
+    return gone.turns > 1 and silent and not gone.held_up and gone.turn_start > gone.other.turn_start
 
 
 def _told(endpoint: Endpoint, event: Event) -> bool:

@@ -187,7 +187,7 @@ def _kind(facts: Facts) -> Kind:
         return Kind.UNSEEN
     if release.flags & EventFlag.EMBRYO:
         return Kind.NEVER_ACCEPTED
-    idle = _idle(facts, release)
+    idle = _idle(facts)
     if facts.died and release.exit_code & 0x7F:
         return Kind.KILLED
     if facts.died and not idle:
@@ -206,10 +206,10 @@ def _reset(failure: Failure) -> bool:
     return failure.event.result == -errno.ECONNRESET or failure.symptom is Symptom.TOLD
 
 
-def _idle(facts: Facts, release: Event) -> bool:
+def _idle(facts: Facts) -> bool:
     """Whether nothing was owed when the other end went: neither an answer nor the rest of one."""
-    exchange = facts.exchange
-    if facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
+    exchange, release = facts.exchange, facts.release
+    if release is None or facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
         return False
     victim, peer = exchange.victim, exchange.peer
     if exchange.requester == "peer":
@@ -217,11 +217,17 @@ def _idle(facts: Facts, release: Event) -> bool:
         return bool(victim.turns) and peer.read >= victim.written and release.start - victim.last >= IDLE
     if not peer.turns:
         return not victim.turns and release.start - facts.story.start >= IDLE
+    silence = release.start - peer.last_end
+    broken = facts.failure.symptom is Symptom.BROKEN_WRITE
     if facts.died and release.exit_code:
-        # Whoever dies is taken to die in the middle of its answer, unless it had long been silent after an earlier one.
-        silent = release.start - peer.last_end >= IDLE or bool(peer.silence)
-        return peer.turns > 1 and silent and not peer.held_up
-    return facts.failure.symptom is not Symptom.CUT_READ and victim.read >= peer.written
+        # Whoever dies is taken to die in the middle of its answer, unless it had long been silent: after an earlier
+        # answer, or after one that was read and followed by a new request. One that exits may send a last word after
+        # its silence; a signal's victim does not.
+        silent = silence >= IDLE or (bool(peer.silence) and not release.exit_code & 0x7F)
+        return silent and not peer.held_up and (peer.turns > 1 or (broken and victim.read >= peer.written))
+    # Answered and closed at once, it may be the rest of the request that fails: only time tells that from a new one.
+    later = facts.failure.event.end - release.start
+    return broken and victim.read >= peer.written and (silence >= IDLE or later >= IDLE)
 
 
 def _kind_of_shutdown(facts: Facts) -> Kind | None:
@@ -296,15 +302,26 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
         read = sum(event.result for event in failure.after if event.operation == Operation.READ and event.result > 0)
         lost = max(exchange.answer_left - read, 0)
         answer = "read in full" if not lost else "read in part" if exchange.answer_read + read else "never read"
-    harmless = kind is Kind.REUSED and (
-        exchange.requester == "peer"
-        or (
-            failure.symptom is Symptom.BROKEN_WRITE
-            and failure.event.size <= FAREWELL
-            and survivor in ("closed", "exited")
-        )
-    )
-    return Consequence(answer, lost, survivor, harmless)  # type: ignore[arg-type]
+    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))  # type: ignore[arg-type]
+
+
+def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
+    """Whether nobody misses what failed."""
+    failure, exchange, release = facts.failure, facts.exchange, facts.release
+    if failure.symptom is not Symptom.BROKEN_WRITE or release is None:
+        return False
+    if kind not in (Kind.REUSED, Kind.KILLED, Kind.EXITED, Kind.ANSWERED, Kind.GAVE_UP):
+        return False
+    last_word = failure.event.size <= FAREWELL
+    if exchange.requester == "peer":
+        # The client left. It asked for nothing and did not wait, or it had all it had asked for.
+        if not exchange.peer.turns:
+            return not facts.died and release.start - facts.story.start < IDLE
+        had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
+        return _idle(facts) or (had_all and last_word)
+    # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
+    had_answer = kind is Kind.ANSWERED and exchange.victim.read >= exchange.peer.written
+    return last_word and survivor in ("closed", "exited") and (_idle(facts) or had_answer)
 
 
 def _survivor(failure: Failure) -> Survivor | None:
