@@ -129,8 +129,8 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     read = _after_reading(facts, release)
     if read:
-        # What the way says behind a comma, who sent the signal, ends with one.
-        way += f"{',' if ',' in way else ''} {read},"
+        # A status would run into the time, and so would who sent the signal.
+        way += f"{',' if facts.died else ''} {read},"
     if figures.unread_bytes:
         return f"{who} {way} with {size(figures.unread_bytes)} unread{answered}"
     if kind is Kind.UNREAD:
