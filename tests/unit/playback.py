@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from hangup.tracer.record import Event, Loss, pack
+from hangup.tracer.source import LostPeriod
 from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import Story
 
@@ -20,7 +21,11 @@ class Playback:
     """A source that gives these events, and then none; `idle` seconds are waited for more."""
 
     def __init__(self, events: Iterable[Event], losses: Mapping[Loss, int] | None = None, *, idle: float = 0) -> None:
-        self._batches = [[pack(event) for event in events]]
+        """losses: how many records are missing, all of them while these events were recorded."""
+        recorded = list(events)
+        self._batches = [[pack(event) for event in recorded]]
+        self._since = min((event.start for event in recorded), default=0)
+        self._until = max((event.end for event in recorded), default=0)
         self._losses = losses or {}
         self._idle = idle
 
@@ -34,6 +39,10 @@ class Playback:
     def losses(self) -> Mapping[Loss, int]:
         """Return what was said to be lost."""
         return self._losses
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return that it was lost at any time from the first event to the last."""
+        return [LostPeriod(cause, self._since, self._until, count) for cause, count in self._losses.items() if count]
 
 
 def shown(stories: Story | Iterable[Story], show: Callable[[Alert], _T], **options: Any) -> list[_T]:
