@@ -26,9 +26,10 @@ from pathlib import Path
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import Event, Loss, pack, unpack, unpack_all
 from hangup.tracer.source import FileSource, LostPeriod, Source, write_capture
-from hangup.tracer.story.endpoints import Concluded, Endpoints
+from hangup.tracer.story.endpoints import Endpoints, Suffered
+from hangup.tracer.story.story import tell
 from hangup.tracer.tracer import Tracer
-from hangup.tracer.verdicts import judge_conclusion
+from hangup.tracer.verdicts.rules import Failure, judge_failure
 from tests import stories
 from tests.stories import CLIENT_SOCK, Story, established
 
@@ -151,8 +152,17 @@ def throughput(operations: int) -> None:
 
         def judge(events: Sequence[Event]) -> None:
             for occurrence in Endpoints().feed(events):
-                if isinstance(occurrence, Concluded) and not occurrence.connection.failed:
-                    judge_conclusion(occurrence.connection)
+                if isinstance(occurrence, Suffered):
+                    aftermath = occurrence.aftermath
+                    failure = Failure(
+                        aftermath.endpoint.role,
+                        aftermath.failed,
+                        aftermath.symptom,
+                        aftermath.exchange,
+                        tuple(aftermath.operations),
+                        aftermath.reconnect,
+                    )
+                    judge_failure(tell(aftermath.connection), failure)
 
         parts: list[tuple[str, int, Callable[[], object]]] = [
             ("capture file to verdicts", operations, from_file),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sys
 from itertools import accumulate
 from threading import Event, Thread
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from hangup.tracer import statistics
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.record import Operation
 from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, OTHER, Counts, Gaps, Key, Statistics
+from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import Kind
 from tests.stories import MICROSECOND
 
@@ -63,10 +66,10 @@ def key(number: int, kind: Kind = Kind.CLEAN) -> Key:
 def test_names_beyond_the_limit_are_counted_in_one_row_for_each_verdict() -> None:
     statistics = Statistics()
     for number in range(MAX_NAMES + 100):
-        statistics.count(key(number), operation=None, gap=None, is_alert=False)
+        statistics.count(key(number))
     for number in range(MAX_NAMES, MAX_NAMES + 50):
-        statistics.count(key(number, Kind.UNREAD), operation=Operation.WRITE, gap=MICROSECOND, is_alert=True)
-    statistics.count(key(0), operation=None, gap=None, is_alert=False)
+        statistics.count(key(number, Kind.UNREAD), symptom=Symptom.BROKEN_WRITE, gap=MICROSECOND, is_alert=True)
+    statistics.count(key(0))
     assert len(statistics.rows) == MAX_NAMES + 2
     assert statistics.rows[Key(OTHER, OTHER, OTHER, Kind.CLEAN)].connections == 100
     other = statistics.rows[Key(OTHER, OTHER, OTHER, Kind.UNREAD)]
@@ -79,24 +82,22 @@ def test_names_beyond_the_limit_are_counted_in_one_row_for_each_verdict() -> Non
 def test_what_has_always_gone_well_keeps_its_name_when_it_breaks() -> None:
     statistics = Statistics()
     for number in range(MAX_NAMES):
-        statistics.count(key(number), operation=None, gap=None, is_alert=False)
-    statistics.count(key(0, Kind.UNREAD), operation=Operation.WRITE, gap=None, is_alert=True)
+        statistics.count(key(number))
+    statistics.count(key(0, Kind.UNREAD), symptom=Symptom.BROKEN_WRITE, is_alert=True)
     assert statistics.rows[key(0, Kind.UNREAD)].connections == 1
 
 
 def test_paths_of_one_pattern_are_counted_in_one_row_if_asked_for() -> None:
     statistics = Statistics(pattern=path_pattern)
     for number in range(MAX_NAMES + 1):
-        statistics.count(
-            Key("client", "server", f"/run/{number}/s", Kind.CLEAN), operation=None, gap=None, is_alert=False
-        )
+        statistics.count(Key("client", "server", f"/run/{number}/s", Kind.CLEAN))
     assert {key.path: row.connections for key, row in statistics.rows.items()} == {"/run/*/s": MAX_NAMES + 1}
 
 
 def test_operations_after_a_failure_are_counted_in_the_same_row() -> None:
     statistics = Statistics()
-    row = statistics.count(key(1, Kind.UNREAD), operation=Operation.WRITE, gap=5, is_alert=True, operations=7)
-    statistics.add(row, 2)
+    statistics.count(key(1, Kind.UNREAD), symptom=Symptom.BROKEN_WRITE, gap=5, is_alert=True, operations=7)
+    statistics.add(key(1, Kind.UNREAD), 2)
     assert statistics.rows[key(1, Kind.UNREAD)].operations == statistics.total.operations == 9
 
 
@@ -104,7 +105,7 @@ def test_operations_after_a_failure_are_counted_in_the_same_row() -> None:
 def test_each_gap_lies_under_the_first_bound_that_it_does_not_exceed(gaps: list[int]) -> None:
     statistics = Statistics()
     for gap in gaps:
-        statistics.count(key(1, Kind.UNREAD), operation=Operation.WRITE, gap=gap, is_alert=True)
+        statistics.count(key(1, Kind.UNREAD), symptom=Symptom.BROKEN_WRITE, gap=gap, is_alert=True)
     counted = statistics.counts().gaps.get(Kind.UNREAD)
     if counted is None:
         assert not gaps
@@ -117,9 +118,9 @@ def test_each_gap_lies_under_the_first_bound_that_it_does_not_exceed(gaps: list[
 def test_counts_that_were_asked_for_change_no_more() -> None:
     statistics = Statistics()
     failed = key(1, Kind.UNREAD)
-    statistics.count(failed, operation=Operation.WRITE, gap=5, is_alert=True)
+    statistics.count(failed, symptom=Symptom.BROKEN_WRITE, gap=5, is_alert=True)
     counts = statistics.counts()
-    statistics.count(failed, operation=Operation.WRITE, gap=5, is_alert=True)
+    statistics.count(failed, symptom=Symptom.BROKEN_WRITE, gap=5, is_alert=True)
     statistics.read([Operation.WRITE])
     assert counts.rows[failed].connections == sum(counts.gaps[Kind.UNREAD].counts) == 1
     assert not counts.operations
@@ -145,7 +146,7 @@ def test_counts_asked_for_by_other_threads_are_of_one_instant() -> None:
         while len(seen) < 200:
             number += 1
             failed = key(number % (2 * MAX_NAMES), Kind.UNREAD)
-            statistics.count(failed, operation=Operation.WRITE, gap=number, is_alert=True, operations=3)
+            statistics.count(failed, symptom=Symptom.BROKEN_WRITE, gap=number, is_alert=True, operations=3)
     finally:
         done.set()
         for thread in threads:
@@ -162,14 +163,56 @@ def test_counts_asked_for_by_other_threads_are_of_one_instant() -> None:
 def test_a_connection_is_counted_by_what_failed_on_it() -> None:
     statistics = Statistics()
     unread = key(1, Kind.UNREAD)
-    statistics.count(unread, operation=Operation.WRITE, gap=5, is_alert=True)
-    statistics.count(unread, operation=Operation.READ, gap=None, is_alert=True)
-    statistics.count(key(1, Kind.LATENT), operation=None, gap=None, is_alert=False)
-    statistics.count(key(1, Kind.REFUSED), operation=Operation.CONNECT, gap=None, is_alert=True)
+    statistics.count(unread, symptom=Symptom.BROKEN_WRITE, gap=5, is_alert=True)
+    statistics.count(unread, symptom=Symptom.RESET_READ, is_alert=True)
+    statistics.count(key(1, Kind.LATENT))
+    statistics.count(key(1, Kind.REFUSED), symptom=Symptom.FAILED_CONNECT, is_alert=True)
     row, total = statistics.rows[unread], statistics.total
     assert (row.connections, row.broken_writes, row.reset_reads, row.latent, row.gaps.count) == (2, 1, 1, 0, 1)
     assert (total.connections, total.broken_writes, total.reset_reads, total.latent) == (4, 1, 1, 1)
     assert statistics.alerts == 3
+
+
+@pytest.mark.parametrize(
+    ("symptom", "column"),
+    [
+        (Symptom.BROKEN_WRITE, "broken_writes"),
+        (Symptom.RESET_READ, "reset_reads"),
+        (Symptom.CUT_READ, "cut_reads"),
+        (Symptom.SHORT_WRITE, "short_writes"),
+        (Symptom.TOLD, "errors_told"),
+        (Symptom.FAILED_CONNECT, None),
+        (Symptom.NONE, None),
+    ],
+)
+def test_each_symptom_has_a_column_of_its_own(symptom: Symptom, column: str | None) -> None:
+    statistics = Statistics()
+    statistics.count(key(1, Kind.KILLED), symptom=symptom)
+    columns = statistics.total.counts._asdict()
+    assert {name for name, count in columns.items() if count} == {"connections"} | ({column} if column else set())
+
+
+def test_a_second_failure_of_a_connection_is_no_second_connection() -> None:
+    statistics = Statistics()
+    statistics.count(key(1, Kind.UNREAD), symptom=Symptom.BROKEN_WRITE, is_alert=True, operations=7)
+    statistics.count(key(1, Kind.GAVE_UP), symptom=Symptom.CUT_READ, is_alert=True, again=True)
+    total = statistics.total
+    assert (total.connections, total.operations, total.broken_writes, total.cut_reads) == (1, 7, 1, 1)
+    assert statistics.alerts == 2
+
+
+def test_what_nobody_misses_is_counted_and_is_no_alert() -> None:
+    statistics = Statistics()
+    statistics.count(key(1, Kind.REUSED), symptom=Symptom.BROKEN_WRITE, is_harmless=True)
+    assert (statistics.total.harmless, statistics.total.broken_writes, statistics.alerts) == (1, 1, 0)
+
+
+def test_failed_connects_are_counted_by_their_error() -> None:
+    statistics = Statistics()
+    for number, error in enumerate((errno.ENOENT, errno.ENOENT, errno.ENOTSOCK)):
+        statistics.count(key(number, Kind.CONNECT_FAILED), symptom=Symptom.FAILED_CONNECT, error=error)
+    assert statistics.counts().connect_errors == {"ENOENT": 2, "ENOTSOCK": 1}
+    assert statistics.rows[key(2, Kind.CONNECT_FAILED)].errors == {"ENOTSOCK": 1}
 
 
 def test_the_step_of_the_histogram_is_what_the_documents_say() -> None:
