@@ -318,7 +318,7 @@ def polling(times: int, *, step: int = 1000 * MILLISECOND) -> Story:
 
 def timeline(text: str) -> list[str]:
     """Return the rows of a block without their times."""
-    return [line[11:].strip() for line in text.split("accept4\n")[1].split("\n\n")[0].splitlines()]
+    return [line[11:].strip() for line in text.split("accept4\n")[1].split("\n\n", maxsplit=1)[0].splitlines()]
 
 
 def test_requests_and_answers_that_repeat_are_folded_and_nothing_is_lost_by_it() -> None:
