@@ -17,12 +17,16 @@ COUNT_FIELDS: tuple[tuple[Field, Callable[[Row], Any]], ...] = (
         lambda row: row.connections,
     ),
     (
-        Field("broken_writes", "number", "connections on which a write was the first to fail"),
+        Field("broken_writes", "number", "ends of connections whose first failure was a write"),
         lambda row: row.broken_writes,
     ),
-    (Field("reset_reads", "number", "connections on which a read was the first to fail"), lambda row: row.reset_reads),
+    (Field("reset_reads", "number", "ends of connections whose first failure was a read"), lambda row: row.reset_reads),
     (
-        Field("cut_reads", "number", "connections on which a read met the end of the stream while an answer was owed"),
+        Field(
+            "cut_reads",
+            "number",
+            "ends whose first failure was a read that met the end of the stream while an answer was owed",
+        ),
         lambda row: row.cut_reads,
     ),
     (Field("short_writes", "number", "blocked writes that a hang-up cut short"), lambda row: row.short_writes),

@@ -43,27 +43,31 @@ OPERATIONS = Described(
     "Operations of both ends of these connections, counted when the connection ends or fails.",
 )
 BROKEN_WRITES = Described(
-    "hangup_broken_writes_total", "counter", _ENDS, "", "Connections on which a write was the first to fail."
+    "hangup_broken_writes_total", "counter", _ENDS, "", "Ends of connections whose first failure was a write."
 )
 RESET_READS = Described(
-    "hangup_reset_reads_total", "counter", _ENDS, "", "Connections on which a read was the first to fail."
+    "hangup_reset_reads_total", "counter", _ENDS, "", "Ends of connections whose first failure was a read."
 )
 CUT_READS = Described(
     "hangup_cut_reads_total",
     "counter",
     _ENDS,
     "",
-    "Connections on which a read was the first to meet the end of the stream while an answer was owed.",
+    "Ends of connections whose first failure was a read that met the end of the stream while an answer was owed.",
 )
 SHORT_WRITES = Described(
-    "hangup_short_writes_total", "counter", _ENDS, "", "Connections on which a hang-up cut a blocked write short."
+    "hangup_short_writes_total",
+    "counter",
+    _ENDS,
+    "",
+    "Ends of connections on which a hang-up cut a blocked write short.",
 )
 ERRORS_TOLD = Described(
     "hangup_errors_told_total",
     "counter",
     _ENDS,
     "",
-    "Connections on which ECONNRESET was taken by getsockopt(SO_ERROR) or recvmmsg(2).",
+    "Ends of connections on which ECONNRESET was taken by getsockopt(SO_ERROR) or recvmmsg(2).",
 )
 HARMLESS = Described(
     "hangup_harmless_total", "counter", _ENDS, "", "Failures that nobody misses anything by; they are no alerts."

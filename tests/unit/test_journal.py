@@ -18,7 +18,7 @@ from hangup.cli.sinks.journal import FIELDS, Journal, entry
 from hangup.tracer.errors import HangupError
 from hangup.tracer.tracer import Alert, Losses, Tracer
 from hangup.tracer.verdicts import Kind
-from tests.stories import latent, seeds_failure
+from tests.stories import established, latent, seeds_failure
 from tests.unit.playback import OFFSET, Playback, shown
 
 CATALOG = Path(__file__).parents[2] / "systemd" / "hangup.catalog"
@@ -71,7 +71,13 @@ def test_an_alert_has_the_fields_of_the_table(journald: socket.socket) -> None:
     assert fields["OBJECT_PID"] == fields["HANGUP_SERVER_PID"]
     assert fields["PRIORITY"] == "4"
     assert "HANGUP_DOUBTS" not in fields
+    assert fields["HANGUP_SYMPTOM"] == "broken write"
+    assert fields["HANGUP_SURVIVOR"] == "client"
+    assert fields["HANGUP_LOST_BYTES"] == "94"
+    assert fields["HANGUP_ADVICE"] == Kind.ANSWERED.advice
     assert "BROKEN WRITE" in fields["HANGUP_STORY"]
+    # Kernel addresses are nobody's business in a journal that many may read.
+    assert "ffff88" not in fields["HANGUP_STORY"]
     assert "\n" in fields["HANGUP_STORY"]
 
 
@@ -80,7 +86,22 @@ def test_a_latent_hang_up_has_no_errno(journald: socket.socket) -> None:
     shown(latent(), lambda alert: sink.alert(alert, OFFSET), latent=True)
     fields = sent(journald)
     assert fields["HANGUP_VERDICT"] == "latent"
+    assert fields["HANGUP_SYMPTOM"] == "none"
     assert "ERRNO" not in fields
+
+
+def test_a_read_that_met_the_end_has_no_errno_and_says_how_it_showed(journald: socket.socket) -> None:
+    story = established()
+    story.client.write(300)
+    story.server.read()
+    story.server.release(killed_by=9)
+    story.client.read(0)
+    sink = Journal(Path(journald.getsockname()))
+    shown(story, lambda alert: sink.alert(alert, OFFSET))
+    fields = sent(journald)
+    assert (fields["HANGUP_VERDICT"], fields["HANGUP_SYMPTOM"]) == ("killed", "cut read")
+    assert "ERRNO" not in fields
+    assert fields["OBJECT_PID"] == "815"
 
 
 def test_what_was_held_back_is_told_with_its_count(journald: socket.socket) -> None:

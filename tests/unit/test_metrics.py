@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS
 from hangup.tracer.probes import RingFill
 from hangup.tracer.record import Loss, Operation
 from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, Key, Statistics
+from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
@@ -50,7 +52,13 @@ def counted() -> Statistics:
     statistics = Statistics()
     count(statistics, Kind.CLEAN, operations=18)
     count(statistics, Kind.LATENT)
-    count(statistics, Kind.UNREAD, Operation.WRITE, gap=89_000)
+    count(statistics, Kind.UNREAD, Symptom.BROKEN_WRITE, gap=89_000)
+    count(statistics, Kind.KILLED, Symptom.CUT_READ)
+    count(statistics, Kind.KILLED, Symptom.SHORT_WRITE)
+    count(statistics, Kind.KILLED, Symptom.TOLD)
+    count(statistics, Kind.REUSED, Symptom.BROKEN_WRITE, is_harmless=True)
+    for _ in range(3):
+        count(statistics, Kind.CONNECT_FAILED, Symptom.FAILED_CONNECT, error=errno.ENOENT)
     statistics.read([Operation.WRITE, Operation.WRITE, Operation.RELEASE])
     return statistics
 
@@ -58,15 +66,25 @@ def counted() -> Statistics:
 def count(
     statistics: Statistics,
     kind: Kind,
-    operation: Operation | None = None,
+    symptom: Symptom = Symptom.NONE,
     *,
     client: str = "httpd",
     path: str = "/run/app.s",
     gap: int | None = None,
     operations: int = 1,
+    is_harmless: bool = False,
+    error: int = 0,
 ) -> None:
     key = Key(client, "uwsgi", path, kind)
-    statistics.count(key, operation=operation, gap=gap, is_alert=kind.is_alert, operations=operations)
+    statistics.count(
+        key,
+        symptom=symptom,
+        gap=gap,
+        is_alert=kind.is_alert and not is_harmless,
+        is_harmless=is_harmless,
+        operations=operations,
+        error=error,
+    )
 
 
 def samples(source: Snapshot, **options: int) -> dict[Series, float]:
@@ -128,6 +146,13 @@ def test_figures_stand_under_their_names() -> None:
     assert value(found, "hangup_operations_total", **ENDS, verdict="clean") == 18
     assert value(found, "hangup_broken_writes_total", **unread) == 1
     assert value(found, "hangup_reset_reads_total", **unread) == 0
+    for name in ("cut_reads", "short_writes", "errors_told"):
+        assert value(found, f"hangup_{name}_total", **ENDS, verdict="killed") == 1
+        # There before its first, so that rate() sees that one.
+        assert value(found, f"hangup_{name}_total", **unread) == 0
+    assert value(found, "hangup_harmless_total", **ENDS, verdict="reused") == 1
+    assert value(found, "hangup_harmless_total", **unread) == 0
+    assert value(found, "hangup_connect_errors_total", errno="ENOENT") == 3
     assert value(found, "hangup_latent_hangups_total", **ENDS, verdict="latent") == 1
     assert value(found, "hangup_recorded_operations_total", operation="write") == 2
     assert value(found, "hangup_recorded_operations_total", operation="connect") == 0
@@ -155,7 +180,7 @@ def test_every_verdict_that_alerts_is_there_before_its_first_alert() -> None:
 def test_gaps_are_a_histogram_in_seconds() -> None:
     statistics = Statistics()
     for gap in (0, 1000, 1001, 89_000, 10**10, 10**10 + 1):
-        count(statistics, Kind.UNREAD, Operation.READ, gap=gap)
+        count(statistics, Kind.UNREAD, Symptom.RESET_READ, gap=gap)
     found = samples(Snapshot(statistics))
     buckets = {
         float(dict(labels)["le"]): value
@@ -199,8 +224,8 @@ def test_beyond_the_limit_everything_is_other_and_what_was_there_keeps_its_label
     statistics = Statistics()
     for client in ("a", "b", "c", "d"):
         count(statistics, Kind.CLEAN, client=client)
-    count(statistics, Kind.UNREAD, Operation.WRITE, client="a")
-    count(statistics, Kind.UNREAD, Operation.WRITE, client="d")
+    count(statistics, Kind.UNREAD, Symptom.BROKEN_WRITE, client="a")
+    count(statistics, Kind.UNREAD, Symptom.BROKEN_WRITE, client="d")
     found = samples(Snapshot(statistics), series=2)
     connections = {
         (dict(labels)["client"], dict(labels)["verdict"]): value
@@ -248,10 +273,10 @@ def test_no_counter_goes_down_or_away_and_none_is_counted_twice(
     seen = 0
     for ended in scrapes:
         for client, server, path, kind, operations in ended:
-            failed = Operation.WRITE if kind is Kind.UNREAD else None
+            symptom = Symptom.BROKEN_WRITE if kind is Kind.UNREAD else Symptom.NONE
             key = Key(client, server, path, kind)
-            row = statistics.count(key, operation=failed, gap=operations, is_alert=False, operations=operations)
-            statistics.add(row, 1)
+            statistics.count(key, symptom=symptom, gap=operations, operations=operations)
+            statistics.add(key, 1)
         seen += len(ended)
         found = counters(samples(Snapshot(statistics), series=limit))
         assert all(found.get(series, -1) >= value for series, value in before.items())
@@ -285,7 +310,7 @@ def test_a_scrape_at_any_time_sees_no_counter_lower_than_before() -> None:
         number = 0
         while min(map(len, scraped)) < 20:
             number += 1
-            count(statistics, Kind.UNREAD, Operation.WRITE, client=f"client{number % 5}", gap=number)
+            count(statistics, Kind.UNREAD, Symptom.BROKEN_WRITE, client=f"client{number % 5}", gap=number)
     finally:
         done.set()
         for thread in threads:

@@ -14,7 +14,7 @@ import pytest
 
 from hangup.cli.service import sinks as sinks_module
 from hangup.cli.service.configuration import ConfigurationError
-from hangup.cli.service.service import Service, Signals, wants_latent
+from hangup.cli.service.service import Service, Signals, verdicts_of, wants_latent
 from hangup.cli.service.settings import Settings
 from hangup.cli.service.systemd import Systemd, watchdog_seconds
 from hangup.cli.sinks import alert_file
@@ -103,9 +103,10 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
         def make(*stories: Story, losses: Mapping[Loss, int] | None = None, **settings: Any) -> Stand:
             source = Playback([event for story in stories for event in story.events], losses)
-            tracer = Tracer(source=source)
+            wanted = Settings(**{"metrics": "", **settings})
+            tracer = Tracer(source=source, latent=wants_latent(wanted), verdicts=verdicts_of(wanted))
             tracers.append(tracer)
-            return Stand(tracer.__enter__(), Settings(**{"metrics": "", **settings}), journald)
+            return Stand(tracer.__enter__(), wanted, journald)
 
         yield make
         for tracer in tracers:
@@ -123,13 +124,13 @@ def test_alerts_reach_the_journal_and_the_file(stand: Callable[..., Stand], tmp_
 
 def test_beyond_the_burst_alerts_are_counted_and_the_count_is_told_at_the_end(stand: Callable[..., Stand]) -> None:
     standing = stand(*[seeds_failure() for _ in range(5)], burst=2)
-    snapshots: list[Snapshot] = []
-    standing.run(lambda: snapshots.append(standing.service.snapshot()))
+    standing.run()
     entries = standing.entries()
     assert [entry["MESSAGE_ID"] for entry in entries] == [ALERT_ID, ALERT_ID, HELD_BACK_ID]
     assert entries[-1]["HANGUP_HELD_BACK"] == "3"
-    assert snapshots[-1].alerts == {"answered": 5}
-    assert snapshots[-1].held_back == {"answered": 3}
+    snapshot = standing.service.snapshot()
+    assert snapshot.alerts == {"answered": 5}
+    assert snapshot.held_back == {"answered": 3}
 
 
 def test_only_the_verdicts_that_are_asked_for_are_alerts(stand: Callable[..., Stand]) -> None:
@@ -172,7 +173,8 @@ def test_systemd_hears_that_it_is_ready_alive_and_stopping(stand: Callable[..., 
     assert standing.told[0].startswith("READY=1\nSTATUS=")
     assert "WATCHDOG=1" in standing.told
     assert "STOPPING=1" in standing.told
-    assert "1 alert (0 held back), 1 connection; nothing lost" in standing.told[-2]
+    # What came at the very end is in it.
+    assert "1 alert (0 held back), 1 connection; nothing lost" in standing.told[-1]
 
 
 def reload_once() -> Callable[[], None]:
@@ -289,7 +291,6 @@ def test_latent_ones_asked_for_are_alerts_whatever_other_verdicts_are() -> None:
 
 def test_both_kinds_that_are_asked_for_reach_the_journal(stand: Callable[..., Stand]) -> None:
     standing = stand(latent(), seeds_failure(), latent=True, verdict=("answered",))
-    standing.service._tracer.latent = True
     standing.run()
     assert sorted(entry["HANGUP_VERDICT"] for entry in standing.entries(ALERT_ID)) == ["answered", "latent"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from hangup.cli import terminal
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.summary import summary_text
-from hangup.tracer.record import Operation
 from hangup.tracer.statistics import Key, Statistics
+from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Losses
 from hangup.tracer.units import duration, moment
 from hangup.tracer.verdicts import Kind
@@ -21,19 +23,34 @@ LARGE = Key("nginx", "uwsgi-core", "/run/uwsgi/app/site/socket", Kind.UNREAD)
 def statistics() -> Statistics:
     counts = Statistics()
     for number in range(741):
-        counts.count(FASTCGI._replace(kind=Kind.CLEAN), operation=None, gap=None, is_alert=False)
+        counts.count(FASTCGI._replace(kind=Kind.CLEAN))
         if number < 259:
-            counts.count(FASTCGI, operation=Operation.WRITE, gap=20_000 + number * 500, is_alert=True)
+            counts.count(FASTCGI, symptom=Symptom.BROKEN_WRITE, gap=20_000 + number * 500, is_alert=True)
         if number < 300:
-            operation = Operation.READ if number % 10 == 0 else Operation.WRITE
-            counts.count(LARGE, operation=operation, gap=number * 40_000, is_alert=True)
+            symptom = Symptom.RESET_READ if number % 10 == 0 else Symptom.BROKEN_WRITE
+            counts.count(LARGE, symptom=symptom, gap=number * 40_000, is_alert=True)
         if number < 12:
-            counts.count(LARGE._replace(kind=Kind.LATENT), operation=None, gap=None, is_alert=False)
-    counts.count(Key("x", "?", "@\\x00bad", Kind.REFUSED), operation=Operation.CONNECT, gap=None, is_alert=True)
+            counts.count(LARGE._replace(kind=Kind.LATENT))
+    bad = Key("x", "?", "@\\x00bad", Kind.REFUSED)
+    counts.count(bad, symptom=Symptom.FAILED_CONNECT, is_alert=True, error=errno.ECONNREFUSED)
+    return counts
+
+
+def full_of_symptoms() -> Statistics:
+    """Return statistics in which every column has something, and connects failed by several errors."""
+    counts = statistics()
+    for symptom in Symptom:
+        if symptom not in (Symptom.NONE, Symptom.FAILED_CONNECT):
+            counts.count(LARGE._replace(kind=Kind.KILLED), symptom=symptom, gap=1_250_000, is_alert=True)
+    counts.count(FASTCGI._replace(kind=Kind.REUSED), symptom=Symptom.BROKEN_WRITE, gap=3 * 10**9, is_harmless=True)
+    missing = Key("php", "?", "/run/gone.s", Kind.CONNECT_FAILED)
+    for error in (errno.ETIMEDOUT, errno.ENOENT, errno.ENOENT, errno.ENOENT):
+        counts.count(missing, symptom=Symptom.FAILED_CONNECT, error=error)
     return counts
 
 
 ENDED = Ended(statistics(), Losses({"ring_full": 0, "releases_missed": 0}), 61.25, "fentry", 11)
+FULL = Ended(full_of_symptoms(), Losses({"ring_full": 0}), 61.25, "fentry", 11)
 
 
 @pytest.mark.parametrize(("name", "width"), [("80", 80), ("120", 120), ("pipe", terminal.UNFOLDED_WIDTH)])
@@ -42,6 +59,41 @@ def test_the_table_fits_its_reader(name: str, width: int) -> None:
     check(f"summary-{name}", text + "\n")
     if width == 80:
         assert all(len(line.rsplit("  ", 1)[0]) <= 80 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("name", "width"), [("80", 80), ("pipe", terminal.UNFOLDED_WIDTH)])
+def test_a_table_with_every_column(name: str, width: int) -> None:
+    check(f"summary-full-{name}", summary_text(FULL, width=width) + "\n")
+
+
+def headings(counts: Statistics) -> list[str]:
+    ended = Ended(counts, Losses({}), 1, "fentry", 11)
+    return summary_text(ended, width=80).splitlines()[0].split()
+
+
+def test_a_column_in_which_all_is_0_is_left_out() -> None:
+    names = ["CLIENT", "SERVER", "PATH"]
+    always = ["VERDICT", "CONNECTIONS", "BROKEN", "RESET"]
+    one = Statistics()
+    one.count(FASTCGI._replace(kind=Kind.CLEAN))
+    assert headings(one) == [*always, *names]
+    assert headings(statistics()) == [*always, "LATENT", *names]
+    assert headings(full_of_symptoms()) == [*always, "CUT", "SHORT", "TOLD", "LATENT", "HARMLESS", *names]
+
+
+def test_every_column_adds_up_to_its_total() -> None:
+    labels = {kind.label for kind in Kind}
+    lines = [line.split() for line in summary_text(FULL, width=80).splitlines() if line.strip()]
+    rows = [[int(word) for word in words[1:9]] for words in lines if words[0] in labels]
+    (total,) = ([int(word) for word in words[1:9]] for words in lines if words[0] == "total")
+    assert [sum(column) for column in zip(*rows, strict=True)] == total
+    assert all(total)
+
+
+def test_the_errors_of_failed_connects_stand_beneath_them_the_most_frequent_first() -> None:
+    lines = summary_text(FULL, width=80).splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.startswith("connect-failed"))
+    assert lines[place + 1].strip() == "ENOENT 3, ETIMEDOUT 1"
 
 
 def test_a_run_without_anything_says_so() -> None:

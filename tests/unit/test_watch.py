@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -22,8 +23,9 @@ from hangup.cli.reporters import alert_json, operation_json, summary_json
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroups
 from hangup.tracer.errors import HangupError
+from hangup.tracer.record import Sender, SenderFlag, pack_sender
 from hangup.tracer.tracer import Tracer
-from tests.stories import Story, clean, latent, seeds_failure
+from tests.stories import SHUT_WR, Story, clean, established, latent, seeds_failure
 from tests.unit.playback import Playback
 from tests.unit.test_alert_text import HEX, STORIES, cgroups
 
@@ -123,7 +125,157 @@ def test_watch_prints_a_block_an_alert_and_the_table(told: Callable[..., None]) 
     assert "uwsgi[815] read 723 bytes, answered 94 bytes and hung up; 89 µs later httpd[4711]'s write of 8" in output
     assert "BROKEN WRITE" in output
     assert output.splitlines()[-1].startswith("1 alert in ")
-    assert "total               2       1      0       0\n" in output
+    assert "total               2       1      0\n" in output
+    assert "advice: " in output
+
+
+def refused(path: str = "/run/stale.s") -> Story:
+    story = Story(path=path)
+    story.connect(error=errno.ECONNREFUSED)
+    return story
+
+
+def verdicts(*options: str) -> list[str]:
+    """Return the verdicts of the alerts."""
+    found = records(run("watch", "--json", "--duration", "0.01", *options))
+    return sorted(record["verdict"] for record in found if record["record"] == "alert")
+
+
+def test_only_the_verdicts_that_are_asked_for_are_alerts_and_all_are_counted(told: Callable[..., None]) -> None:
+    stories = (seeds_failure(), refused(), latent())
+    told(*stories)
+    assert verdicts() == ["answered", "refused"]
+    assert verdicts("--latent") == ["answered", "latent", "refused"]
+    assert verdicts("--verdict", "refused") == ["refused"]
+    assert verdicts("--verdict", "refused", "--verdict", "answered") == ["answered", "refused"]
+    assert verdicts("--verdict", "latent") == ["latent"]
+    result = run("watch", "--json", "--duration", "0.01", "--verdict", "killed")
+    *rows, total = records(result)
+    assert result.exit_code == 0
+    assert (total["alerts"], total["connections"]) == (0, 3)
+    assert {row["verdict"] for row in rows} == {"answered", "refused", "latent"}
+
+
+def test_a_verdict_that_is_none_is_refused_and_those_there_are_named() -> None:
+    result = run("watch", "--verdict", "clean")
+    assert result.exit_code == 2
+    assert "gave-up" in result.output
+
+
+def farewell() -> Story:
+    """Return a client that has all it was owed and says good-bye to a server that closed an hour ago."""
+    story = established()
+    story.client.write(100)
+    story.server.read()
+    story.server.write(250)
+    story.client.read()
+    story.wait(3600 * 10**9)
+    story.server.release()
+    story.client.write(5, error=errno.EPIPE)
+    story.client.release()
+    return story
+
+
+def test_what_is_harmless_is_counted_and_an_alert_only_if_asked_for(told: Callable[..., None]) -> None:
+    told(farewell())
+    quiet = run("watch", "--json", "--duration", "0.01")
+    row, total = records(quiet)
+    assert (quiet.exit_code, row["verdict"], row["harmless"], total["alerts"]) == (0, "reused", 1, 0)
+    result = run("watch", "--json", "--duration", "0.01", "--harmless")
+    alert, row, total = records(result)
+    assert (result.exit_code, alert["consequence"]["harmless"], row["harmless"], total["alerts"]) == (122, True, 1, 1)
+
+
+@pytest.mark.parametrize("path", ["/run/systemd/private", "\0/org/freedesktop/plymouthd"])
+def test_what_every_systemctl_breaks_is_ignored_unless_something_else_is(told: Callable[..., None], path: str) -> None:
+    stories = (seeds_failure(path=path), seeds_failure(path="/run/other.s"))
+    told(*stories)
+    assert len(verdicts()) == 1
+    ignoring = run("watch", "--json", "--duration", "0.01", "--ignore-path", "/run/other.s")
+    assert records(ignoring)[0]["path"] == path.replace("\0", "@")
+    assert len(records(ignoring)) == 3
+    # trace leaves out what it is told to, and nothing else.
+    traced = records(run("trace", "--json", "--duration", "0.01"))
+    assert {record["path"] for record in traced if record["record"] == "operation"} > {path.replace("\0", "@")}
+
+
+def test_three_in_full_ten_as_lines_and_the_rest_counted_before_the_table(told: Callable[..., None]) -> None:
+    told(*[seeds_failure() for _ in range(20)])
+    output = run("watch", "--duration", "0.01").stdout
+    assert output.count("BROKEN WRITE") == 3
+    lines = output.splitlines()
+    assert sum(" answered #" in line for line in lines) == 10
+    counts = "7 more alerts: answered, httpd to uwsgi, /tmp/helloFastCGI.s (--all shows each)"
+    assert lines.index(counts) < next(number for number, line in enumerate(lines) if line.startswith("VERDICT"))
+    assert lines[-1].startswith("20 alerts in ")
+    everything = run("watch", "--duration", "0.01", "--all").stdout
+    assert everything.count("BROKEN WRITE") == 20
+    assert "more alert" not in everything
+    assert len(verdicts()) == 20
+
+
+def test_addresses_of_the_kernel_are_in_the_text_only_if_asked_for(told: Callable[..., None]) -> None:
+    told(seeds_failure())
+    assert "ffff880108bcc440" not in run("watch", "--duration", "0.01").stdout
+    told(seeds_failure())
+    assert "ffff880108bcc440" in run("watch", "--duration", "0.01", "--addresses").stdout
+
+
+def signalled(flags: int) -> Story:
+    """Return a server that uwsgi's thread was serving when a signal ended it in the middle of an answer."""
+    sender = Sender(1_000_050_000, 15, 0, 160, 161, 1000, flags, b"kill\x1b".ljust(16, b"\0"))
+    story = established()
+    story.client.write(300)
+    story.server.read(leader=b"uwsgi-master".ljust(16, b"\0"))
+    story.server.release(killed_by=15, sender=pack_sender(sender), leader=b"uwsgi-master".ljust(16, b"\0"))
+    story.client.read(0)
+    story.client.release()
+    return story
+
+
+@pytest.mark.parametrize(
+    ("flags", "by", "handled"),
+    [
+        (0, "process", False),
+        (SenderFlag.HANDLED, "process", True),
+        (SenderFlag.KERNEL, "kernel", False),
+        (SenderFlag.KERNEL | SenderFlag.OOM, "oom-killer", False),
+    ],
+)
+def test_json_tells_symptom_sender_consequence_and_thread(
+    told: Callable[..., None], flags: int, by: str, handled: bool
+) -> None:
+    told(signalled(int(flags)))
+    alert, *_ = records(run("watch", "--json", "--duration", "0.01"))
+    assert (alert["verdict"], alert["symptom"]) == ("killed", "cut read")
+    assert_described(alert_json.SENDER_FIELDS, alert["sender"])
+    assert alert["sender"] == {
+        "signal": "SIGTERM",
+        "by": by,
+        "pid": 160,
+        "comm": "kill\\x1b",
+        "uid": 1000,
+        "monotonic_ns": 1_000_050_000,
+        "handled": handled,
+    }
+    assert alert["consequence"] == {"answer": None, "lost_bytes": 0, "survivor": "closed", "harmless": False}
+    assert (alert["server"]["comm"], alert["server"]["thread"], alert["server"]["tid"]) == (
+        "uwsgi-master",
+        "uwsgi",
+        817,
+    )
+    assert (alert["client"]["comm"], alert["client"]["thread"]) == ("httpd", "httpd")
+
+
+def test_json_names_no_hang_up_and_no_sender_where_the_only_release_is_the_victims(told: Callable[..., None]) -> None:
+    story = established()
+    story.client.shutdown(SHUT_WR)
+    story.client.write(5, error=errno.EPIPE)
+    story.client.release(killed_by=15)
+    told(story)
+    alert, *_ = records(run("watch", "--json", "--duration", "0.01"))
+    assert (alert["verdict"], alert["survivor"]) == ("own-shutdown", "client")
+    assert (alert["hangup"], alert["sender"]) == (None, None)
 
 
 def test_the_selection_is_of_alerts_and_of_counts(told: Callable[..., None]) -> None:
@@ -197,6 +349,7 @@ def test_json_of_an_alert_is_what_the_tables_say(told: Callable[..., None], name
     assert_described(summary_json.ROW_FIELDS, row)
     assert_described(summary_json.TOTAL_FIELDS, total)
     assert_described(alert_json.FIGURE_FIELDS, alert["figures"])
+    assert_described(alert_json.CONSEQUENCE_FIELDS, alert["consequence"])
     for end in (alert["client"], alert["server"]):
         if end is not None:
             assert_described(alert_json.END_FIELDS, end)
@@ -214,7 +367,15 @@ def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., Non
     assert (alert["failed"]["syscall"], alert["failed"]["error"], alert["failed"]["size"]) == ("writev", "EPIPE", 8)
     assert alert["figures"]["gap_ns"] == 89_000
     assert alert["failed"]["end_ns"] - alert["hangup"]["start_ns"] == 89_000
-    assert alert["timeline"][-1] == alert["failed"]
+    # What its process did next is in the story, too.
+    assert alert["timeline"][-2] == alert["failed"]
+    assert (alert["symptom"], alert["sender"]) == ("broken write", None)
+    assert alert["consequence"] == {
+        "answer": "never read",
+        "lost_bytes": 94,
+        "survivor": "closed",
+        "harmless": False,
+    }
     assert [
         (operation["endpoint"], operation["result"])
         for operation in alert["timeline"]
