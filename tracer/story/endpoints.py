@@ -430,14 +430,23 @@ def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
         return Symptom.TOLD
     if connection.requester is not endpoint:
         return None
+    answered = other.turns and other.turn_start > endpoint.turn_start
+    if answered and release is not None and _only_inherited(other, release):
+        return None
     if release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code:
         return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
-    if other.turns and other.turn_start > endpoint.turn_start:
+    if answered:
         return None
     if not endpoint.turns or (endpoint.ended_sending is not None and not other.turns and release is not None):
         # It asked nothing; or it sent all it had, said so, and waits for nothing but the other's close.
         return None
     return Symptom.CUT_READ
+
+
+def _only_inherited(gone: Endpoint, release: Event) -> bool:
+    """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
+    # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
+    return gone.connection.complete and not release.owner_pid and gone.users.get(release.pid) is release
 
 
 def _idle(gone: Endpoint, release: Event) -> bool:

@@ -320,7 +320,8 @@ def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
         return _idle(facts) or (had_all and last_word)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
-    had_answer = kind is Kind.ANSWERED and exchange.victim.read >= exchange.peer.written
+    went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
+    had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
     return last_word and survivor in ("closed", "exited") and (_idle(facts) or had_answer)
 
 
