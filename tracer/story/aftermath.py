@@ -72,7 +72,8 @@ class Aftermaths:
 
     def take(self, event: Event) -> Iterator[Aftermath]:
         """Look at the next record, before anything else is made of it; yield what it settles."""
-        yield from self.settle(event.start)
+        # It is recorded when it ends: what goes on for longer than is waited belongs to no aftermath, as on a live host.
+        yield from self.settle(event.end)
         aftermath = self._by_thread.pop(event.tid, None)
         if aftermath is not None:
             if event.operation == _CONNECT and event.peer and aftermath.endpoint.role == "client":
