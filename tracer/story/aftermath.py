@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.record import Event, EventFlag, Operation
 from hangup.tracer.story.connection import Connection, Endpoint
 from hangup.tracer.story.exchange import Exchange, exchange_of
@@ -76,7 +77,7 @@ class Aftermaths:
         yield from self.settle(event.end)
         aftermath = self._by_thread.pop(event.tid, None)
         if aftermath is not None:
-            if event.operation == _CONNECT and event.peer and aftermath.endpoint.role == "client":
+            if event.operation == _CONNECT and event.peer and _is_again(aftermath, event):
                 aftermath.reconnect = event
             yield from self._settled(aftermath)
         aftermath = self._by_sock.get(event.sock)
@@ -105,3 +106,9 @@ class Aftermaths:
             if key is not None and waiting.get(key) is aftermath:
                 del waiting[key]
         yield aftermath
+
+
+def _is_again(aftermath: Aftermath, connect: Event) -> bool:
+    """Whether a connect is to where the end that was hurt had been connected; not, say, to the log's socket."""
+    path = aftermath.connection.path
+    return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
