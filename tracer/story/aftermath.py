@@ -85,7 +85,7 @@ class Aftermaths:
 
     def take(self, event: Event) -> Iterator[Aftermath]:
         """Look at the next record, before anything else is made of it; yield what it settles."""
-        # It is recorded when it ends: what goes on for longer than is waited belongs to no aftermath, as on a live host.
+        # Recorded when it ends: what goes on for longer than is waited belongs to no aftermath, as on a live host.
         yield from self.settle(event.end)
         aftermath = self._by_thread.pop(event.tid, None)
         if aftermath is not None:
