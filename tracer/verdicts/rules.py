@@ -42,7 +42,7 @@ class Failure:
     after: Sequence[Event] = ()
     """What that end did next, for a tenth of a second at the most."""
     reconnect: Event | None = None
-    """The connect to a server that its thread made next."""
+    """The connect to the same path that was the next thing its thread did."""
 
 
 @dataclass(frozen=True, slots=True)
