@@ -142,7 +142,8 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
         done = f"{user} {had_read}answered {size(figures.answered_bytes)}"
         return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
     if figures.answered_bytes:
-        return f"{who} {way} after it had sent {size(figures.answered_bytes)} of its answer"
+        pause = "," if "," in way else ""
+        return f"{who} {way}{pause} after it had sent {size(figures.answered_bytes)} of its answer"
     if not exchange.victim.turns:
         return f"{who} {way} before anything was sent"
     return f"{who} {way} without an answer"
