@@ -57,12 +57,6 @@ class Aftermath:
         """The later failure of the other end."""
 
 
-def _is_again(aftermath: Aftermath, connect: Event) -> bool:
-    """Whether a connect goes where the failed connection went: a proxy's next one may be another request's."""
-    path = aftermath.connection.path
-    return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
-
-
 class Aftermaths:
     """The failures whose aftermath is still waited for."""
 

@@ -18,7 +18,7 @@ from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
-from hangup.tracer.verdicts.verdict import Consequence, Figures, Survivor, Verdict
+from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Survivor, Verdict
 
 _STREAM = 1
 _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
@@ -297,7 +297,8 @@ def _silence(facts: Facts, release: Event) -> int:
 def _consequence(facts: Facts, kind: Kind) -> Consequence:
     failure, exchange = facts.failure, facts.exchange
     survivor = _survivor(failure)
-    answer, lost = None, 0
+    answer: Answer | None = None
+    lost = 0
     if exchange.requester != "peer" and exchange.answered:
         read = sum(event.result for event in failure.after if event.operation == Operation.READ and event.result > 0)
         lost = max(exchange.answer_left - read, 0)
@@ -305,7 +306,7 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
         if not lost:
             # Of one who died over its answer nobody knows how much was to come.
             answer = None if kind in (Kind.KILLED, Kind.EXITED) and not _idle(facts) else "read in full"
-    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))  # type: ignore[arg-type]
+    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))
 
 
 def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
