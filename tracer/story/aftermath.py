@@ -58,7 +58,7 @@ class Aftermath:
 
 
 def _is_again(aftermath: Aftermath, connect: Event) -> bool:
-    """Whether a connect goes where the failed connection went: a proxy's next one may be another request's."""
+    """Whether a connect goes where the failed connection went, and not, say, to the log's socket."""
     path = aftermath.connection.path
     return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
 
@@ -128,9 +128,3 @@ class Aftermaths:
         yield aftermath
         if aftermath.later is not None and aftermath.later.settled:
             yield aftermath.later
-
-
-def _is_again(aftermath: Aftermath, connect: Event) -> bool:
-    """Whether a connect is to where the end that was hurt had been connected; not, say, to the log's socket."""
-    path = aftermath.connection.path
-    return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
