@@ -57,6 +57,12 @@ class Aftermath:
         """The later failure of the other end."""
 
 
+def _is_again(aftermath: Aftermath, connect: Event) -> bool:
+    """Whether a connect goes where the failed connection went, and not, say, to the log's socket."""
+    path = aftermath.connection.path
+    return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
+
+
 class Aftermaths:
     """The failures whose aftermath is still waited for."""
 
@@ -122,9 +128,3 @@ class Aftermaths:
         yield aftermath
         if aftermath.later is not None and aftermath.later.settled:
             yield aftermath.later
-
-
-def _is_again(aftermath: Aftermath, connect: Event) -> bool:
-    """Whether a connect is to where the end that was hurt had been connected; not, say, to the log's socket."""
-    path = aftermath.connection.path
-    return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
