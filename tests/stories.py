@@ -28,6 +28,7 @@ from random import Random
 from typing import Any
 
 from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.story.symptom import Symptom
 
 STREAM, SEQPACKET = 1, 5
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2
@@ -358,7 +359,8 @@ class Script:
     read: dict[str, int] = field(default_factory=lambda: {"client": 0, "server": 0})
     gone: str = "server"
     """The end that hangs up first."""
-    failed: Operation | None = None
+    symptom: Symptom | None = None
+    """How the survivor was hurt first; None: it was not."""
     label: str = "clean"
     """The verdict."""
 
@@ -392,6 +394,10 @@ class _Author:
             script.add("server", Operation.ACCEPT, causes=(self.connect,))
         script.gone = random.choice(("client", "server")) if self.accepted else "server"
         self.survivor = _OTHER[script.gone]
+        self.asked = False
+        """Whether the client has sent something that the server has not begun to answer."""
+        self.pending = 0
+        """The survivor's sk_err when it is released."""
 
         self.talk()
         script.unread = self.unread(script.gone)
@@ -401,7 +407,7 @@ class _Author:
         elif random.random() < 0.3:
             self.how = {"flags": int(EventFlag.EXITING), "exit_code": random.choice((0, 1 << 8, 9, 11 | 0x80))}
         hangup = self.shut_down() if self.accepted and random.random() < 0.2 else self.hang_up()
-        self.add(self.survivor, Operation.RELEASE, after=(hangup,))
+        self.add(self.survivor, Operation.RELEASE, after=(hangup,), fields={"size": self.pending})
 
     def add(self, end: str, operation: Operation, result: int = 0, **options: Any) -> int:
         """Add a step; the client's waits for its other thread."""
@@ -438,16 +444,31 @@ class _Author:
         return sum(size for _, size in self.queues[end])
 
     def talk(self) -> None:
+        """Let the client ask and the server answer, some times over; it may stop anywhere."""
         random = self.random
         if random.random() < 0.3:
             # Another thread need not wait for the connect to return.
             self.early = (self.write("client", thread=1, causes=(self.connect,)),)
-        for _ in range(random.randint(0, 8)):
-            end = random.choice(("client", "server")) if self.accepted else "client"
-            if self.unread(end) and random.random() < 0.6:
-                self.read(end, random.randint(1, self.unread(end)), peek=random.random() < 0.2)
-            else:
-                self.write(end)
+            self.asked = True
+        for _ in range(random.randint(0, 3)):
+            for _ in range(random.randint(1, 3)):
+                self.write("client")
+            self.asked = True
+            if not self.accepted or not self.hear("server"):
+                return
+            for _ in range(random.randint(1, 3)):
+                self.write("server")
+            self.asked = False
+            if not self.hear("client"):
+                return
+
+    def hear(self, end: str) -> bool:
+        """Let an end read what it was sent, in pieces; return whether it has read all of it, and goes on."""
+        while self.unread(end):
+            if self.random.random() < 0.15:
+                return False
+            self.read(end, self.random.randint(1, self.unread(end)), peek=self.random.random() < 0.2)
+        return self.random.random() < 0.8
 
     def shut_down(self) -> int:
         """Let a shutdown, its own or the peer's, break the survivor's write; then hang up."""
@@ -456,7 +477,7 @@ class _Author:
         ender, what = (self.survivor, SHUT_WR) if own else (script.gone, SHUT_RD)
         shutdown = self.add(ender, Operation.SHUTDOWN, fields={"size": what})
         failed = self.add(self.survivor, Operation.WRITE, -errno.EPIPE, after=(shutdown,), fields={"size": 8})
-        script.failed, script.label = Operation.WRITE, "own-shutdown" if own else "peer-shutdown"
+        script.symptom, script.label = Symptom.BROKEN_WRITE, "own-shutdown" if own else "peer-shutdown"
         return self.add(script.gone, Operation.RELEASE, fields=self.how, after_record=(failed,))
 
     def hang_up(self) -> int:
@@ -473,26 +494,45 @@ class _Author:
         if random.random() < 0.7 and self.unread(survivor):
             self.read(survivor, self.unread(survivor))
         if not self.unread(survivor) and random.random() < 0.4:
-            error = -errno.ECONNRESET if script.unread else 0
-            self.add(survivor, Operation.READ, error, causes=(hangup,), fields={"size": 4096})
-            script.failed = Operation.READ if error else None
+            reset = script.unread or not self.accepted
+            self.add(
+                survivor,
+                Operation.READ,
+                -errno.ECONNRESET if reset else 0,
+                causes=(hangup,),
+                fields={"size": 4096},
+            )
+            script.symptom = Symptom.RESET_READ if reset else Symptom.CUT_READ if self.misses() else None
         if random.random() < 0.5:
             self.add(survivor, Operation.WRITE, -errno.EPIPE, causes=(hangup,), fields={"size": 8})
-            script.failed = script.failed or Operation.WRITE
+            script.symptom = script.symptom or Symptom.BROKEN_WRITE
+        if script.unread and script.symptom is not Symptom.RESET_READ:
+            # Nobody has taken the error that the hang-up left behind.
+            self.pending = errno.ECONNRESET
         script.label = self.conclusion()
         return hangup
 
+    def misses(self) -> bool:
+        """Whether the survivor, at the end of the stream, misses something."""
+        if self.survivor == "server" or not self.script.written["client"]:
+            return False
+        return self.asked or bool(self.how.get("exit_code"))
+
     def conclusion(self) -> str:
         script = self.script
-        if not script.failed:
+        if not script.symptom:
             return "latent" if script.unread else "clean"
         if not self.accepted:
             return "never-accepted"
+        if self.how.get("exit_code", 0) & 0x7F:
+            return "killed"
         if self.how:
-            return "killed" if self.how["exit_code"] & 0x7F else "exited"
+            return "exited"
+        if script.gone == "client":
+            return "gave-up"
         if script.unread:
             return "unread"
-        return "answered" if script.written[script.gone] else "unanswered"
+        return "unanswered" if self.asked or not script.written["server"] else "answered"
 
 
 class _Played:

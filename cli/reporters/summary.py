@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.losses import losses_text
@@ -10,17 +11,30 @@ from hangup.cli.reporters.order import ordered
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.units import counted, duration
+from hangup.tracer.verdicts import Kind
 
-# The columns of counts: heading, what is counted, whether it is there if all of it is 0.
-_COUNTS: tuple[tuple[str, Callable[[Row], int], bool], ...] = (
-    ("CONNECTIONS", lambda row: row.connections, True),
-    ("BROKEN", lambda row: row.broken_writes, True),
-    ("RESET", lambda row: row.reset_reads, True),
-    ("CUT", lambda row: row.cut_reads, False),
-    ("SHORT", lambda row: row.short_writes, False),
-    ("TOLD", lambda row: row.errors_told, False),
-    ("LATENT", lambda row: row.latent, False),
-    ("HARMLESS", lambda row: row.harmless, False),
+
+class _Count(NamedTuple):
+    """A column of counts."""
+
+    heading: str
+    count: Callable[[Row], int]
+    words: tuple[str, str] | None = None
+    """What one and many are called beneath the row, where there is no room for the column.
+
+    None: it is always a column; others are left out if all of it is 0.
+    """
+
+
+_COUNTS = (
+    _Count("CONNECTIONS", lambda row: row.connections),
+    _Count("BROKEN", lambda row: row.broken_writes),
+    _Count("RESET", lambda row: row.reset_reads),
+    _Count("CUT", lambda row: row.cut_reads, ("cut read", "cut reads")),
+    _Count("SHORT", lambda row: row.short_writes, ("short write", "short writes")),
+    _Count("TOLD", lambda row: row.errors_told, ("told by SO_ERROR", "told by SO_ERROR")),
+    _Count("LATENT", lambda row: row.latent, ("latent", "latent")),
+    _Count("HARMLESS", lambda row: row.harmless, ("harmless", "harmless")),
 )
 _NAMES = ("CLIENT", "SERVER", "PATH")
 _GAPS = ("P50", "P90", "P99", "MAX")
@@ -36,7 +50,7 @@ def summary_text(ended: Ended, *, width: int, paint: Paint = plain) -> str:
     The path comes last and is never cut: it alone may go over the width.
     """
     rows = ordered(ended.statistics)
-    lines = _table(rows, ended.statistics.total, wide=width >= _WIDE, paint=paint) if rows else []
+    lines = _table(rows, ended.statistics.total, width=width, paint=paint) if rows else []
     if not rows:
         lines.append("No connection ended or failed.")
     else:
@@ -54,15 +68,32 @@ def summary_text(ended: Ended, *, width: int, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: list[tuple[Key, Row]], total: Row, *, wide: bool, paint: Paint) -> list[str]:
+def _table(rows: list[tuple[Key, Row]], total: Row, *, width: int, paint: Paint) -> list[str]:
+    counts = [count for count in _COUNTS if count.words is None or count.count(total)]
+    lines = _laid_out(rows, total, counts, [], wide=width >= _WIDE, paint=paint)
+    # How wide it is is seen from the heading, of which the path is the last word.
+    if len(_laid_out(rows, total, counts, [], wide=width >= _WIDE, paint=plain)[0]) - len(_NAMES[-1]) <= width:
+        return lines
+    beneath = [count for count in counts if count.words is not None]
+    return _laid_out(rows, total, [count for count in counts if count.words is None], beneath, wide=False, paint=paint)
+
+
+def _laid_out(
+    rows: list[tuple[Key, Row]],
+    total: Row,
+    counts: Sequence[_Count],
+    beneath: Sequence[_Count],
+    *,
+    wide: bool,
+    paint: Paint,
+) -> list[str]:
     gaps = [_gaps(row) for _, row in rows]
     wide = wide and any(gaps)
-    counts = [(heading, count) for heading, count, always in _COUNTS if always or count(total)]
-    headings = ["VERDICT", *(heading for heading, _ in counts), *(f"GAP {name}" for name in _GAPS if wide), *_NAMES]
+    headings = ["VERDICT", *(count.heading for count in counts), *(f"GAP {name}" for name in _GAPS if wide), *_NAMES]
     cells = [
         [
             key.kind.label,
-            *(str(count(row)) for _, count in counts),
+            *(str(count.count(row)) for count in counts),
             *((gap or [""] * len(_GAPS)) if wide else ()),
             key.client,
             key.server,
@@ -70,7 +101,7 @@ def _table(rows: list[tuple[Key, Row]], total: Row, *, wide: bool, paint: Paint)
         ]
         for (key, row), gap in zip(rows, gaps, strict=True)
     ]
-    total_cells = ["total", *(str(count(total)) for _, count in counts)]
+    total_cells = ["total", *(str(count.count(total)) for count in counts)]
     widths = [
         max(len(line[column]) for line in (headings, *cells, total_cells) if column < len(line))
         for column in range(len(headings))
@@ -89,15 +120,28 @@ def _table(rows: list[tuple[Key, Row]], total: Row, *, wide: bool, paint: Paint)
     for (key, row), line, gap in zip(rows, cells, gaps, strict=True):
         text = laid_out(line)
         label = key.kind.label
-        lines.append(paint("bold red", label) + text[len(label) :] if key.kind.is_alert else text)
+        # Where all of it is harmless there is nothing to be alarmed at.
+        is_alarming = key.kind.is_alert and row.harmless < row.connections
+        lines.append(paint("bold red", label) + text[len(label) :] if is_alarming else text)
         if gap and not wide:
-            beneath = ", ".join(f"{name.lower()} {value}" for name, value in zip(_GAPS, gap, strict=True))
-            lines.append(f"{'':<{widths[0]}}  {beneath} after the hang-up")
-        if row.errors:
-            errors = ", ".join(f"{error} {count}" for error, count in row.errors.most_common())
-            lines.append(f"{'':<{widths[0]}}  {errors}")
+            times = ", ".join(f"{name.lower()} {value}" for name, value in zip(_GAPS, gap, strict=True))
+            lines.append(f"{'':<{widths[0]}}  {times} after the hang-up")
+        # Of the other verdicts a connect fails by one error only, and their names say which.
+        errors = row.errors.most_common() if key.kind in (Kind.CONNECT_FAILED, Kind.NOT_PERMITTED) else []
+        if errors:
+            lines.append(f"{'':<{widths[0]}}  {', '.join(f'{error} {count}' for error, count in errors)}")
+        if key.kind is not Kind.LATENT:
+            # Of that one the verdict says it.
+            lines.extend(_in_words(row, beneath, widths[0]))
     lines.append(laid_out(total_cells))
+    lines.extend(_in_words(total, beneath, widths[0]))
     return lines
+
+
+def _in_words(row: Row, counts: Sequence[_Count], indent: int) -> list[str]:
+    """Return a line of the counts that have no column; none if all are 0."""
+    words = [counted(count.count(row), *count.words) for count in counts if count.words and count.count(row)]
+    return [f"{'':<{indent}}  {', '.join(words)}"] if words else []
 
 
 def _gaps(row: Row) -> list[str] | None:

@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from hangup.tracer import endpoints as module
 from hangup.tracer.record import Event, EventFlag, Operation
-from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint, Holder, timeline
-from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Failed, Known, Operated
+from hangup.tracer.story import aftermath as aftermaths
+from hangup.tracer.story import endpoints as module
+from hangup.tracer.story.aftermath import Aftermath
+from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Operated, Recent, Suffered
+from hangup.tracer.story.exchange import exchange_of
+from hangup.tracer.story.process import Process
+from hangup.tracer.story.story import tell
 from tests import stories
 from tests.stories import HTTPD, SEQPACKET, SHUT_RD, SHUT_RDWR, SHUT_WR, UWSGI, Story, Task, established
 
@@ -19,8 +24,15 @@ def concluded(endpoints: Endpoints, events: Iterable[Event]) -> list[Connection]
     return [occurrence.connection for occurrence in endpoints.feed(events) if isinstance(occurrence, Concluded)]
 
 
-def failures(endpoints: Endpoints, events: Iterable[Event]) -> list[Failed]:
-    return [occurrence for occurrence in endpoints.feed(events) if isinstance(occurrence, Failed)]
+def failures(endpoints: Endpoints, events: Iterable[Event]) -> list[Aftermath]:
+    """Return what was suffered, when nothing more is waited for."""
+    occurrences = [*endpoints.feed(events), *endpoints.settle(None)]
+    return [occurrence.aftermath for occurrence in occurrences if isinstance(occurrence, Suffered)]
+
+
+def hangup(connection: Connection) -> Event | None:
+    first = tell(connection).hangup
+    return first.event if first else None
 
 
 def only_open(endpoints: Endpoints) -> Connection:
@@ -44,7 +56,7 @@ def test_a_connection_has_both_ends_its_path_and_what_each_has_done() -> None:
     assert connection.complete
     assert not connection.pair
     assert connection.start == story.events[0].start
-    assert connection.hangup is server.release
+    assert hangup(connection) is server.release
 
 
 def test_an_ended_connection_leaves_nothing_behind() -> None:
@@ -64,7 +76,7 @@ def test_the_same_addresses_again_are_another_connection() -> None:
         for path, number in (("/run/one.s", 100), ("/run/two.s", 200))
     )
     assert (first.client.sock, first.server.sock) == (second.client.sock, second.server.sock)
-    assert second.generation > first.generation
+    assert second.number > first.number
     assert (first.path, second.path) == ("/run/one.s", "/run/two.s")
     assert (first.client.inode_number, second.client.inode_number) == (100, 200)
     assert second.client.written_bytes == first.client.written_bytes
@@ -104,10 +116,10 @@ def test_a_whole_short_life_of_the_server_may_be_recorded_before_the_connect() -
     assert connection.complete
     assert connection.client.sock == story.client.sock
     assert connection.client.read_bytes == 5
-    assert connection.hangup is release
+    assert hangup(connection) is release
     assert endpoints.stale == 0
     # The connect came first all the same.
-    assert next(iter(timeline(connection))).event is late
+    assert tell(connection).timeline[0].event is late
 
 
 def test_another_thread_may_write_before_the_connect_is_recorded() -> None:
@@ -145,9 +157,10 @@ def test_a_connection_that_is_never_accepted_ends_with_its_listener() -> None:
     story.client.write(8, error=errno.EPIPE)
     story.client.release()
     endpoints = Endpoints()
-    occurrences = list(endpoints.feed(story.events))
-    failed, ended = occurrences
-    assert isinstance(failed, Failed)
+    ended, *rest = endpoints.feed(story.events)
+    assert rest == []
+    (failed,) = endpoints.settle(None)
+    assert isinstance(failed, Suffered)
     assert isinstance(ended, Concluded)
     release = ended.connection.server.release
     assert release is not None
@@ -164,7 +177,7 @@ def test_a_listener_may_be_released_before_the_connect_is_recorded() -> None:
     (connection,) = concluded(endpoints, [released, connect, *story.events[2:]])
     assert connection.client.sock == story.client.sock
     assert connection.complete
-    assert connection.hangup is released
+    assert hangup(connection) is released
     assert endpoints.stale == 0
 
 
@@ -179,7 +192,7 @@ def test_a_client_may_be_gone_when_it_is_accepted() -> None:
     endpoints = Endpoints()
     (connection,) = concluded(endpoints, story.events)
     assert connection.server.read_bytes == 16
-    assert connection.hangup is connection.client.release
+    assert hangup(connection) is connection.client.release
     assert endpoints.open_connections == []
 
 
@@ -211,18 +224,63 @@ def test_a_missed_release_does_not_hide_the_end_of_the_other() -> None:
     endpoints = Endpoints()
     connect, accept, _, release = story.events
     (connection,) = concluded(endpoints, [connect, accept, release])
-    assert connection.hangup is release
+    assert hangup(connection) is release
     assert endpoints.open_connections == []
 
 
-def test_the_oldest_connection_is_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 3)
+def numbered(number: int) -> Story:
+    base = 0xFFFF_8801_0000_0000 + number * 0x1000
+    return established(path=f"/run/{number}.s", client_sock=base, server_sock=base + 0x800)
+
+
+def test_the_least_recently_used_connection_is_forgotten_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 100)
     endpoints = Endpoints()
-    for number in range(5):
-        base = 0xFFFF_8801_0000_0000 + number * 0x1000
-        list(endpoints.feed(established(path=f"/run/{number}.s", client_sock=base, server_sock=base + 0x800).events))
-    assert [connection.path for connection in endpoints.open_connections] == ["/run/2.s", "/run/3.s", "/run/4.s"]
-    assert endpoints.evicted == 2
+    long_lived = numbered(0)
+    list(endpoints.feed(long_lived.events))
+    for number in range(1, 500):
+        list(endpoints.feed(numbered(number).events))
+        list(endpoints.feed([long_lived.client.write(1)]))
+    paths = [connection.path for connection in endpoints.open_connections]
+    assert len(paths) == 100
+    # The oldest of all is the one that is used.
+    assert "/run/0.s" in paths
+    assert "/run/499.s" in paths
+    assert endpoints.evicted == 400
+
+
+def test_what_is_forgotten_is_found_without_looking_at_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    operations = Connection.operations.fget  # type: ignore[attr-defined]
+
+    def counted(connection: Connection) -> int:
+        looked.append(connection.number)
+        return int(operations(connection))
+
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 1000)
+    monkeypatch.setattr(Connection, "operations", property(counted))
+    endpoints = Endpoints()
+    stories = [numbered(number) for number in range(1000)]
+    for story in stories:
+        list(endpoints.feed(story.events))
+    for number in range(1000, 1050):
+        # Everybody has been used since: the worst case.
+        for story in stories:
+            list(endpoints.feed([story.client.write(1)]))
+        looked.clear()
+        list(endpoints.feed(numbered(number).events))
+        assert 0 < len(looked) <= module._MOST_LOOKED_AT
+    assert endpoints.open == 1000
+
+
+def test_a_bounded_set_forgets_what_was_added_longest_ago() -> None:
+    recent = Recent(3)
+    recent.update(["a", "b", "c"])
+    recent.add("a")
+    recent.add("d")
+    assert [one in recent for one in "abcd"] == [True, False, True, True]
 
 
 def test_what_is_kept_of_a_long_connection_is_its_beginning_and_its_end() -> None:
@@ -344,9 +402,9 @@ def knowing(story: Story, *, is_server: bool) -> Endpoints:
         path="/run/app.s",
         pair=False,
         is_server=is_server,
-        holder=Holder(this.task.pid, this.task.comm),
+        holder=Process(this.task.pid, this.task.comm),
         other_inode_number=other.inode_number,
-        other_holder=Holder(other.task.pid, other.task.comm),
+        other_holder=Process(other.task.pid, other.task.comm),
     )
     return Endpoints(known={this.inode_number: known}.get)
 
@@ -381,16 +439,16 @@ def test_the_far_end_of_an_older_connection_is_who_uses_it_once_it_does() -> Non
     server = only_open(endpoints).server
     assert server.first is story.events[1]
     assert (server.pid, server.comm) == (900, "child")
-    assert server.holder == Holder(815, "uwsgi")
+    assert server.holder == Process(815, "uwsgi")
 
 
 def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> None:
     story = older()
     story.client.write(16)
-    endpoints = Endpoints(name={815: "uwsgi"}.get, operations=True)
+    endpoints = Endpoints(name=lambda pid, _seen: {815: "uwsgi"}.get(pid), operations=True)
     list(endpoints.feed(story.events))
     server = only_open(endpoints).server
-    assert server.holder == Holder(815, "uwsgi")
+    assert server.holder == Process(815, "uwsgi")
     assert (server.pid, server.comm) == (815, "uwsgi")
     assert server.inode == story.server.inode
 
@@ -398,7 +456,7 @@ def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> Non
 def test_nobody_is_looked_up_who_is_seen_anyway() -> None:
     asked: list[int] = []
 
-    def name(pid: int) -> str | None:
+    def name(pid: int, _seen: int) -> str | None:
         asked.append(pid)
         return None
 
@@ -418,8 +476,10 @@ def test_an_older_connection_whose_peer_is_dead_already_ends_with_its_release() 
     story.client.write(8, error=errno.EPIPE)
     story.client.release()
     endpoints = Endpoints()
-    failed, ended = list(endpoints.feed(story.events[1:]))
-    assert isinstance(failed, Failed)
+    ended, *rest = endpoints.feed(story.events[1:])
+    assert rest == []
+    (failed,) = endpoints.settle(None)
+    assert isinstance(failed, Suffered)
     assert isinstance(ended, Concluded)
     assert ended.connection.server.release is None
     assert endpoints._by_sock == {}
@@ -432,7 +492,7 @@ def test_an_endpoint_that_is_only_released_is_known_all_the_same() -> None:
     list(endpoints.feed(story.events))
     connection = only_open(endpoints)
     assert connection.server.sock == story.server.sock
-    assert connection.hangup is story.events[0]
+    assert hangup(connection) is story.events[0]
 
 
 # ---- kinds of sockets and calls
@@ -452,7 +512,7 @@ def test_a_socketpair_has_no_path_and_its_maker_at_both_ends() -> None:
     assert connection.pair
     assert connection.complete
     assert connection.path is None
-    assert connection.server.holder == Holder(4711, "httpd", 4711, 1)
+    assert connection.server.holder == Process(4711, "httpd", inner_pid=4711, cgroup_id=1)
     assert (connection.client.pid, connection.server.pid) == (4711, 4711)
     assert connection.server.inode == story.server.inode
     story.client.write(3)
@@ -487,7 +547,7 @@ def test_failed_operations_move_no_bytes() -> None:
     assert list(endpoints.feed(story.events)) == []
     connection = only_open(endpoints)
     assert (connection.client.written_bytes, connection.server.read_bytes) == (0, 0)
-    assert connection.failed is None
+    assert not connection.failed
 
 
 def test_each_direction_s_shutdown_is_known() -> None:
@@ -516,7 +576,7 @@ def test_a_failed_shutdown_ends_nothing() -> None:
     assert only_open(endpoints).client.ended_sending is None
 
 
-def test_only_the_first_failure_of_a_connection_is_one() -> None:
+def test_only_the_first_failure_of_an_end_is_one() -> None:
     story = established()
     story.client.write(16)
     story.server.release()
@@ -524,7 +584,7 @@ def test_only_the_first_failure_of_a_connection_is_one() -> None:
     story.client.write(8, error=errno.EPIPE)
     story.client.write(8, error=errno.EPIPE)
     (failed,) = failures(Endpoints(), story.events)
-    assert failed.event is reset
+    assert failed.failed is reset
     assert failed.endpoint.role == "client"
 
 
@@ -574,7 +634,7 @@ def test_the_timeline_is_by_cause() -> None:
     read = story.server.read()._replace(start=waiting, end=written.start + 1)
     endpoints = Endpoints()
     list(endpoints.feed([*story.events[:2], read, written]))
-    assert [moment.event for moment in timeline(only_open(endpoints))][2:] == [written, read]
+    assert [moment.event for moment in tell(only_open(endpoints)).timeline][2:] == [written, read]
 
 
 def test_a_hostile_capture_changes_nothing_but_its_own_connections() -> None:
@@ -604,3 +664,206 @@ def test_however_busy_connections_are_what_is_kept_of_all_of_them_is_bounded(mon
         assert endpoints._kept == kept <= 1000 + len(story.events)
     assert endpoints.evicted > 0
     assert len(endpoints.open_connections) + endpoints.evicted == 50
+
+
+# ---- client and server, where their connect and accept were lost
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+@pytest.mark.parametrize("operation", ["write", "read", "release"])
+def test_the_end_that_has_an_address_is_the_servers(first: str, operation: str) -> None:
+    story = older()
+    flags = int(EventFlag.BOUND if first == "server" else EventFlag.PEER_BOUND)
+    story.server.write(1)
+    story.client.write(1)
+    story.events.clear()
+    end = getattr(story, first)
+    fields = {"size": 1} if operation == "write" else {}
+    getattr(end, operation)(flags=flags, **fields)
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    connection = only_open(endpoints)
+    assert (connection.client.sock, connection.server.sock) == (story.client.sock, story.server.sock)
+    assert (connection.client.role, connection.server.role) == ("client", "server")
+
+
+def test_a_client_that_has_bound_itself_too_tells_nothing() -> None:
+    story = older()
+    both = int(EventFlag.BOUND | EventFlag.PEER_BOUND)
+    story.client.write(1, flags=both)
+    story.server.read(flags=both)
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    assert only_open(endpoints).client.sock == story.client.sock
+
+
+def test_a_recorded_connect_says_more_than_an_address_does() -> None:
+    story = established()
+    story.client.write(1, flags=int(EventFlag.BOUND))
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    assert only_open(endpoints).client.sock == story.client.sock
+
+
+# ---- what a corrupt record or a signal may not do
+
+
+def test_a_release_that_says_it_failed_ends_its_connection_all_the_same() -> None:
+    story = established()
+    story.server.release(result=-errno.ECONNRESET)
+    story.client.release(result=-errno.ECONNRESET)
+    endpoints = Endpoints()
+    assert len(concluded(endpoints, story.events)) == 1
+    assert failures(endpoints, []) == []
+    assert endpoints.open_connections == []
+
+
+@pytest.mark.parametrize("number", [512, 513, 514, 516])
+def test_a_connect_that_a_signal_interrupts_has_not_failed(number: int) -> None:
+    # ERESTARTSYS and its like: the system call begins again by itself.
+    story = Story()
+    story.connect(error=number)
+    story.connect()
+    endpoints = Endpoints()
+    assert list(endpoints.feed(story.events)) == []
+    assert only_open(endpoints).complete
+
+
+# ---- what became of the one who was hurt
+
+
+def broken() -> Story:
+    """Return a connection whose client has just met EPIPE."""
+    story = established()
+    story.client.write(16)
+    story.server.read()
+    story.server.write(100)
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    return story
+
+
+def noise(at: int) -> Event:
+    """Return something that somebody else does."""
+    other = Story(client_sock=0x1000, server_sock=0x2000, start=at, client=CHILD)
+    return other.connect()
+
+
+def settled(endpoints: Endpoints, *events: Event) -> list[Aftermath]:
+    return [one.aftermath for one in endpoints.feed(events) if isinstance(one, Suffered)]
+
+
+def test_what_an_end_does_after_its_failure_is_waited_for_a_tenth_of_a_second_by_the_events_times() -> None:
+    story = broken()
+    endpoints = Endpoints()
+    assert settled(endpoints, *story.events) == []
+    end = story.events[-1].end
+    assert settled(endpoints, noise(end + aftermaths.WAIT - 50_000)) == []
+    (aftermath,) = settled(endpoints, noise(end + aftermaths.WAIT))
+    assert aftermath.operations == []
+    assert list(endpoints.settle(None)) == []
+
+
+def test_what_an_end_does_after_its_failure_is_waited_for_a_tenth_of_a_second_by_the_clock() -> None:
+    story = broken()
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    end = story.events[-1].end
+    assert list(endpoints.settle(end + aftermaths.WAIT - 1)) == []
+    assert len(list(endpoints.settle(end + aftermaths.WAIT))) == 1
+    assert list(endpoints.settle(None)) == []
+
+
+def test_what_ends_later_than_that_is_not_waited_for() -> None:
+    # What a live host settles by its clock, a capture settles by the times of its events.
+    story = broken()
+    late = story.client.read(took=2 * aftermaths.WAIT)
+    (aftermath,) = settled(Endpoints(), *story.events)
+    assert late.start - aftermath.failed.end < aftermaths.WAIT
+    assert aftermath.operations == []
+
+
+def test_what_the_end_reads_and_that_it_closes_is_kept_until_its_thread_does_something_else() -> None:
+    story = broken()
+    rest = [story.client.read(), story.client.release()]
+    endpoints = Endpoints()
+    assert settled(endpoints, *story.events) == []
+    after = Story(client_sock=0x1000, server_sock=0x2000, start=story.now)
+    (aftermath,) = settled(endpoints, after.connect())
+    assert aftermath.operations == rest
+    assert aftermath.reconnect is after.events[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "by", "again"),
+    [
+        ("/run/app.s", 0, HTTPD, True),
+        ("/run/log.s", 0, HTTPD, False),
+        ("/run/app.s", errno.ECONNREFUSED, HTTPD, False),
+        ("/run/app.s", 0, CHILD, False),
+    ],
+)
+def test_only_the_same_thread_that_reaches_the_same_path_has_connected_again(
+    path: str, error: int, by: Task, again: bool
+) -> None:
+    story = broken()
+    story.client.release()
+    after = Story(path=path, client_sock=0x1000, server_sock=0x2000, start=story.now)
+    after.connect(error=error, by=by)
+    (aftermath,) = failures(Endpoints(), [*story.events, *after.events])
+    assert (aftermath.reconnect is not None) == again
+
+
+def test_a_process_that_exits_after_its_failure_is_not_waited_for() -> None:
+    story = broken()
+    story.client.release(killed_by=13)
+    (aftermath,) = settled(Endpoints(), *story.events)
+    assert aftermath.operations == [story.events[-1]]
+
+
+def test_of_two_failures_of_a_connection_the_earlier_one_is_told_first() -> None:
+    story = established()
+    story.client.shutdown(SHUT_RDWR)
+    first = story.client.write(8, error=errno.EPIPE)
+    second = story.server.write(8, error=errno.EPIPE)
+    story.server.release(exit_status=1)
+    endpoints = Endpoints()
+    # The second one's aftermath is over sooner.
+    assert settled(endpoints, *story.events) == []
+    assert [one.failed for one in failures(endpoints, [story.client.release()])] == [first, second]
+
+
+# ---- whose turn it is
+
+
+def test_turns_change_when_an_end_that_has_read_writes() -> None:
+    story = established()
+    client, server = story.client, story.server
+    for _ in range(3):
+        client.write(10)
+        client.write(20)
+        server.read()
+        server.write(5)
+        server.write(6)
+        client.read()
+    endpoints = Endpoints()
+    list(endpoints.feed(story.events))
+    connection = only_open(endpoints)
+    assert (connection.client.turns, connection.client.turn_bytes) == (3, 30)
+    assert (connection.server.turns, connection.server.turn_bytes) == (3, 11)
+    assert connection.requester is connection.client
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_message_sent_before_the_request_was_read_does_not_answer_it(late: bool) -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    story.server.write(5)
+    story.client.read()
+    request = story.client.write(10)
+    notice = story.server.write(6)
+    *before, _, _ = story.events
+    endpoints = Endpoints()
+    list(endpoints.feed([*before, notice, request] if late else [*before, request, notice]))
+    assert exchange_of(only_open(endpoints).client).asked

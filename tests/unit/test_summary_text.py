@@ -68,7 +68,7 @@ def test_a_table_with_every_column(name: str, width: int) -> None:
 
 def headings(counts: Statistics) -> list[str]:
     ended = Ended(counts, Losses({}), 1, "fentry", 11)
-    return summary_text(ended, width=80).splitlines()[0].split()
+    return summary_text(ended, width=terminal.UNFOLDED_WIDTH).splitlines()[0].replace("GAP ", "GAP_").split()
 
 
 def test_a_column_in_which_all_is_0_is_left_out() -> None:
@@ -77,13 +77,28 @@ def test_a_column_in_which_all_is_0_is_left_out() -> None:
     one = Statistics()
     one.count(FASTCGI._replace(kind=Kind.CLEAN))
     assert headings(one) == [*always, *names]
-    assert headings(statistics()) == [*always, "LATENT", *names]
-    assert headings(full_of_symptoms()) == [*always, "CUT", "SHORT", "TOLD", "LATENT", "HARMLESS", *names]
+    gaps = ["GAP_P50", "GAP_P90", "GAP_P99", "GAP_MAX"]
+    assert headings(statistics()) == [*always, "LATENT", *gaps, *names]
+    assert headings(full_of_symptoms()) == [*always, "CUT", "SHORT", "TOLD", "LATENT", "HARMLESS", *gaps, *names]
+
+
+def test_columns_that_have_no_room_stand_beneath_their_rows_in_words() -> None:
+    text = summary_text(FULL, width=80)
+    assert all(len(line.rsplit("  ", 1)[0]) <= 80 for line in text.splitlines())
+    assert "1 cut read, 1 short write, 1 told by SO_ERROR\n" in text
+    assert "CUT" not in text
+
+
+def test_what_is_all_harmless_is_not_marked() -> None:
+    text = summary_text(FULL, width=80, paint=terminal.colour)
+    assert "\x1b[1;31mkilled" in text
+    assert "\x1b[1;31mreused" not in text
 
 
 def test_every_column_adds_up_to_its_total() -> None:
     labels = {kind.label for kind in Kind}
-    lines = [line.split() for line in summary_text(FULL, width=80).splitlines() if line.strip()]
+    text = summary_text(FULL, width=terminal.UNFOLDED_WIDTH)
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     rows = [[int(word) for word in words[1:9]] for words in lines if words[0] in labels]
     (total,) = ([int(word) for word in words[1:9]] for words in lines if words[0] == "total")
     assert [sum(column) for column in zip(*rows, strict=True)] == total

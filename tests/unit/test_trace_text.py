@@ -10,7 +10,7 @@ import pytest
 
 from hangup.cli.reporters.operation import operation_row
 from hangup.cli.terminal import UNFOLDED_WIDTH
-from hangup.tracer.story.endpoints import ConnectFailed, Operated
+from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
 from tests.unit.playback import OFFSET, Playback
@@ -29,8 +29,8 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]:
     lines: list[str] = []
 
-    def show(occurrence: Operated | ConnectFailed) -> None:
-        lines.append(operation_row(occurrence, OFFSET, width, addresses=addresses))
+    def show(traced: Traced) -> None:
+        lines.append(operation_row(traced, OFFSET, width, addresses=addresses))
 
     source = Playback(event for story in stories for event in story.events)
     with Tracer(source=source, on_operation=show) as tracer:

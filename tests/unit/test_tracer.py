@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,21 +13,24 @@ from hangup.tracer.record import Event, Loss, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import FileSource, LostPeriod, write_capture
 from hangup.tracer.statistics import Key, Row
-from hangup.tracer.story.connection import Process
-from hangup.tracer.story.endpoints import ConnectFailed, Operated
+from hangup.tracer.story.aftermath import WAIT
+from hangup.tracer.story.process import Process
+from hangup.tracer.story.story import Traced
+from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
-from tests.stories import HTTPD, UWSGI, Story, Task, established
+from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
 
 
 class ListSource:
     """Records that are there already, in the batches given; losses are counted when a batch has been read."""
 
-    def __init__(self, *batches: list[Event], losses: tuple[int, ...] = ()) -> None:
+    def __init__(self, *batches: list[Event], losses: tuple[int, ...] = (), periods: Sequence[LostPeriod] = ()) -> None:
         self._batches = list(batches)
         self._losses = list(losses)
         self._lost = 0
+        self._periods = periods
 
     def read(self, timeout: float) -> list[bytes]:
         """Return the next batch."""
@@ -42,14 +46,20 @@ class ListSource:
         return {Loss.RING_FULL: self._lost, Loss.MISSED_RETURN: 0}
 
     def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return nothing: when it was lost is not said."""
-        return ()
+        """Return when it was lost."""
+        return self._periods
 
 
 def alerts(
-    *batches: list[Event], selection: Selection | None = None, latent: bool = False, losses: tuple[int, ...] = ()
+    *batches: list[Event],
+    selection: Selection | None = None,
+    latent: bool = False,
+    harmless: bool = False,
+    verdicts: frozenset[Kind] = frozenset(),
+    periods: Sequence[LostPeriod] = (),
 ) -> list[Alert]:
-    with Tracer(source=ListSource(*batches, losses=losses), selection=selection, latent=latent) as tracer:
+    source = ListSource(*batches, periods=periods)
+    with Tracer(source=source, selection=selection, latent=latent, harmless=harmless, verdicts=verdicts) as tracer:
         return list(tracer.alerts())
 
 
@@ -64,19 +74,177 @@ def test_the_seeds_failure_is_one_alert() -> None:
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is Kind.ANSWERED
     assert alert.path == "/tmp/helloFastCGI.s"
-    assert alert.client == Process(4711, 4713, 33, 33, "httpd", 4711, 1)
-    assert alert.server == Process(815, 817, 998, 998, "uwsgi", 815, 1)
-    assert alert.connection is not None
+    assert alert.client == Process(4711, "httpd", 4713, "httpd", 33, 33, 4711, 1)
+    assert alert.server == Process(815, "uwsgi", 817, "uwsgi", 998, 998, 815, 1)
+    assert alert.story is not None
+    assert [moment.event for moment in alert.story.timeline] == story.events
     assert alert.failed == story.events[-2]
     assert alert.when == story.events[-2].end
 
 
-def test_an_alert_comes_with_its_failure_and_not_with_the_connections_end() -> None:
+def test_an_alert_comes_when_the_survivor_s_thread_has_gone_on() -> None:
     story = stories.seeds_failure()
-    with Tracer(source=ListSource(story.events[:-1], story.events[-1:])) as tracer:
-        assert len(list(tracer.poll(0))) == 1
+    later = Story(client_sock=0x1000, server_sock=0x2000, start=story.now)
+    later.connect()
+    with Tracer(source=ListSource(story.events[:-1], story.events[-1:], later.events)) as tracer:
         assert list(tracer.poll(0)) == []
+        assert list(tracer.poll(0)) == []
+        (alert,) = tracer.poll(0)
         assert tracer.statistics.total.connections == 1
+        assert list(tracer.alerts()) == []
+    assert alert.verdict.consequence.survivor == "closed"
+
+
+def test_an_alert_is_held_for_a_tenth_of_a_second_by_the_events_times() -> None:
+    *before, release = stories.seeds_failure().events
+    end = before[-1].end
+    other = [Story(client_sock=sock, server_sock=sock + 1, start=end, client=OTHER) for sock in (0x1000, 0x2000)]
+    soon, late = other[0].connect(start=end + WAIT - 2, end=end + WAIT - 1), other[1].connect(end=end + WAIT)
+    with Tracer(source=ListSource(before, [soon], [late], [release._replace(start=end + WAIT + 1)])) as tracer:
+        assert list(tracer.poll(0)) == []
+        assert list(tracer.poll(0)) == []
+        (alert,) = tracer.poll(0)
+        assert list(tracer.alerts()) == []
+    assert alert.verdict.consequence.survivor is None
+
+
+def test_an_alert_s_story_changes_no_more() -> None:
+    *before, release = stories.seeds_failure().events
+    late = Story(client_sock=0x1000, server_sock=0x2000, start=before[-1].end + WAIT, client=OTHER)
+    late.connect()
+    with Tracer(source=ListSource(before, late.events, [release])) as tracer:
+        assert list(tracer.poll(0)) == []
+        (alert,) = tracer.poll(0)
+        assert list(tracer.poll(0)) == []
+    assert alert.story is not None
+    assert alert.story.client.release is None
+    assert alert.story.operations == len(before)
+
+
+# ---- what it cost
+
+
+def ended(story: Story) -> Alert:
+    (alert,) = alerts(story.events, harmless=True)
+    return alert
+
+
+def cut_off(answer: int = 100) -> Story:
+    """Return a connection whose client's write has just been broken, with an answer unread."""
+    story = established()
+    story.client.write(16)
+    story.server.read()
+    story.server.write(answer)
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    return story
+
+
+@pytest.mark.parametrize(
+    ("reads", "answer", "lost"),
+    [
+        ((), "never read", 100),
+        ((30,), "read in part", 70),
+        ((30, 70), "read in full", 0),
+    ],
+)
+def test_what_became_of_the_answer_is_told(reads: tuple[int, ...], answer: str, lost: int) -> None:
+    story = cut_off()
+    for size in reads:
+        story.client.read(size)
+    story.client.release()
+    consequence = ended(story).verdict.consequence
+    assert (consequence.answer, consequence.lost_bytes, consequence.survivor) == (answer, lost, "closed")
+
+
+def test_who_only_reads_on_went_on() -> None:
+    story = cut_off()
+    story.client.read()
+    assert ended(story).verdict.consequence.survivor == "went on"
+
+
+@pytest.mark.parametrize(
+    ("how", "survivor"),
+    [
+        ({}, "closed"),
+        ({"exit_status": 1}, "exited"),
+        ({"killed_by": 13}, "killed by SIGPIPE"),
+        ({"killed_by": 9}, "exited"),
+    ],
+)
+def test_how_the_survivor_left_is_told(how: dict[str, int], survivor: str) -> None:
+    story = cut_off()
+    story.client.release(**how)  # type: ignore[arg-type]
+    assert ended(story).verdict.consequence.survivor == survivor
+
+
+def test_a_survivor_that_connected_again_is_told() -> None:
+    story = cut_off()
+    story.client.release()
+    again = Story(start=story.now, client_sock=0x1000, server_sock=0x2000)
+    again.connect()
+    (alert,) = alerts([*story.events, *again.events])
+    assert alert.verdict.consequence.survivor == "connected again"
+
+
+def farewell() -> Story:
+    """Return a client that had its answer and says goodbye to a server that closed the idle connection."""
+    story = established()
+    story.client.write(16)
+    story.server.read()
+    story.server.write(100)
+    story.client.read()
+    story.wait(1000 * MILLISECOND)
+    story.server.release()
+    story.client.write(5, error=errno.EPIPE)
+    story.client.release()
+    return story
+
+
+def test_what_nobody_misses_is_counted_and_an_alert_only_if_asked_for() -> None:
+    story = farewell()
+    assert alerts(story.events) == []
+    (alert,) = alerts(story.events, harmless=True)
+    assert alert.verdict.kind is Kind.REUSED
+    (row,) = rows(*story.events).values()
+    assert (row.connections, row.harmless, row.broken_writes) == (1, 1, 1)
+
+
+def test_only_the_verdicts_asked_for_are_alerts_and_all_are_counted() -> None:
+    story = stories.seeds_failure()
+    assert len(alerts(story.events, verdicts=frozenset({Kind.ANSWERED}))) == 1
+    assert alerts(story.events, verdicts=frozenset({Kind.KILLED})) == []
+
+
+# ---- a second victim
+
+
+def two_victims() -> Story:
+    story = established()
+    story.client.write(16)
+    story.server.read()
+    story.client.shutdown(SHUT_RDWR)
+    story.client.write(8, error=errno.EPIPE)
+    story.server.write(100, error=errno.EPIPE)
+    return story
+
+
+@pytest.mark.parametrize("order", ["client", "server"])
+def test_a_second_victim_is_a_second_alert_that_names_the_first(order: str) -> None:
+    story = two_victims()
+    getattr(story, order).release(exit_status=1)
+    getattr(story, "server" if order == "client" else "client").release(exit_status=1)
+    with Tracer(source=ListSource(story.events)) as tracer:
+        first, second = tracer.alerts()
+        total = tracer.statistics.total
+        assert tracer.statistics.alerts == 2
+    assert (first.verdict.victim, second.verdict.victim) == ("client", "server")
+    assert "(after" not in first.verdict.sentence
+    assert second.verdict.sentence.endswith("(after httpd[4711]'s broken write on this connection: own-shutdown)")
+    assert (total.connections, total.broken_writes, total.operations) == (1, 2, len(story.events))
+
+
+# ---- counts
 
 
 def test_each_connection_is_counted_once_under_its_verdict() -> None:
@@ -103,14 +271,15 @@ def test_each_connection_is_counted_once_under_its_verdict() -> None:
 
 def test_operations_are_counted_at_the_verdict_and_what_comes_later_at_the_end() -> None:
     story = stories.seeds_failure()
-    *before, failed, release = story.events
-    with Tracer(source=ListSource(before, [failed], [release])) as tracer:
+    *before, release = story.events
+    late = Story(client_sock=0x1000, server_sock=0x2000, start=before[-1].end + WAIT, client=OTHER)
+    with Tracer(source=ListSource(before, [late.connect(error=errno.ENOENT)], [release])) as tracer:
         list(tracer.poll(0))
         assert tracer.statistics.rows == {}
         assert tracer.open_connections == 1
         list(tracer.poll(0))
-        ((key, row),) = tracer.statistics.rows.items()
-        assert row.operations == len(before) + 1
+        (key,) = (key for key in tracer.statistics.rows if key.kind is Kind.ANSWERED)
+        assert tracer.statistics.rows[key].operations == len(before)
         list(tracer.poll(0))
         assert tracer.statistics.rows[key].operations == len(story.events)
         assert tracer.open_connections == 0
@@ -147,9 +316,9 @@ def test_a_latent_hangup_is_an_alert_only_if_asked_for() -> None:
     (alert,) = alerts(story.events, latent=True)
     assert alert.verdict.kind is Kind.LATENT
     assert alert.failed is None
-    assert alert.connection is not None
-    assert alert.connection.hangup is not None
-    assert alert.when == alert.connection.hangup.start
+    assert alert.story is not None
+    assert alert.story.hangup is not None
+    assert alert.when == alert.story.hangup.when
 
 
 def test_a_refused_connect_is_an_alert_without_a_server() -> None:
@@ -158,16 +327,50 @@ def test_a_refused_connect_is_an_alert_without_a_server() -> None:
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is Kind.REFUSED
     assert alert.path == "@app"
-    assert alert.client == Process(4711, 4713, 33, 33, "httpd", 4711, 1)
+    assert alert.client == Process(4711, "httpd", 4713, "httpd", 33, 33, 4711, 1)
     assert alert.server is None
-    assert alert.connection is None
+    assert alert.story is None
 
 
-def test_a_connect_that_fails_otherwise_is_counted_only() -> None:
-    story = Story()
-    story.connect(error=errno.ENOENT)
+def connect_fails(error: int, path: str = "/run/app.s") -> Story:
+    story = Story(path=path)
+    story.connect(error=error)
+    return story
+
+
+def test_a_connect_that_fails_otherwise_is_counted_by_its_error_only() -> None:
+    events = [event for error in (errno.ENOENT, errno.ENOTSOCK) for event in connect_fails(error).events]
+    with Tracer(source=ListSource(events)) as tracer:
+        assert list(tracer.alerts()) == []
+    assert list(tracer.statistics.rows) == [Key("httpd", "?", "/run/app.s", Kind.CONNECT_FAILED)]
+    assert tracer.statistics.counts().connect_errors == {"ENOENT": 1, "ENOTSOCK": 1}
+
+
+def test_no_file_where_somebody_had_listened_is_an_alert() -> None:
+    gone, other = connect_fails(errno.ENOENT), connect_fails(errno.ENOENT, "/run/other.s")
+    (alert,) = alerts(stories.clean().events, [*gone.events, *other.events])
+    assert alert.verdict.kind is Kind.LISTENER_GONE
+    assert alert.verdict.symptom is Symptom.FAILED_CONNECT
+    assert alert.path == "/run/app.s"
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
+def test_a_connect_that_is_not_permitted_is_an_alert(error: int) -> None:
+    (alert,) = alerts(connect_fails(error).events)
+    assert alert.verdict.kind is Kind.NOT_PERMITTED
+    assert errno.errorcode[error] in alert.verdict.sentence
+
+
+def test_a_connect_that_a_signal_interrupts_is_neither_an_alert_nor_counted() -> None:
+    story = connect_fails(512)
     assert alerts(story.events) == []
-    assert list(rows(*story.events)) == [Key("httpd", "?", "/run/app.s", Kind.CONNECT_FAILED)]
+    assert rows(*story.events) == {}
+
+
+def test_a_connect_with_a_result_that_is_no_error_s_disturbs_nothing() -> None:
+    (event,) = connect_fails(errno.ENOENT).events
+    failure = stories.seeds_failure()
+    assert len(alerts([event._replace(result=7), event._replace(result=-(1 << 40)), *failure.events])) == 1
 
 
 def test_a_socketpair_has_a_row_of_its_own() -> None:
@@ -249,8 +452,8 @@ def test_every_selected_operation_is_handed_over() -> None:
     refused.connect(error=errno.ECONNREFUSED)
     told: list[Event] = []
 
-    def take(occurrence: Operated | ConnectFailed) -> None:
-        told.append(occurrence.event)
+    def take(operation: Traced) -> None:
+        told.append(operation.event)
 
     source = ListSource([*story.events, *other.events, *refused.events])
     with Tracer(source=source, selection=Selection(comms=("httpd",)), on_operation=take) as tracer:
@@ -281,21 +484,40 @@ def test_a_missed_release_is_a_loss() -> None:
         assert tracer.losses().by_cause["releases_missed"] == 1
 
 
-def test_a_loss_between_two_records_that_were_read_together_is_a_doubt() -> None:
-    # The counters are read with the records: the loss may have come after the connect.
-    (alert,) = alerts(stories.seeds_failure().events, losses=(1,))
-    assert alert.verdict.doubts == ("1 record was lost while it was open",)
+def lost_from(since: int, until: int, count: int = 1) -> list[LostPeriod]:
+    return [LostPeriod(Loss.RING_FULL, since, until, count)]
 
 
-def test_a_loss_before_a_connection_is_no_doubt() -> None:
-    (alert,) = alerts(stories.clean().events, stories.seeds_failure().events, losses=(1, 1))
-    assert alert.verdict.certain
-
-
-def test_a_loss_after_a_connections_beginning_is_a_doubt() -> None:
+@pytest.mark.parametrize(
+    ("first", "last", "uncertain"),
+    [
+        (-2000, -1, False),
+        (-2000, 0, True),
+        (10, 20, True),
+        (-2000, 10**9, True),
+        (10**8, 10**9, False),
+    ],
+)
+def test_a_loss_makes_uncertain_what_was_open_then(first: int, last: int, uncertain: bool) -> None:
     story = stories.seeds_failure()
-    (alert,) = alerts(story.events[:5], story.events[5:], losses=(0, 2))
-    assert alert.verdict.doubts == ("2 records were lost while it was open",)
+    start = story.events[0].start
+    (alert,) = alerts(story.events, periods=lost_from(start + first, start + last, 2))
+    assert alert.verdict.doubts == (("2 records were lost while it was open",) if uncertain else ())
+
+
+def test_one_loss_leaves_the_connections_before_and_after_it_certain() -> None:
+    early, late = stories.seeds_failure(), stories.seeds_failure(start=5 * 10**9)
+    (during,) = (stories.seeds_failure(start=3 * 10**9),)
+    events = [*early.events, *during.events, *late.events]
+    told = alerts(events, periods=lost_from(3 * 10**9, 3 * 10**9 + 1000))
+    assert [alert.verdict.certain for alert in told] == [True, False, True]
+
+
+def test_a_loss_later_than_a_failure_and_before_its_alert_is_no_doubt() -> None:
+    story = stories.seeds_failure()
+    failed = story.events[-2]
+    (alert,) = alerts(story.events, periods=lost_from(failed.end + 1, failed.end + 1000))
+    assert alert.verdict.certain
 
 
 def test_a_capture_gives_what_the_live_host_gave(tmp_path: Path) -> None:
@@ -306,6 +528,33 @@ def test_a_capture_gives_what_the_live_host_gave(tmp_path: Path) -> None:
         assert tracer.losses().total == 0
         assert tracer.flavour is None
     assert replayed == [alert.verdict for alert in alerts(events, latent=True)]
+
+
+def test_a_capture_names_nobody_from_this_host(tmp_path: Path) -> None:
+    # The pid at the other end is this very process's here; where the capture was made it was another's.
+    story = Story(older=True, server=Task("uwsgi", os.getpid()))
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    write_capture(tmp_path / "capture", map(pack, story.events[1:]))
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source) as tracer:
+        (alert,) = tracer.alerts()
+    assert alert.server is not None
+    assert (alert.server.pid, alert.server.comm) == (os.getpid(), "?")
+    assert (alert.server.cgroup, alert.server.inner_pid) == (None, None)
+    assert alert.client is not None
+    assert alert.client.cgroup is None
+
+
+def test_a_capture_has_the_losses_of_the_host_it_was_made_on(tmp_path: Path) -> None:
+    story = stories.seeds_failure()
+    start = story.events[0].start
+    periods = lost_from(start, start + 10, 3)
+    write_capture(tmp_path / "capture", map(pack, story.events), losses={Loss.RING_FULL: 3}, periods=periods)
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source) as tracer:
+        (alert,) = tracer.alerts()
+        assert tracer.losses().by_cause["ring_full"] == 3
+    assert alert.verdict == alerts(story.events, periods=periods)[0].verdict
 
 
 def test_a_truncated_capture_is_a_loss(tmp_path: Path) -> None:
@@ -325,3 +574,54 @@ def test_an_unnamed_far_end_is_unknown_in_the_table() -> None:
     told = [event._replace(peer_pid=0, inode_number=0) for event in story.events[:2]]
     told[1] = told[1]._replace(flags=32)
     assert list(rows(*told)) == [Key("httpd", "?", "?", Kind.CLEAN)]
+
+
+# ---- a death, idle or in the middle of an answer
+
+
+def dies(*, exchanges: int, silent: bool, **how: int) -> Story:
+    """Return a server that has answered, and dies; the client waits for more and meets the end, and then uses it."""
+    story = established()
+    for _ in range(exchanges):
+        story.client.write(16)
+        story.server.read()
+        story.server.write(100)
+        story.client.read()
+    if silent:
+        story.wait(1000 * MILLISECOND)
+    story.server.release(**how)  # type: ignore[arg-type]
+    return story
+
+
+@pytest.mark.parametrize(("how", "kind"), [({"killed_by": 9}, Kind.KILLED), ({"exit_status": 1}, Kind.EXITED)])
+def test_whoever_dies_in_the_middle_of_its_answer_is_an_alert_though_nobody_failed(
+    how: dict[str, int], kind: Kind
+) -> None:
+    story = dies(exchanges=1, silent=False, **how)
+    story.client.read()
+    story.client.release()
+    (alert,) = alerts(story.events)
+    assert (alert.verdict.kind, alert.verdict.symptom) == (kind, Symptom.CUT_READ)
+    assert not alert.verdict.certain
+
+
+@pytest.mark.parametrize("how", [{"killed_by": 9}, {"exit_status": 1}, {"exit_status": 0}])
+def test_whoever_dies_idle_after_an_earlier_answer_is_no_alert_where_nobody_failed(how: dict[str, int]) -> None:
+    story = dies(exchanges=2, silent=True, **how)
+    story.client.read()
+    story.client.release()
+    assert alerts(story.events) == []
+    assert [key.kind for key in rows(*story.events)] == [Kind.CLEAN]
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [({"killed_by": 9}, Kind.KILLED), ({"exit_status": 1}, Kind.REUSED), ({}, Kind.REUSED)],
+)
+def test_a_connection_used_after_its_server_went_idle_says_how_that_went(how: dict[str, int], kind: Kind) -> None:
+    story = dies(exchanges=2, silent=True, **how)
+    story.wait(1000 * MILLISECOND)
+    story.client.write(300, error=errno.EPIPE)
+    story.client.release()
+    (alert,) = alerts(story.events)
+    assert alert.verdict.kind is kind

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from hangup.tracer.record import Event, Loss, Sender, SenderFlag, pack, pack_sender
+from hangup.tracer.record import Event, EventFlag, Loss, Sender, SenderFlag, pack, pack_sender
 from hangup.tracer.source import LostPeriod
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
@@ -391,7 +392,7 @@ def test_an_idle_connection_that_is_used_again_is_told_with_both_times() -> None
 
 
 @pytest.mark.parametrize("after", [{"error": errno.EAGAIN}, {"result": 200}], ids=["nothing fits", "part of it fits"])
-def test_who_dies_while_its_answer_waits_for_room_was_not_idle(after: dict[str, int]) -> None:
+def test_who_dies_while_its_answer_waits_for_room_was_not_idle(after: dict[str, Any]) -> None:
     story = established()
     request_read(story)
     story.server.write(120)
@@ -587,8 +588,8 @@ def test_how_the_listener_went_is_told() -> None:
     story = Story()
     story.connect()
     story.client.write(5)
-    embryo = int(stories.EventFlag.EMBRYO)
-    story.server.release(flags=embryo | int(stories.EventFlag.EXITING), exit_code=9, sender=signalled(9))
+    embryo = int(EventFlag.EMBRYO)
+    story.server.release(flags=embryo | int(EventFlag.EXITING), exit_code=9, sender=signalled(9))
     story.client.read(error=errno.ECONNRESET)
     judged = verdict(story)
     assert judged.kind is Kind.NEVER_ACCEPTED
@@ -601,7 +602,7 @@ def test_how_the_listener_went_is_told() -> None:
 def test_a_listener_that_was_closed_is_told_so() -> None:
     story = Story()
     story.connect()
-    story.server.release(flags=int(stories.EventFlag.EMBRYO))
+    story.server.release(flags=int(EventFlag.EMBRYO))
     story.client.read(error=errno.ECONNRESET)
     assert "uwsgi[815] closed the listener before it had accepted the connection" in verdict(story).sentence
 
@@ -645,7 +646,7 @@ def test_a_path_where_somebody_had_listened_and_nobody_does_is_an_alert() -> Non
 def test_whose_descriptor_a_kernel_thread_dropped_is_told() -> None:
     story = established()
     request_read(story)
-    flags = int(stories.EventFlag.KERNEL_THREAD | stories.EventFlag.OWNER_EXITED)
+    flags = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
     kworker = Task("kworker/1:0", 44, uid=0)
     story.server.release(by=kworker, flags=flags, owner_pid=815, leader=b"uwsgi".ljust(16, b"\0"), exit_code=3 << 8)
     story.client.read(0)
@@ -688,7 +689,7 @@ def test_a_hangup_with_bytes_unread_after_which_nobody_fails_is_latent() -> None
 
 def test_a_hangup_that_was_not_recorded_is_a_doubt() -> None:
     story = established()
-    story.client.write(8, error=errno.EPIPE, flags=int(stories.EventFlag.PEER_DEAD))
+    story.client.write(8, error=errno.EPIPE, flags=int(EventFlag.PEER_DEAD))
     judged = verdict(story)
     assert judged.kind is Kind.UNSEEN
     assert not judged.certain

@@ -23,10 +23,12 @@ class Aftermath:
     """A failure of one end, with what that end does next."""
 
     __slots__ = (
+        "before",
         "connection",
         "endpoint",
         "exchange",
         "failed",
+        "later",
         "operations",
         "reconnect",
         "settled",
@@ -49,10 +51,14 @@ class Aftermath:
         self.thread: int | None = failed.tid if failed.operation == _RELEASE else None
         """The thread whose next operation is waited for; None: the end's next one is."""
         self.settled = False
+        self.before: Aftermath | None = None
+        """The earlier failure of the other end, if it still was waited for; it is told first."""
+        self.later: Aftermath | None = None
+        """The later failure of the other end."""
 
 
 def _is_again(aftermath: Aftermath, connect: Event) -> bool:
-    """Whether a connect goes where the failed connection went: a proxy's next one may be another request's."""
+    """Whether a connect goes where the failed connection went, and not, say, to the log's socket."""
     path = aftermath.connection.path
     return aftermath.endpoint.role == "client" and path is not None and escape_socket_path(connect.address) == path
 
@@ -71,6 +77,12 @@ class Aftermaths:
 
     def begin(self, aftermath: Aftermath) -> None:
         """Wait for what comes after a failure."""
+        if aftermath.endpoint.other.failed:
+            aftermath.before = next(
+                (one for one in self._waiting if one.connection is aftermath.connection and not one.settled), None
+            )
+            if aftermath.before:
+                aftermath.before.later = aftermath
         self._waiting.append(aftermath)
         if aftermath.thread is None:
             self._by_sock[aftermath.endpoint.sock] = aftermath
@@ -79,7 +91,8 @@ class Aftermaths:
 
     def take(self, event: Event) -> Iterator[Aftermath]:
         """Look at the next record, before anything else is made of it; yield what it settles."""
-        yield from self.settle(event.start)
+        # Recorded when it ends: what goes on for longer than is waited belongs to no aftermath, as on a live host.
+        yield from self.settle(event.end)
         aftermath = self._by_thread.pop(event.tid, None)
         if aftermath is not None:
             if event.operation == _CONNECT and event.peer and _is_again(aftermath, event):
@@ -110,4 +123,8 @@ class Aftermaths:
         for waiting, key in ((self._by_sock, aftermath.endpoint.sock), (self._by_thread, aftermath.thread)):
             if key is not None and waiting.get(key) is aftermath:
                 del waiting[key]
+        if aftermath.before is not None and not aftermath.before.settled:
+            return
         yield aftermath
+        if aftermath.later is not None and aftermath.later.settled:
+            yield aftermath.later

@@ -199,7 +199,7 @@ class Endpoint:
             self.turn_bytes = size
             self.heard = False
             self.silence = 0
-            if other.turns and other.turn_start < start < other.last_write_start:
+            if other.turns and other.heard and other.turn_start < start < other.last_write_start:
                 other.turns += 1
                 other.turn_start = other.last_write_start
                 other.turn_bytes = other.last_write_bytes

@@ -18,7 +18,7 @@ from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
-from hangup.tracer.verdicts.verdict import Consequence, Figures, Survivor, Verdict
+from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Survivor, Verdict
 
 _STREAM = 1
 _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
@@ -42,7 +42,7 @@ class Failure:
     after: Sequence[Event] = ()
     """What that end did next, for a tenth of a second at the most."""
     reconnect: Event | None = None
-    """The connect to a server that its thread made next."""
+    """The connect to the same path that was the next thing its thread did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,27 +282,31 @@ def _silence(facts: Facts, release: Event) -> int:
 
     What it did on its way out (a last message that nobody asked for, a shutdown) breaks no silence.
     """
-    later = release.start
+    later, longest = release.start, 0
     for moment in reversed(facts.story.timeline):
         if moment.when >= release.start:
             continue
-        if later - moment.when >= IDLE or moment.role != facts.gone.role:
-            return later - moment.when
-        if moment.event.operation not in (Operation.WRITE, Operation.SHUTDOWN):
-            return later - moment.when
+        longest = max(longest, later - moment.when)
+        on_its_way = moment.event.operation in (Operation.WRITE, Operation.SHUTDOWN)
+        if moment.role != facts.gone.role or not on_its_way:
+            return longest
         later = moment.when
-    return release.start - facts.story.start
+    return longest
 
 
 def _consequence(facts: Facts, kind: Kind) -> Consequence:
     failure, exchange = facts.failure, facts.exchange
     survivor = _survivor(failure)
-    answer, lost = None, 0
+    answer: Answer | None = None
+    lost = 0
     if exchange.requester != "peer" and exchange.answered:
         read = sum(event.result for event in failure.after if event.operation == Operation.READ and event.result > 0)
         lost = max(exchange.answer_left - read, 0)
-        answer = "read in full" if not lost else "read in part" if exchange.answer_read + read else "never read"
-    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))  # type: ignore[arg-type]
+        answer = "read in part" if exchange.answer_read + read else "never read"
+        if not lost:
+            # Of one who died over its answer nobody knows how much was to come.
+            answer = None if kind in (Kind.KILLED, Kind.EXITED) and not _idle(facts) else "read in full"
+    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))
 
 
 def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:

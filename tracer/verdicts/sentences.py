@@ -144,7 +144,8 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     # What follows is about the one that left, not about who sent the signal.
     way += "," if ", " in way and not read else ""
     if figures.answered_bytes:
-        return f"{who} {way} after it had sent {size(figures.answered_bytes)} of its answer"
+        pause = "," if "," in way else ""
+        return f"{who} {way}{pause} after it had sent {size(figures.answered_bytes)} of its answer"
     if not exchange.victim.turns:
         return f"{who} {way} before anything was sent"
     return f"{who} {way} without an answer"
