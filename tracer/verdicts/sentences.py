@@ -142,12 +142,11 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
         done = f"{user} {had_read}answered {size(figures.answered_bytes)}"
         return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
     # What follows is about the one that left, not about who sent the signal.
-    way += "," if ", " in way and not read else ""
+    pause = "," if "," in way else ""
     if figures.answered_bytes:
-        pause = "," if "," in way else ""
         return f"{who} {way}{pause} after it had sent {size(figures.answered_bytes)} of its answer"
     if not exchange.victim.turns:
-        return f"{who} {way} before anything was sent"
+        return f"{who} {way}{pause} before anything was sent"
     return f"{who} {way} without an answer"
 
 
