@@ -515,6 +515,16 @@ def test_a_blocked_write_that_the_hangup_cuts_short_is_a_failure() -> None:
     assert "write of 4.19 MB was cut to 219 kB" in judged.sentence
 
 
+def test_a_write_that_does_not_wait_is_cut_by_no_hangup_that_it_meets() -> None:
+    story = established()
+    story.server.queue.append(219_264)
+    hangup = story.server.release()
+    begun, ended = hangup.start - 1000, hangup.start + 1000
+    story.client.write(300_000, result=219_264, start=begun, end=ended, message_flags=0x40)
+    story.client.write(80_736, error=errno.EPIPE)
+    assert verdict(story).symptom is Symptom.BROKEN_WRITE
+
+
 def test_a_write_that_does_not_wait_and_sends_less_is_no_failure() -> None:
     story = established()
     story.client.write(300_000, result=212_992)

@@ -44,6 +44,8 @@ _ECONNRESET = -errno.ECONNRESET
 
 # recv(2): the bytes stay in the queue.
 _MSG_PEEK = 2
+# send(2): it does not wait for room.
+_MSG_DONTWAIT = 0x40
 
 # Each takes a few KiB, a busy one up to 60: beyond this the least recently used are forgotten, and counted.
 MAX_CONNECTIONS = 20_000
@@ -409,10 +411,13 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     """Whether a write that sent less than it was asked for was blocked when the other end hung up.
 
     sock_alloc_send_pskb() wakes to find the error, and unix_stream_sendmsg() returns what it has sent by then: the
-    error is gone. A write that does not block ends when it begins.
+    error is gone. One that does not wait for room (MSG_DONTWAIT, which O_NONBLOCK sets too: sock_write_iter()) sends what
+    fits, whatever else happens meanwhile.
     """
     release = endpoint.other.release
-    return release is not None and event.start < release.start < event.end
+    if release is None or event.message_flags & _MSG_DONTWAIT:
+        return False
+    return event.start < release.start < event.end
 
 
 def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
