@@ -411,8 +411,8 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     """Whether a write that sent less than it was asked for was blocked when the other end hung up.
 
     sock_alloc_send_pskb() wakes to find the error, and unix_stream_sendmsg() returns what it has sent by then: the
-    error is gone. One that does not wait for room (MSG_DONTWAIT, which O_NONBLOCK sets too: sock_write_iter()) sends what
-    fits, whatever else happens meanwhile.
+    error is gone. One that does not wait for room (MSG_DONTWAIT, which O_NONBLOCK sets too: sock_write_iter()) sends
+    what fits, whatever else happens meanwhile.
     """
     release = endpoint.other.release
     if release is None or event.message_flags & _MSG_DONTWAIT:
