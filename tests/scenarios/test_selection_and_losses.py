@@ -104,7 +104,7 @@ def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_
         hang_up.take()
         other.close()
         with pytest.raises(BrokenPipeError):
-            one.send(b"x")
+            one.send(b"more than a farewell")
 
     # Only these two: whatever else the machine does would be counted along.
     bursting, witness = Player(burst), Player(broken)
