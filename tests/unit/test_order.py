@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from hangup.tracer.verdicts import Kind
 from tests.stories import Script, interleaved, random_script
 from tests.unit.test_tracer import ListSource
 
+TOO_EARLY = "its beginning was not recorded: the connection is older than hangup, or a record was lost"
 _TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
 
 
@@ -90,7 +92,10 @@ def test_any_order_of_records_gives_the_verdicts_that_the_causes_give(
             continue
         verdict = verdicts[path]
         assert verdict.kind.label == script.label
-        assert verdict.certain != (path in too_early)
+        # A death in the middle of an answer, or after it, is in doubt in any order.
+        doubts = {doubt for doubt in verdict.doubts if "sockets do not tell" not in doubt}
+        # The connect may still come before the alert is told.
+        assert doubts <= ({TOO_EARLY} if path in too_early else set())
         assert verdict.symptom is (script.symptom or Symptom.NONE)
         if "shutdown" not in script.label:
             assert verdict.figures.unread_bytes == script.unread
@@ -102,7 +107,8 @@ def conclusions(scripts: list[Script], addresses: list[int], seed: int) -> list[
     return sorted(
         (
             str(alert.path),
-            _TIME.sub("a while", alert.verdict.sentence),
+            # Whether it had been accepted when its client left is no cause either.
+            _TIME.sub("a while", alert.verdict.sentence).replace("in the backlog", "for an answer"),
             alert.verdict.figures.sent_bytes,
             alert.failed.operation if alert.failed else 0,
             # Not the thread: which of two wrote last is nobody's cause.
@@ -150,10 +156,7 @@ def test_some_orders_of_records_are_not_those_of_the_turns() -> None:
     for _ in range(300):
         events = interleaved([random_script(random)], [0], random)
         writes = [event for event in events if event.operation == Operation.WRITE and event.result > 0]
-        early += any(
-            first.start > second.start and first.sock != second.sock
-            for first, second in zip(writes, writes[1:], strict=False)
-        )
+        early += any(first.start > second.start and first.sock != second.sock for first, second in pairwise(writes))
     assert early > 10
 
 
