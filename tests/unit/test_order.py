@@ -21,7 +21,7 @@ from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
-from hangup.tracer.verdicts import Kind
+from hangup.tracer.verdicts import Kind, Verdict
 from tests.stories import Script, interleaved, random_script
 from tests.unit.test_tracer import ListSource
 
@@ -102,6 +102,24 @@ def test_any_order_of_records_gives_the_verdicts_that_the_causes_give(
     assert len(rows) == len(scripts)
 
 
+def exchanged(verdict: Verdict) -> tuple[object, ...]:
+    """Return what a verdict says of the last exchange.
+
+    Nothing after a shutdown: it does not wait for the other end's writes, one of which may not be recorded yet.
+    """
+    if verdict.kind in (Kind.OWN_SHUTDOWN, Kind.PEER_SHUTDOWN):
+        return ()
+    figures, consequence = verdict.figures, verdict.consequence
+    return (
+        figures.sent_bytes,
+        figures.read_bytes,
+        figures.unread_bytes,
+        figures.answered_bytes,
+        consequence.answer or "",
+        consequence.lost_bytes,
+    )
+
+
 def conclusions(scripts: list[Script], addresses: list[int], seed: int) -> list[tuple[object, ...]]:
     alerts, _, _ = traced(interleaved(scripts, addresses, Random(seed)), 1000)
     return sorted(
@@ -109,7 +127,7 @@ def conclusions(scripts: list[Script], addresses: list[int], seed: int) -> list[
             str(alert.path),
             # Whether it had been accepted when its client left is no cause either.
             _TIME.sub("a while", alert.verdict.sentence).replace("in the backlog", "for an answer"),
-            alert.verdict.figures.sent_bytes,
+            *exchanged(alert.verdict),
             alert.failed.operation if alert.failed else 0,
             # Not the thread: which of two wrote last is nobody's cause.
             alert.client.pid if alert.client else 0,
