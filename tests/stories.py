@@ -467,7 +467,9 @@ class _Author:
         while self.unread(end):
             if self.random.random() < 0.15:
                 return False
-            self.read(end, self.random.randint(1, self.unread(end)), peek=self.random.random() < 0.2)
+            there = self.unread(end)
+            size = there if self.random.random() < 0.5 else self.random.randint(1, there)
+            self.read(end, size, peek=self.random.random() < 0.2)
         return self.random.random() < 0.8
 
     def shut_down(self) -> int:
@@ -621,9 +623,15 @@ def interleaved(scripts: Sequence[Script], addresses: Sequence[int], random: Ran
 
     events = []
     now = 1_000_000_000
+    # Some are slow: between an operation's effect and its record the other end may have read, answered and left.
+    pace: dict[tuple[int, str, int], int] = {}
     while waits:
         ready = [point for point, causes in waits.items() if causes.isdisjoint(waits)]
-        point = random.choice(ready)
+        weights = []
+        for number, place, _ in ready:
+            step = scripts[number].steps[place]
+            weights.append(pace.setdefault((number, step.end, step.thread), random.choice((1, 1, 10))))
+        (point,) = random.choices(ready, weights)
         del waits[point]
         now += MICROSECOND
         number, place, phase = point

@@ -855,6 +855,37 @@ def test_turns_change_when_an_end_that_has_read_writes() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
+def test_an_answer_in_several_writes_is_one_turn_though_the_request_is_recorded_after_it(late: bool) -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    story.server.write(5)
+    story.client.read()
+    request = story.client.write(10)
+    answer = [story.server.read(), story.server.write(6), story.server.write(7), story.server.write(8)]
+    before = story.events[:-5]
+    endpoints = Endpoints()
+    list(endpoints.feed([*before, *answer, request] if late else [*before, request, *answer]))
+    exchange = exchange_of(only_open(endpoints).client)
+    assert exchange.answered
+    assert (exchange.peer.turns, exchange.peer.bytes, exchange.peer.start) == (2, 21, answer[1].start)
+    assert (exchange.victim.turns, exchange.victim.bytes, exchange.request_read) == (2, 10, 10)
+
+
+def test_a_request_that_is_read_and_recorded_after_a_message_is_not_answered_by_it() -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    story.server.write(5)
+    story.client.read()
+    request = story.client.write(10)
+    rest = [story.server.write(6), story.server.read()]
+    endpoints = Endpoints()
+    list(endpoints.feed([*story.events[:-3], *rest, request]))
+    assert exchange_of(only_open(endpoints).client).asked
+
+
+@pytest.mark.parametrize("late", [False, True])
 def test_a_message_sent_before_the_request_was_read_does_not_answer_it(late: bool) -> None:
     story = established()
     story.client.write(10)

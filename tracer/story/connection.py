@@ -41,7 +41,6 @@ class Endpoint:
         "inode",
         "inode_number",
         "last_transfer",
-        "last_write_bytes",
         "last_write_end",
         "last_write_start",
         "opener_pid",
@@ -89,7 +88,6 @@ class Endpoint:
         """Whether it has read anything since its last turn began."""
         self.last_write_start = 0
         self.last_write_end = 0
-        self.last_write_bytes = 0
         self.held_up = False
         """Whether its last write found no room for all it was to send: what is silent then is not this end's doing."""
         self.silence = 0
@@ -199,17 +197,33 @@ class Endpoint:
             self.turn_bytes = size
             self.heard = False
             self.silence = 0
-            if other.turns and other.heard and other.turn_start < start < other.last_write_start:
-                other.turns += 1
-                other.turn_start = other.last_write_start
-                other.turn_bytes = other.last_write_bytes
+            if other.turns and other.turn_start < start < other.last_write_start:
+                other._answered(start)
         else:
             self.turn_bytes += size
             if start - self.last_write_end >= IDLE and not self.held_up:
                 self.silence = start - self.last_write_end
         self.last_write_start = start
         self.last_write_end = end
-        self.last_write_bytes = size
+
+    def _answered(self, request: int) -> None:
+        """Begin a turn with what was written after this end had read a request that is recorded only now.
+
+        request: when that request's write began, in ns. What is not kept any more is left in the turn before.
+        """
+        kept = [event for event in self.kept if event.result > 0]
+        reads = [event for event in kept if event.operation == _READ and event.end > request]
+        if not reads:
+            return
+        heard = min(event.start for event in reads)
+        writes = [event for event in kept if event.operation == _WRITE and event.start > max(heard, request)]
+        if not writes:
+            return
+        self.turns += 1
+        self.turn_start = min(event.start for event in writes)
+        self.turn_bytes = sum(event.result for event in writes)
+        self.silence = 0
+        self.heard = any(event.end > self.turn_start for event in reads)
 
 
 class Connection:
@@ -299,5 +313,5 @@ def _first_write(endpoint: Endpoint) -> int:
     )
 
 
-# enum operation, bpf/event.h: a plain number, an IntEnum's comparison costs more.
-_WRITE = 5
+# enum operation, bpf/event.h: plain numbers, an IntEnum's comparison costs more.
+_READ, _WRITE = 4, 5
