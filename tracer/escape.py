@@ -11,6 +11,7 @@ The spelling is reversible: two different byte strings never look the same.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # What Python calls printable and nobody sees, so that two names would look the same. The first are all code points with
 # the property Default_Ignorable_Code_Point, for which a font shows nothing (DerivedCoreProperties.txt of the Unicode
@@ -40,6 +41,7 @@ def escape(raw: bytes) -> str:
     return text if text.isascii() else _INVISIBLE.sub(lambda match: _escape_bytes(match[0]), text)
 
 
+@lru_cache(maxsize=1024)
 def escape_comm(raw: bytes) -> str:
     """Spell a task's comm, which ends at its first NUL (TASK_COMM_LEN is 16 with the NUL, include/linux/sched.h)."""
     return escape(raw.split(b"\0", 1)[0])

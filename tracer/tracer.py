@@ -136,6 +136,8 @@ class Tracer:
         self._cgroups = Cgroups() if source is None else cgroups
         self._losses: Mapping[Loss, int] = {}
         self._lost_periods: Sequence[LostPeriod] = ()
+        self._listeners: Mapping[str, tuple[int, int]] = {}
+        self._listeners_at = -_LISTENERS_NS
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Counted] = WeakKeyDictionary()
@@ -331,8 +333,8 @@ class Tracer:
             self._on_operation(Traced(event, "client", None, path, False, None))
         known = path is not None and path in self._endpoints.listened
         verdict = judge_connect(event, path, known=known)
-        if verdict.kind is Kind.BACKLOG_FULL and path is not None:
-            verdict = judge_connect(event, path, known=known, backlog=self._backlog(path))
+        if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._is_alert(verdict):
+            verdict = judge_connect(event, path, known=known, backlog=self._backlog(path, event.end))
         alert = Alert(verdict, event.end, path, self._placed(client), None, None, event)
         is_alert = self._is_alert(verdict)
         self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
@@ -341,6 +343,7 @@ class Tracer:
     def _is_alert(self, verdict: Verdict) -> bool:
         kind = verdict.kind
         if kind is Kind.LATENT:
+            # Asked for by itself, beside the other verdicts that are.
             return self.latent
         if self.verdicts and kind not in self.verdicts:
             return False
@@ -355,14 +358,18 @@ class Tracer:
         """Return how many records were lost in a time, in ns of CLOCK_MONOTONIC."""
         return sum(period.count for period in self._lost_periods if period.since <= until and period.until >= since)
 
-    def _backlog(self, path: str) -> tuple[int, int] | None:
-        """Return how many wait of how many for a listener of this host now."""
+    def _backlog(self, path: str, when: int) -> tuple[int, int] | None:
+        """Return how many wait of how many for a listener of this host, at about the time of a record."""
         if self._probes is None:
             return None
-        try:
-            return read_listeners().get(path)
-        except (HangupError, OSError):
-            return None
+        # Under a storm of them once in a while is enough: the kernel's whole list is read each time.
+        if when - self._listeners_at >= _LISTENERS_NS:
+            self._listeners_at = when
+            try:
+                self._listeners = read_listeners()
+            except (HangupError, OSError):
+                self._listeners = {}
+        return self._listeners.get(path)
 
     def _name(self, pid: int, seen: int) -> str | None:
         return self._names.comm(pid, seen) if self._names else None
@@ -420,6 +427,9 @@ def _holder(socket: Socket | None) -> Process | None:
 
 
 _STREAM = 1
+
+# How old what is known of listeners and their backlogs may be, in ns.
+_LISTENERS_NS = 100_000_000
 
 
 def _end_of(connection: Connection) -> int:

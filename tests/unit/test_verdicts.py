@@ -249,6 +249,53 @@ def test_a_server_that_exits_well_after_its_answer_is_how_some_end() -> None:
     assert alerts(story) == []
 
 
+@pytest.mark.parametrize("how", [{"exit_status": 1}, {"killed_by": signal.SIGTERM}])
+def test_how_a_process_went_that_only_inherited_the_connection_says_nothing_about_the_answer(
+    how: dict[str, int],
+) -> None:
+    story = established()
+    answer_begun(story)
+    story.server.release(by=Task("sleep", 901), **how)
+    story.client.read()
+    story.client.read(0)
+    story.client.release()
+    assert alerts(story) == []
+
+
+def test_a_process_that_only_inherited_the_connection_still_owes_what_nobody_answered() -> None:
+    story = established()
+    request_read(story)
+    story.server.release(by=Task("sleep", 901), exit_status=1)
+    story.client.read(0)
+    assert verdict(story).kind is Kind.EXITED
+
+
+def test_a_farewell_to_a_server_that_has_answered_and_exited_well_is_harmless() -> None:
+    harmless = {}
+    for status in (0, 1):
+        story = established()
+        answer_begun(story)
+        story.client.read()
+        story.server.release(exit_status=status)
+        story.client.write(5, error=errno.EPIPE)
+        story.client.release()
+        harmless[status] = verdict(story).consequence.harmless
+    assert harmless == {0: True, 1: False}
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"), [(answer_begun, "after it had sent 120 bytes"), (lambda _story: None, "before anything")]
+)
+def test_who_sent_the_signal_is_not_read_as_who_had_sent_the_bytes(
+    standing: Callable[[Story], None], said: str
+) -> None:
+    story = established()
+    standing(story)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL))
+    story.client.write(30, error=errno.EPIPE)
+    assert f"was killed by SIGKILL, sent by uwsgi[800], {said}" in verdict(story).sentence
+
+
 def test_a_sink_that_closes_when_it_has_been_sent_all_is_no_debtor() -> None:
     story = established()
     story.client.write(300)
@@ -466,6 +513,16 @@ def test_a_blocked_write_that_the_hangup_cuts_short_is_a_failure() -> None:
     judged = verdict(story)
     assert (judged.kind, judged.symptom) == (Kind.UNREAD, Symptom.SHORT_WRITE)
     assert "write of 4.19 MB was cut to 219 kB" in judged.sentence
+
+
+def test_a_write_that_does_not_wait_is_cut_by_no_hangup_that_it_meets() -> None:
+    story = established()
+    story.server.queue.append(219_264)
+    hangup = story.server.release()
+    begun, ended = hangup.start - 1000, hangup.start + 1000
+    story.client.write(300_000, result=219_264, start=begun, end=ended, message_flags=0x40)
+    story.client.write(80_736, error=errno.EPIPE)
+    assert verdict(story).symptom is Symptom.BROKEN_WRITE
 
 
 def test_a_write_that_does_not_wait_and_sends_less_is_no_failure() -> None:

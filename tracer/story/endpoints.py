@@ -44,6 +44,8 @@ _ECONNRESET = -errno.ECONNRESET
 
 # recv(2): the bytes stay in the queue.
 _MSG_PEEK = 2
+# send(2): it does not wait for room.
+_MSG_DONTWAIT = 0x40
 
 # Each takes a few KiB, a busy one up to 60: beyond this the least recently used are forgotten, and counted.
 MAX_CONNECTIONS = 20_000
@@ -409,10 +411,13 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     """Whether a write that sent less than it was asked for was blocked when the other end hung up.
 
     sock_alloc_send_pskb() wakes to find the error, and unix_stream_sendmsg() returns what it has sent by then: the
-    error is gone. A write that does not block ends when it begins.
+    error is gone. One that does not wait for room (MSG_DONTWAIT, which O_NONBLOCK sets too: sock_write_iter()) sends
+    what fits, whatever else happens meanwhile.
     """
     release = endpoint.other.release
-    return release is not None and event.start < release.start < event.end
+    if release is None or event.message_flags & _MSG_DONTWAIT:
+        return False
+    return event.start < release.start < event.end
 
 
 def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
@@ -430,14 +435,23 @@ def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
         return Symptom.TOLD
     if connection.requester is not endpoint:
         return None
+    answered = other.turns and other.turn_start > endpoint.turn_start
+    if answered and release is not None and _only_inherited(other, release):
+        return None
     if release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code:
         return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
-    if other.turns and other.turn_start > endpoint.turn_start:
+    if answered:
         return None
     if not endpoint.turns or (endpoint.ended_sending is not None and not other.turns and release is not None):
         # It asked nothing; or it sent all it had, said so, and waits for nothing but the other's close.
         return None
     return Symptom.CUT_READ
+
+
+def _only_inherited(gone: Endpoint, release: Event) -> bool:
+    """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
+    # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
+    return gone.connection.complete and not release.owner_pid and gone.users.get(release.pid) is release
 
 
 def _idle(gone: Endpoint, release: Event) -> bool:

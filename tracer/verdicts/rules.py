@@ -18,7 +18,7 @@ from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
-from hangup.tracer.verdicts.verdict import Consequence, Figures, Survivor, Verdict
+from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Survivor, Verdict
 
 _STREAM = 1
 _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
@@ -297,7 +297,8 @@ def _silence(facts: Facts, release: Event) -> int:
 def _consequence(facts: Facts, kind: Kind) -> Consequence:
     failure, exchange = facts.failure, facts.exchange
     survivor = _survivor(failure)
-    answer, lost = None, 0
+    answer: Answer | None = None
+    lost = 0
     if exchange.requester != "peer" and exchange.answered:
         read = sum(event.result for event in failure.after if event.operation == Operation.READ and event.result > 0)
         lost = max(exchange.answer_left - read, 0)
@@ -305,7 +306,7 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
         if not lost:
             # Of one who died over its answer nobody knows how much was to come.
             answer = None if kind in (Kind.KILLED, Kind.EXITED) and not _idle(facts) else "read in full"
-    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))  # type: ignore[arg-type]
+    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))
 
 
 def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
@@ -323,7 +324,8 @@ def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
         return _idle(facts) or (had_all and last_word)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
-    had_answer = kind is Kind.ANSWERED and exchange.victim.read >= exchange.peer.written
+    went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
+    had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
     return last_word and survivor in ("closed", "exited") and (_idle(facts) or had_answer)
 
 

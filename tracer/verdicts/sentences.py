@@ -141,11 +141,12 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
         had_read = f"read {size(figures.read_bytes)}, " if figures.sent_bytes else ""
         done = f"{user} {had_read}answered {size(figures.answered_bytes)}"
         return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
+    # What follows is about the one that left, not about who sent the signal.
+    pause = "," if "," in way else ""
     if figures.answered_bytes:
-        pause = "," if "," in way else ""
         return f"{who} {way}{pause} after it had sent {size(figures.answered_bytes)} of its answer"
     if not exchange.victim.turns:
-        return f"{who} {way} before anything was sent"
+        return f"{who} {way}{pause} before anything was sent"
     return f"{who} {way} without an answer"
 
 
