@@ -154,6 +154,8 @@ def play(path: Path) -> None:
 
     def call() -> None:
         listening.take()
+        with socket.socket(socket.AF_UNIX) as client:
+            assert stage.fails(lambda: client.connect(f"{path}.missing")) == errno.ENOENT
         for number in range(_BROKEN + _LATENT):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
