@@ -44,7 +44,7 @@ poll = select.poll()
 poll.register(end, select.POLLHUP)
 poll.poll()
 try:
-    end.send(b"lost")
+    end.send(b"another request")
 except BrokenPipeError:
     sys.exit(0)
 sys.exit("it was not broken")
