@@ -7,8 +7,8 @@
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines TRACER_PID, SELECT_PIDS, SELECTED_PIDS_MAX, RING_PAGES, WAKE_RECORDS
- * and PROBES_FENTRY, and what kernel.h describes.
+ * The loader defines SELECT_PIDS, RING_PAGES, WAKE_RECORDS and PROBES_FENTRY, and what
+ * kernel.h describes.
  */
 #include <uapi/linux/ptrace.h>
 
@@ -76,7 +76,8 @@ BPF_TABLE("lru_hash", u64, struct owner, owners, OWNERS_MAX);
 /* By thread group. Nobody deletes what is of dead processes: the oldest go. */
 BPF_TABLE("lru_hash", u32, struct kept_sender, senders, SENDERS_MAX);
 BPF_TABLE("lru_hash", u32, struct exited, exits, EXITS_MAX);
-BPF_HASH(selected_pids, u32, u8, SELECTED_PIDS_MAX);
+/* The loader makes it as large as it has to be. */
+BPF_HASH(selected_pids, u32, u8, 1);
 
 /* Losses that are further apart than this are of different periods. */
 #define PERIOD_GAP_NS 10000000LL

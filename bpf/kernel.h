@@ -17,6 +17,14 @@
 #define HAS_MEMBER(type, member) HAS_MEMBER_##type##__##member
 #define HAS_HELPER(helper) HAS_HELPER_##helper
 
+/*
+ * A number that is known only when a program is loaded, so that the compiled ones fit
+ * every run: the loader puts it in (tracer/compiled.py, RunValue). A kernel takes no
+ * program in which it is missing, for 15 is nothing that a 64-bit load may refer to.
+ */
+#define RUN_VALUE(number) bpf_pseudo_fd(15, number)
+#define TRACER_PID RUN_VALUE(1)
+
 /* include/linux/sched.h; the values have not changed since 5.1. */
 #define PF_EXITING 0x00000004
 #define PF_IO_WORKER 0x00000010

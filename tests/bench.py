@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 
-from hangup.tracer.errors import HangupError
 from hangup.tracer.record import Event, Loss, pack, unpack, unpack_all
 from hangup.tracer.source import FileSource, LostPeriod, Source, write_capture
 from hangup.tracer.story.endpoints import Endpoints, Suffered
@@ -196,39 +192,41 @@ def memory(operations: int, first: int = 100_000) -> None:
     print(f"  more{after - before:43.1f} MiB")
 
 
+# What `hangup watch` does until its programs are loaded, in an interpreter of its own. argv: where they are kept.
+_UNTIL_LOADED = """
+import resource, sys
+from pathlib import Path
+import hangup.cli.main, hangup.cli.commands.watch
+from hangup.tracer.inventory import snapshot
+from hangup.tracer.kept import Kept
+from hangup.tracer.compiler import Keeper
+from hangup.tracer.probes import PROBED, options, preempts_programs
+preempts_programs()
+folder = Path(sys.argv[1])
+keeper = Keeper(Kept(folder, owner=folder.stat().st_uid, top=folder), [probed.function for probed in PROBED])
+keeper.compiled(keeper.facts(), options("fentry", selecting=False))
+snapshot()
+print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith(("VmHWM", "VmRSS", "RssAnon"))))
+"""
+
+
 def start() -> int:
     """Print how long it takes to get the probes ready, and in how much memory. Nothing is loaded into the kernel."""
-    from hangup.tracer.btf import Btf  # noqa: PLC0415 - not where only the rest is measured
-    from hangup.tracer.compiler import compiled, kernel_macros, sources  # noqa: PLC0415
-
-    def line(what: str, begun: float) -> None:
-        taken = time.perf_counter() - begun
-        now, own = resident(), resident("RssAnon")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"  {what:28}{taken:7.3f} s {now:7.1f} MiB, {own:5.1f} of them no file's; {peak:.1f} at most till now")
-
-    print("start, until the probes can be loaded:")
-    begun = time.perf_counter()
-    try:
-        with Btf.vmlinux() as btf:
-            macros = kernel_macros("\n".join(sources().values()), btf)
-        line("offsets from BTF", begun)
-        macros |= {"TRACER_PID": os.getpid(), "SELECT_PIDS": 0, "RING_PAGES": 16, "WAKE_RECORDS": _BATCH}
-        begun = time.perf_counter()
-        with suppress(ImportError):
-            # compiled() says it better.
-            import bcc  # noqa: F401, PLC0415
-
-            line("bcc and LLVM loaded", begun)
-        for flavour, more in (("fentry", {"PROBES_FENTRY": 1}), ("kprobe", {})):
+    print("start, all of it but loading, attaching and the check that programs can be loaded:")
+    with tempfile.TemporaryDirectory() as folder:
+        for what in ("nothing kept", *["programs kept"] * 5):
             begun = time.perf_counter()
-            with compiled({**macros, **more}):
-                line(f"compiled for {flavour}", begun)
-                begun = time.perf_counter()
-            line("  memory given back", begun)
-    except HangupError as error:
-        print(f"  not measured: {error}")
-        return error.exit_status
+            done = subprocess.run(
+                [sys.executable, "-c", _UNTIL_LOADED, folder], capture_output=True, text=True, check=False
+            )
+            taken = time.perf_counter() - begun
+            if done.returncode:
+                print(f"  not measured: {done.stderr.strip().splitlines()[-1]}")
+                return 1
+            most, now, own = (int(each) / 1024 for each in done.stdout.split())
+            print(f"  {what:28}{taken:7.3f} s {now:7.1f} MiB, {own:5.1f} of them no file's; {most:.1f} at most")
+        kept = sum(path.stat().st_size for path in Path(folder).iterdir())
+    print(f"  kept: {kept / 1024:.0f} KiB")
     return 0
 
 

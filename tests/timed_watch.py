@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,30 +74,19 @@ def main() -> None:
     from hangup.cli.commands import watch as verb  # noqa: PLC0415
     from hangup.cli.ready import Ready  # noqa: PLC0415
     from hangup.tracer import compiler, preflight, probes, tracer, unix_diag  # noqa: PLC0415
-    from hangup.tracer.btf import Btf  # noqa: PLC0415
 
     other = "everything else"
     watch.switch(other)
     watch.time_calls(preflight, "require", "first look at the host")
-    watch.time_calls(Btf, "__init__", "BTF: reading it, offsets")
-    watch.time_calls(probes, "kernel_macros", "BTF: reading it, offsets")
+    watch.time_calls(probes, "keeper", "BTF and sources: are they those of what is kept?")
+    watch.time_calls(compiler.Keeper, "facts", "facts from BTF, kept or not")
+    watch.time_calls(compiler.Keeper, "compiled", "reading and keeping programs")
+    watch.time_calls(compiler, "compile_probes", "compiling, in a process of its own")
+    watch.time_calls(probes, "create_maps", "creating the maps")
     watch.time_calls(probes.Probes, "_load_all", "loading: the verifier and the JIT")
     watch.time_calls(probes.Probes, "_attach", "attaching")
     watch.time_calls(tracer, "snapshot", "finding what is open already")
     watch.time_calls(unix_diag, "_codec", "importing pyroute2 for that")
-
-    compiled = compiler.compiled
-
-    @contextmanager
-    def timed_compiled(macros: Mapping[str, int]) -> Iterator[Any]:
-        with watch.phase("importing bcc, with LLVM"):
-            import bcc  # noqa: F401, PLC0415
-        before = watch.switch("compiling, creating the maps")
-        with compiled(macros) as result:
-            watch.switch(before)
-            yield result
-            before = watch.switch("giving the compiler's memory back")
-        watch.switch(before)
 
     report = Ready.report
 
@@ -107,7 +96,6 @@ def main() -> None:
         os.write(descriptor, json.dumps(watch.phases).encode() + b"\n")
         os.close(descriptor)
 
-    probes.compiled = timed_compiled  # type: ignore[attr-defined]
     Ready.report = timed_report  # type: ignore[method-assign]
     assert verb.command.name == arguments[0]
     sys.argv[1:] = arguments

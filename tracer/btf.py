@@ -31,7 +31,7 @@ _ENUM64_SIZE = 12  # sizeof(struct btf_enum64)
 
 @functools.cache
 def libbpf() -> ctypes.CDLL:
-    """Return libbpf 1.x with the btf__ functions declared; raises HangupError where it is not installed."""
+    """Return libbpf 1.x with the functions declared that read BTF and create maps; raises HangupError without it."""
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError:
@@ -46,6 +46,15 @@ def libbpf() -> ctypes.CDLL:
     library.btf__name_by_offset.restype = ctypes.c_char_p
     library.btf__free.argtypes = [ctypes.c_void_p]
     library.btf__free.restype = None
+    library.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    library.bpf_map_create.argtypes = [
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+        ctypes.c_void_p,
+    ]
     return library
 
 

@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from hangup.tracer import unix_diag
 from hangup.tracer.btf import VMLINUX, Btf, libbpf
 from hangup.tracer.errors import HangupError
-from hangup.tracer.probes import PROBED, preempts_programs
+from hangup.tracer.probes import PROBED, choose_flavour, keeper, options, preempts_programs
 
 State = Literal["ok", "warn", "fail"]
 
@@ -83,6 +83,21 @@ def load_trivial_program() -> int:
     return 0
 
 
+def find_kept() -> tuple[str | None, Path, str | None]:
+    """Look for what an earlier run compiled for `--probes auto`.
+
+    Returns how it attaches, None if nothing fits; the directory; and why nothing is kept there, if so. Raises
+    HangupError without BTF.
+    """
+    keeps = keeper()
+    facts = keeps.kept_facts()
+    found = None
+    if facts is not None:
+        flavour = choose_flavour("auto", facts, preempted=preempts_programs())
+        found = flavour if keeps.kept_compiled(options(flavour, selecting=False)) else None
+    return found, keeps.path, keeps.not_kept
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """Where to look, and how to ask. The defaults are the host we run on; tests make up others."""
@@ -97,6 +112,7 @@ class Host:
     load_libbpf: Callable[[], object] = libbpf
     load_program: Callable[[], int] = load_trivial_program
     check_unix_diag: Callable[[], None] = unix_diag.check
+    find_kept: Callable[[], tuple[str | None, Path, str | None]] = find_kept
 
     def capabilities(self) -> int:
         """Return our effective capabilities as a bit mask (capabilities(7), proc_pid_status(5)); 0 if unknown."""
@@ -161,6 +177,7 @@ def checks(host: Host | None = None, open_btf: Callable[[], Btf] = Btf.vmlinux) 
         yield Check("BTF", "fail", error.problem, error.remedy) if error.problem else btf_check
         yield from _checks_of_kernel(host, None)
     yield check_program_load(host)
+    yield check_kept(host)
     yield check_unix_diag(host)
 
 
@@ -405,6 +422,21 @@ def check_program_load(host: Host) -> Check:
     else:
         remedy = "report it with the kernel's version and the output of `hangup doctor`"
     return Check("program load", "fail", f"the kernel refuses to load tracing programs ({os.strerror(number)})", remedy)
+
+
+def check_kept(host: Host) -> Check:
+    """See whether the compiled probes are kept for this kernel, so that a start need not compile them."""
+    name = "kept programs"
+    try:
+        flavour, where, problem = host.find_kept()
+    except HangupError as error:
+        return Check(name, "warn", f"not looked for: {error.problem}", error.remedy)
+    if problem is not None:
+        remedy = "run it with sudo" if host.euid else f"chown root {where}; chmod 0700 {where}"
+        return Check(name, "warn", f"none, every start compiles: {problem}", remedy)
+    if flavour is None:
+        return Check(name, "ok", f"none yet for this kernel: the next start compiles them into {where}")
+    return Check(name, "ok", f"for {flavour}, in {where}")
 
 
 def check_unix_diag(host: Host) -> Check:

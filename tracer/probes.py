@@ -1,7 +1,6 @@
 """The probes in the kernel: loaded, attached, read, counted and taken away again.
 
-The programs are compiled by BCC (tracer/compiler.py) and loaded with libbpf, because BCC looks up each fentry function
-in the whole of the kernel's BTF by itself, one time a program.
+The programs are BCC's (tracer/compiler.py), kept or compiled just now; they are loaded with libbpf alone.
 """
 
 from __future__ import annotations
@@ -14,19 +13,18 @@ import os
 import re
 import struct
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from hangup.tracer.btf import Btf, libbpf
-from hangup.tracer.compiler import compiled, kernel_macros, sources
+from hangup.tracer import kept, kprobes
+from hangup.tracer.btf import libbpf
+from hangup.tracer.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
+from hangup.tracer.compiler import Flavour, Keeper, Options
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import LOST_PERIODS, Loss
 from hangup.tracer.source import LostPeriod
-
-Flavour = Literal["kprobe", "fentry"]
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
 _PROGRAM_KPROBE = 2
@@ -84,11 +82,7 @@ _MOST_RECORDS = 100_000
 KRETPROBE_SLOTS = 4096
 """As many as tracefs grants one probe (KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c)."""
 
-TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-
 KALLSYMS = Path("/proc/kallsyms")
-
-_LEFTOVER = re.compile(r"^r\d*:kprobes/(hangup_\w+_bcc_(\d+)) ", re.MULTILINE)
 
 _LOG_BYTES = 1 << 20
 # A line of kprobe_profile has a name and two counts.
@@ -156,7 +150,6 @@ def _library() -> ctypes.CDLL:
     ]
     library.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
-    library.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     library.ring_buffer__new.argtypes = [ctypes.c_int, _ON_RECORD, ctypes.c_void_p, ctypes.c_void_p]
     library.ring_buffer__new.restype = ctypes.c_void_p
     library.ring_buffer__poll.argtypes = [ctypes.c_void_p, ctypes.c_int]
@@ -247,22 +240,31 @@ def _text(path: Path) -> str:
         return ""
 
 
-def choose_flavour(wanted: str, btf: Btf, *, preempted: bool) -> Flavour:
+def choose_flavour(wanted: str, facts: KernelFacts, *, preempted: bool) -> Flavour:
     """Return how to attach: what was asked for, or with "auto" what misses nothing here, the cheaper one if both do.
 
     That is fentry where the kernel has BPF trampolines and does not preempt them. Raises HangupError if fentry was
     asked for and the kernel has none (bpf_trampoline_link_prog() is missing).
     """
-    available = btf.has_function("bpf_trampoline_link_prog")
-    if wanted == "fentry" and not available:
+    if wanted == "fentry" and not facts.trampolines:
         raise HangupError("this kernel has no fentry (BPF trampolines)", "use --probes kprobe")
     # The compiler has renamed it: BTF may not describe it, a kprobe is attached by its symbol.
-    undescribed = [each.function for each in PROBED if not each.optional and not btf.has_function(each.function)]
+    undescribed = [each.function for each in PROBED if not each.optional and each.function not in facts.functions]
     if wanted == "fentry" and undescribed:
         raise HangupError(f"this kernel's BTF does not describe {undescribed[0]}", "use --probes kprobe")
-    if wanted == "kprobe" or not available or undescribed or (wanted == "auto" and preempted):
+    if wanted == "kprobe" or not facts.trampolines or undescribed or (wanted == "auto" and preempted):
         return "kprobe"
     return "fentry"
+
+
+def keeper() -> Keeper:
+    """Return who has the compiled probes for the running kernel, or makes them. Raises HangupError without BTF."""
+    return Keeper(kept.Kept(kept.directory()), [probed.function for probed in PROBED])
+
+
+def options(flavour: Flavour, *, selecting: bool) -> Options:
+    """Return how the probes are compiled on this host."""
+    return Options(flavour, selecting, _RING_BYTES, wake_records(os.cpu_count() or 1))
 
 
 class Probes:
@@ -271,7 +273,7 @@ class Probes:
     def __init__(
         self, *, flavour: str = "auto", pids: Collection[int] = (), kretprobe_slots: int = KRETPROBE_SLOTS
     ) -> None:
-        """Compile, load and attach.
+        """Find what is kept of an earlier run or compile, load and attach.
 
         flavour: "kprobe", "fentry" or "auto". pids: trace only connections of these thread groups (pids as the host
         sees them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns
@@ -294,43 +296,35 @@ class Probes:
         self._counted = {Loss.SKIPPED: 0, Loss.MISSED_RETURN: 0}
         self._between_looks: list[LostPeriod] = []
         self._kretprobe_slots = kretprobe_slots
-        self._tracefs_events: list[bytes] = []
+        self._tracefs_events: list[str] = []
         # Opened while we may, for the service gives up its privileges.
         self._profile: int | None = None
         self._programs: list[int] = []
         self._misses_offset: int | None = None
         self._skipped = 0
         try:
-            with Btf.vmlinux() as btf:
-                self.flavour = choose_flavour(flavour, btf, preempted=preempts_programs())
-                self._misses_offset = (
-                    btf.offset("bpf_prog_info", "recursion_misses")
-                    if btf.has_member("bpf_prog_info", "recursion_misses")
-                    else None
-                )
-                macros = kernel_macros("\n".join(sources().values()), btf)
-                macros |= {
-                    "TRACER_PID": os.getpid(),
-                    "SELECT_PIDS": int(bool(pids)),
-                    "SELECTED_PIDS_MAX": max(1, len(pids)),
-                    "RING_PAGES": _RING_BYTES // _PAGE,
-                    "WAKE_RECORDS": wake_records(os.cpu_count() or 1),
-                }
-                if self.flavour == "fentry":
-                    macros["PROBES_FENTRY"] = 1
-                with compiled(macros) as program:
-                    self._maps = {name: os.dup(descriptor) for name, descriptor in program.maps.items()}
-                    loaded = self._load_all(program.programs, btf, selecting=bool(pids))
-                    tracepoints = self._load_tracepoints(program.programs)
-                self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
+            keeps = keeper()
+            facts = keeps.facts()
+            self.flavour = choose_flavour(flavour, facts, preempted=preempts_programs())
+            self._misses_offset = facts.misses_offset
+            compiled = keeps.compiled(facts, options(self.flavour, selecting=bool(pids)))
+            self._maps = create_maps(
+                [
+                    replace(each, max_entries=max(1, len(pids))) if each.name == "selected_pids" else each
+                    for each in compiled.maps
+                ]
+            )
+            loaded = self._load_all(compiled, facts, selecting=bool(pids))
+            tracepoints = self._load_tracepoints(compiled)
+            self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
             for pid in pids:
                 self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
             self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
-                remove_leftovers()
-                self._profile = _open_first(*(folder / "kprobe_profile" for folder in TRACEFS))
+                kprobes.remove_leftovers()
+                self._profile = _open_first(*(folder / "kprobe_profile" for folder in kprobes.TRACEFS))
             # Last the entries of functions whose return is probed: one that returned unprobed would be counted as
             # missed, and so would the release of a connection on which something was seen already.
             for name, descriptor in tracepoints:
@@ -425,10 +419,9 @@ class Probes:
         now = time.monotonic_ns()
         missed = self._counts()[Loss.MISSED_RETURN]
         if self._profile is not None and self._tracefs_events:
-            # As BCC calls them (create_probe_event(), libbpf.c).
-            events = {f"{name.decode()}_bcc_{os.getpid()}" for name in self._tracefs_events}
             with suppress(OSError):
-                missed = max(missed, missed_returns(os.pread(self._profile, _PROFILE_BYTES, 0).decode(), events))
+                profile = os.pread(self._profile, _PROFILE_BYTES, 0).decode()
+                missed = max(missed, missed_returns(profile, self._tracefs_events))
         for cause, count in ((Loss.SKIPPED, self._count_skipped()), (Loss.MISSED_RETURN, missed)):
             more = count - self._counted[cause]
             if more > 0:
@@ -493,7 +486,7 @@ class Probes:
             waiting = produced - consumed
             self.ring = RingFill(waiting, _RING_BYTES, max(self.ring.highest, waiting))
 
-    def _load_all(self, programs: Mapping[str, bytes], btf: Btf, *, selecting: bool) -> list[tuple[str, bool, int]]:
+    def _load_all(self, compiled: Compiled, facts: KernelFacts, *, selecting: bool) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields the symbol, whether at its return, and descriptor."""
         loaded = []
         kallsyms = ""
@@ -501,8 +494,8 @@ class Probes:
             if probed.selecting and not selecting:
                 continue
             symbol = probed.function
-            function_id = btf.function_id(probed.function)
-            if function_id is None:
+            described = facts.functions.get(probed.function)
+            if described is None:
                 # Without BTF's description a kprobe still finds it by its symbol.
                 kallsyms = kallsyms or _text(KALLSYMS)
                 found = renamed(probed.function, kallsyms) if self.flavour == "kprobe" else None
@@ -513,22 +506,22 @@ class Probes:
                 symbol = found
             points = [(probed.enter, False)]
             if probed.leave:
-                suffix = f"_{btf.arguments(probed.function)}" if self.flavour == "fentry" else ""
+                suffix = f"_{described.arguments}" if described and self.flavour == "fentry" else ""
                 points.append((probed.leave + suffix, True))
             for name, at_return in points:
                 options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
                 kind = _PROGRAM_KPROBE
-                if self.flavour == "fentry":
+                if described and self.flavour == "fentry":
                     kind = _PROGRAM_TRACING
-                    options.attach_btf_id = function_id
+                    options.attach_btf_id = described.id
                     options.expected_attach_type = _ATTACH_FEXIT if at_return else _ATTACH_FENTRY
-                descriptor = self._load(kind, name, programs[name], options)
+                descriptor = self._load(kind, name, compiled, options)
                 self._descriptors.append(descriptor)
                 self._programs.append(descriptor)
                 loaded.append((symbol, at_return, descriptor))
         return loaded
 
-    def _load_tracepoints(self, programs: Mapping[str, bytes]) -> list[tuple[str, int]]:
+    def _load_tracepoints(self, compiled: Compiled) -> list[tuple[str, int]]:
         """Load the programs of the raw tracepoints; returns tracepoints and descriptors.
 
         What they miss is not an operation, so they are not asked how often they were skipped.
@@ -536,12 +529,13 @@ class Probes:
         loaded = []
         for tracepoint, name in TRACEPOINTS.items():
             options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
-            descriptor = self._load(_PROGRAM_RAW_TRACEPOINT, name, programs[name], options)
+            descriptor = self._load(_PROGRAM_RAW_TRACEPOINT, name, compiled, options)
             self._descriptors.append(descriptor)
             loaded.append((tracepoint, descriptor))
         return loaded
 
-    def _load(self, kind: int, name: str, instructions: bytes, options: _ProgramLoadOptions) -> int:
+    def _load(self, kind: int, name: str, compiled: Compiled, options: _ProgramLoadOptions) -> int:
+        instructions = relocated(compiled.programs[name], self._maps, {RunValue.TRACER_PID: os.getpid()})
         # BPF_OBJ_NAME_LEN is 16 with the terminator.
         short = f"hangup_{name}"[:15].encode()
         arguments = (kind, short, b"GPL", instructions, len(instructions) // _INSTRUCTION, options)
@@ -571,64 +565,28 @@ class Probes:
     def _attach(self, function: str, at_return: bool, program: int) -> int:
         if self.flavour == "fentry":
             descriptor: int = self._library.bpf_raw_tracepoint_open(None, program)
-        else:
-            descriptor = self._attach_kprobe(function, at_return, program)
-        if descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
+        else:
+            try:
+                return self._attach_kprobe(function, at_return, program)
+            except (OSError, ValueError) as error:
+                descriptor, reason = -1, getattr(error, "strerror", str(error))
+        if descriptor < 0:
             raise HangupError(f"cannot attach a {self.flavour} to {function} ({reason})", _SEE_DOCTOR)
         return descriptor
 
     def _attach_kprobe(self, function: str, at_return: bool, program: int) -> int:
-        from bcc.libbcc import lib  # noqa: PLC0415 - loaded by the compiler already
-
-        # A dot, of a function that the compiler renamed, is not for a name in tracefs. There may be other Probes.
-        when = "return" if at_return else "entry"
-        name = f"hangup_{function.replace('.', '_')}_{when}_{self._number}".encode()
         if at_return and self._kretprobe_slots:
-            # A return probe that tracefs makes has as many slots as we like, one of perf_event_open(2) two a cpu.
-            descriptor: int = lib.bpf_attach_kprobe(program, 1, name, function.encode(), 0, self._kretprobe_slots)
-            if descriptor >= 0:
+            # A dot, of a function that the compiler renamed, is not for a name in tracefs. There may be other Probes.
+            name = f"hangup_{function.replace('.', '_')}_return_{self._number}_{os.getpid()}"
+            # Without tracefs there are fewer slots; what is missed for that is counted.
+            with suppress(OSError, ValueError):
+                descriptor = kprobes.attach_named_return(name, function, program, slots=self._kretprobe_slots)
                 self._tracefs_events.append(name)
                 return descriptor
-        return int(lib.bpf_attach_kprobe(program, int(at_return), name, function.encode(), 0, 0))
+        return kprobes.attach(function, program, at_return=at_return)
 
     def _remove_tracefs_events(self) -> None:
-        if self._tracefs_events:
-            from bcc.libbcc import lib  # noqa: PLC0415 - it was loaded to attach them
-
-            for name in self._tracefs_events:
-                lib.bpf_detach_kprobe(name)
-            self._tracefs_events.clear()
-
-
-def remove_leftovers(tracefs: Collection[Path] = TRACEFS, proc: Path = Path("/proc")) -> list[str]:
-    """Remove the return probes that a killed hangup has left in tracefs, switched off; returns their names.
-
-    BCC appends the pid of the process that made them to their names (create_probe_event(), libbpf.c).
-    """
-    removed = []
-    for folder in tracefs:
-        events = folder / "kprobe_events"
-        try:
-            names = _LEFTOVER.findall(events.read_text())
-        except OSError:
-            continue
-        for name, pid in names:
-            if not (proc / pid).exists() and _append(events, f"-:kprobes/{name}\n"):
-                removed.append(name)
-        break
-    return removed
-
-
-def _append(path: Path, line: str) -> bool:
-    # Python's mode "a" seeks to the end, which these files refuse; without O_APPEND the kernel clears them all.
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-    except OSError:
-        return False
-    try:
-        return os.write(descriptor, line.encode()) == len(line)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+        for name in self._tracefs_events:
+            kprobes.detach_named(name)
+        self._tracefs_events.clear()

@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
+from hangup.tracer.compiler import Flavour
 from hangup.tracer.errors import HangupError
 from hangup.tracer.inventory import Inventory, Socket, read_listeners, snapshot
-from hangup.tracer.probes import Flavour, Probes, RingFill
+from hangup.tracer.probes import Probes, RingFill
 from hangup.tracer.process import ProcessNames, read_inner_pid
 from hangup.tracer.record import Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer.btf import Btf
-from hangup.tracer.probes import KRETPROBE_SLOTS, PROBED, TRACEFS, Probes, preempts_programs
+from hangup.tracer.kprobes import TRACEFS
+from hangup.tracer.probes import KRETPROBE_SLOTS, PROBED, Probes, preempts_programs
 from hangup.tracer.record import Event, Loss, Operation, unpack
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
@@ -187,7 +188,7 @@ def test_return_probes_leave_nothing_behind_not_even_of_a_killed_process() -> No
     os.kill(player.pid, signal.SIGKILL)
     os.waitpid(player.pid, 0)
     with Probes(flavour="kprobe"):
-        assert f"_bcc_{player.pid} " not in "\n".join(probes_of_ours())
+        assert f"_{player.pid} " not in "\n".join(probes_of_ours())
     assert probes_of_ours() == []
 
 

@@ -34,15 +34,15 @@ def test_a_function_of_which_there_are_several_or_none_is_not_guessed() -> None:
 
 def test_the_kernels_count_of_returns_without_a_slot_is_of_our_probes_alone() -> None:
     profile = """\
-  hangup_unix_accept_return_1_bcc_77                                      7               3
-  hangup_unix_stream_recvmsg_return_1_bcc_77                             40              12
-  hangup_unix_stream_recvmsg_return_2_bcc_77                             40              99
+  hangup_unix_accept_return_1_77                                      7               3
+  hangup_unix_stream_recvmsg_return_1_77                             40              12
+  hangup_unix_stream_recvmsg_return_2_77                             40              99
   myretprobe                                                              1               1
 """
-    ours = {"hangup_unix_accept_return_1_bcc_77", "hangup_unix_stream_recvmsg_return_1_bcc_77"}
+    ours = {"hangup_unix_accept_return_1_77", "hangup_unix_stream_recvmsg_return_1_77"}
     assert missed_returns(profile, ours) == 15
     assert missed_returns("", ours) == 0
-    assert missed_returns("hangup_unix_accept_return_1_bcc_77 is odd\n", ours) == 0
+    assert missed_returns("hangup_unix_accept_return_1_77 is odd\n", ours) == 0
 
 
 @given(st.integers(1, 8192))
