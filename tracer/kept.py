@@ -81,7 +81,7 @@ class Kept:
             raise NotKeptError(f"{self.path}: {error.strerror}") from None
 
     def _content(self, descriptor: int, name: str) -> bytes:
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
                 raise NotKeptError(f"{self.path / name}{_SUFFIX} is no file that hangup has written")
@@ -89,7 +89,10 @@ class Kept:
             if time.time() - status.st_mtime > _MARK_SECONDS:
                 with suppress(OSError):
                     os.utime(descriptor)
-            return file.read(_LARGEST)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(_LARGEST)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _opened(self, *, create: bool = False) -> Iterator[int]:

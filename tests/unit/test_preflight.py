@@ -26,6 +26,9 @@ ALL_CAPABILITIES = "000001ffffffffff"
 
 
 @dataclass
+KEPT = Path("/var/cache/hangup")
+
+
 class FakeBtf:
     """A kernel that has everything but what is named."""
 
@@ -78,6 +81,7 @@ def host(tmp_path: Path) -> Host:
         load_libbpf=object,
         load_program=lambda: 0,
         check_unix_diag=lambda: None,
+        find_kept=lambda: ("fentry", KEPT, None),
     )
 
 
@@ -303,6 +307,25 @@ def test_this_host_can_be_examined_whatever_it_lacks() -> None:
     found = list(checks(Host(load_program=never)))
     assert len({check.name for check in found}) == len(found)
     assert all(check.remedy for check in found if check.state != "ok")
+
+
+def test_what_is_kept_for_this_kernel_is_said_or_why_nothing_is(host: Host) -> None:
+    def kept(flavour: str | None, problem: str | None) -> Check:
+        return examined(replace(host, find_kept=lambda: (flavour, KEPT, problem)))["kept programs"]
+
+    assert kept("kprobe", None) == Check("kept programs", "ok", "for kprobe, in /var/cache/hangup")
+    none = "none yet for this kernel: the next start compiles them into /var/cache/hangup"
+    assert kept(None, None) == Check("kept programs", "ok", none)
+    refused = kept(None, "others than root may write to /var/cache/hangup")
+    assert refused.state == "warn"
+    assert refused.found == "none, every start compiles: others than root may write to /var/cache/hangup"
+    assert refused.remedy == "chown root /var/cache/hangup; chmod 0700 /var/cache/hangup"
+
+    def without_btf() -> tuple[str | None, Path, str | None]:
+        raise HangupError("the kernel has no BTF", "boot another")
+
+    check = examined(replace(host, find_kept=without_btf))["kept programs"]
+    assert (check.state, check.found) == ("warn", "not looked for: the kernel has no BTF")
 
 
 def test_every_failed_check_makes_an_error_of_its_own_words() -> None:
