@@ -1,4 +1,4 @@
-"""Compiled programs as values: what they refer to is put in when they are loaded; in bytes they are whole or refused."""
+"""Compiled programs as values: what they refer to is put in when they are loaded; in bytes: whole, or refused."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ from hangup.tracer.unix_diag import UnixDiagMissingError
 ALL_CAPABILITIES = "000001ffffffffff"
 
 
-@dataclass
 KEPT = Path("/var/cache/hangup")
 
 
+@dataclass
 class FakeBtf:
     """A kernel that has everything but what is named."""
 
