@@ -29,7 +29,7 @@ def test_removal_keeps_the_configuration_and_purge_leaves_nothing(suite: str, pa
         root.run("hangup", "peers", check=False)
         configuration = root.path("/etc/hangup/hangup.toml")
         configuration.write_text(f"{configuration.read_text()}\n# this host's own\n")
-        for folder in ("/var/lib/hangup", "/run/hangup"):
+        for folder in ("/var/lib/hangup", "/var/cache/hangup", "/run/hangup"):
             root.path(folder).mkdir(parents=True)
             (root.path(folder) / "made-by-the-service").write_text("")
 
