@@ -76,7 +76,7 @@ def without_run(value: Any) -> Any:
             name: without_run(each)
             for name, each in value.items()
             if not (isinstance(each, int | float) and not isinstance(each, bool) and name not in ("size", "result"))
-            and not any(word in name for word in ("time", "sentence", "address", "sock", "when"))
+            and not any(word in name for word in ("time", "sentence", "address", "sock", "inode"))
         }
     return [without_run(each) for each in value] if isinstance(value, list) else value
 
