@@ -23,7 +23,6 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer import probes as probes_module
 from hangup.tracer.probes import TRACEFS, Probes
 from hangup.tracer.record import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
 from tests.scenarios.flavours import exact_flavours
@@ -672,10 +671,9 @@ def test_more_than_a_thousand_processes_can_be_selected() -> None:
 # ---- what was lost, and when -----------------------------------------------------------------------------------------
 
 
-def test_a_full_ring_says_when_it_was_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A sixteenth of what it is: then a burst takes seconds, not a minute, without KVM.
-    monkeypatch.setattr(probes_module, "_RING_BYTES", 1 << 20)
-    rounds = 5_000
+@pytest.mark.usefixtures("small_ring")
+def test_a_full_ring_says_when_it_was_full() -> None:
+    rounds = 5_003
     start, may_end = Baton(), Baton()
 
     def burst() -> None:
