@@ -24,6 +24,7 @@ from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.story import Moment, Story, Traced, tell, traced
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
+from hangup.tracer.verdicts.sentences import peer_shutdown
 
 # How often a quiet ring buffer is looked at; what goes wrong wakes the reader at once.
 POLL_SECONDS = 0.1
@@ -49,8 +50,22 @@ class Alert:
     """The operation that failed, or showed what was missing; None for a latent hang-up."""
 
     @property
+    def shutdown(self) -> Event | None:
+        """What ended receiving or sending, of a verdict about a shutdown(2); None: it is about none, or that was not recorded."""
+        story, failed, verdict = self.story, self.failed, self.verdict
+        if story is None or failed is None or verdict.victim is None:
+            return None
+        if verdict.kind is Kind.OWN_SHUTDOWN:
+            return story.end(verdict.victim).ended_sending
+        if verdict.kind is Kind.PEER_SHUTDOWN:
+            return peer_shutdown(story.other(verdict.victim), failed, verdict.symptom)
+        return None
+
+    @property
     def culprit(self) -> Process | None:
-        """The process at the other end than the one that was hurt: who is to be asked."""
+        """Who is to be asked: the process at the other end than the one that was hurt, or who shut that one down."""
+        if self.verdict.kind is Kind.OWN_SHUTDOWN and self.shutdown is not None:
+            return process_of(self.shutdown)
         return self.server if self.verdict.victim == "client" else self.client
 
     @property

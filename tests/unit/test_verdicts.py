@@ -768,3 +768,55 @@ def test_every_verdict_that_alerts_has_advice_on_one_line() -> None:
         assert kind.advice
         assert "\n" not in kind.advice
         assert Kind.named(kind.label) is kind
+
+
+def test_what_came_after_the_failure_is_no_part_of_the_shutdown_that_caused_it() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR)
+    story.wait(MILLISECOND)
+    story.client.write(30, error=errno.EPIPE)
+    story.wait(50 * MILLISECOND)
+    story.server.release()
+    story.client.release()
+    assert verdict(story).sentence == (
+        "uwsgi[815] shut the connection down (SHUT_RDWR); "
+        "1.02 ms later httpd[4711]'s write of 30 bytes failed with EPIPE"
+    )
+
+
+def test_the_shutdown_that_cut_a_read_is_told_and_not_a_later_one_by_somebody_else() -> None:
+    story = established()
+    request_read(story)
+    cut = story.server.shutdown(SHUT_WR)
+    story.wait(MILLISECOND)
+    story.client.read(0)
+    story.wait(5 * MILLISECOND)
+    story.server.shutdown(SHUT_RD, by=Task("child", 999))
+    story.client.release()
+    (alert,) = alerts(story)
+    assert alert.verdict.sentence.startswith("uwsgi[815] shut the connection down (SHUT_WR); 1.02 ms later ")
+    assert alert.server is not None
+    assert alert.server.pid == UWSGI.pid
+    assert alert.shutdown is not None
+    assert alert.shutdown.start == cut.start
+
+
+def test_of_two_shutdowns_a_broken_write_is_told_of_the_one_that_broke_it() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_WR)
+    story.server.shutdown(SHUT_RD)
+    story.client.write(30, error=errno.EPIPE)
+    assert "shut the connection down (SHUT_RD); " in verdict(story).sentence
+
+
+def test_who_shut_down_what_another_process_was_using_is_the_one_to_ask() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR, by=Task("child", 999))
+    story.server.write(30, error=errno.EPIPE)
+    (alert,) = alerts(story)
+    assert alert.verdict.sentence.startswith("child[999] had shut down (SHUT_RDWR) what uwsgi[815] was using")
+    assert alert.culprit is not None
+    assert (alert.culprit.comm, alert.culprit.pid) == ("child", 999)

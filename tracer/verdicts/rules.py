@@ -242,7 +242,8 @@ def _kind_of_shutdown(facts: Facts) -> Kind | None:
         return Kind.PEER_SHUTDOWN
     if release or failure.event.flags & EventFlag.PEER_DEAD:
         return None
-    if failure.symptom is Symptom.CUT_READ and facts.gone.ended_sending:
+    sending = facts.gone.ended_sending
+    if failure.symptom is Symptom.CUT_READ and sending and sending.start <= before:
         return Kind.PEER_SHUTDOWN
     if failure.event.operation == Operation.WRITE and failure.event.result == -errno.EPIPE:
         # The peer lives, so there was a shutdown. Whose, the sockets do not tell: both ends have the same bits after
@@ -347,7 +348,9 @@ def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
         doubts += _at_least(facts.story, facts.release, facts.lost)
     if kind is Kind.UNSEEN:
         doubts.append("how the other end went was not recorded")
-    elif kind is Kind.PEER_SHUTDOWN and not (facts.gone.ended_receiving or facts.gone.ended_sending):
+    elif kind is Kind.PEER_SHUTDOWN and not sentences.peer_shutdown(
+        facts.gone, facts.failure.event, facts.failure.symptom
+    ):
         doubts.append("the shutdown was not recorded: it may have been the process's own")
     elif (
         kind in (Kind.KILLED, Kind.EXITED)

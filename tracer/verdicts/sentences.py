@@ -100,12 +100,23 @@ def second(first: Verdict) -> str:
 def culprit(facts: Facts, kind: Kind) -> Process | None:
     """Return whom the sentence names at the other end."""
     if kind is Kind.PEER_SHUTDOWN:
-        shutdown = facts.gone.ended_receiving or facts.gone.ended_sending
+        shutdown = peer_shutdown(facts.gone, facts.failure.event, facts.failure.symptom)
         if shutdown:
             return process_of(shutdown)
     elif kind is not Kind.OWN_SHUTDOWN and facts.release is not None:
         return released_by(facts.gone)
     return facts.gone.process
+
+
+def peer_shutdown(gone: End, failed: Event, symptom: Symptom) -> Event | None:
+    """Return the shutdown(2) of the other end that a failure is due to; None: none was recorded before it.
+
+    What it sends no more cuts a read, what it receives no more breaks a write (unix_shutdown()).
+    """
+    both = (gone.ended_receiving, gone.ended_sending)
+    if symptom is Symptom.CUT_READ:
+        both = (gone.ended_sending, gone.ended_receiving)
+    return next((event for event in both if event is not None and event.start <= failed.end), None)
 
 
 def released_by(gone: End) -> Process | None:
@@ -225,7 +236,7 @@ def _own_shutdown(facts: Facts) -> str:
 
 def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     gone, failed = facts.gone, facts.failure.event
-    shutdown = gone.ended_receiving or gone.ended_sending
+    shutdown = peer_shutdown(gone, failed, facts.failure.symptom)
     if shutdown is None:
         return f"{_end(gone)} had ended receiving (shutdown); {_what(facts, figures)}"
     how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
@@ -238,7 +249,7 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     unread = f" with {size(facts.unread)} unread" if facts.unread else ""
     later = f"{duration(max(failed.end - shutdown.start, 0))} later"
-    release = gone.release
+    release = facts.release
     followed = ""
     if release is not None:
         after = duration(max(release.start - shutdown.start, 0))
