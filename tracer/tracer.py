@@ -51,7 +51,7 @@ class Alert:
 
     @property
     def shutdown(self) -> Event | None:
-        """What ended receiving or sending, of a verdict about a shutdown(2); None: it is about none, or that was not recorded."""
+        """The call that a verdict on a shutdown is about; None: it is about something else, or it was not recorded."""
         story, failed, verdict = self.story, self.failed, self.verdict
         if story is None or failed is None or verdict.victim is None:
             return None

@@ -169,7 +169,7 @@ def test_who_only_reads_on_went_on() -> None:
         ({}, "closed"),
         ({"exit_status": 1}, "exited"),
         ({"killed_by": 13}, "killed by SIGPIPE"),
-        ({"killed_by": 9}, "exited"),
+        ({"killed_by": 9}, "killed"),
     ],
 )
 def test_how_the_survivor_left_is_told(how: dict[str, int], survivor: str) -> None:

@@ -604,7 +604,7 @@ def test_how_the_listener_went_is_told() -> None:
     judged = verdict(story)
     assert judged.kind is Kind.NEVER_ACCEPTED
     assert (
-        "uwsgi[815], which listened, was killed by SIGKILL, sent by uwsgi[800] before it had accepted"
+        "uwsgi[815], which listened, was killed by SIGKILL, sent by uwsgi[800], before it had accepted"
         in judged.sentence
     )
 
@@ -820,3 +820,141 @@ def test_who_shut_down_what_another_process_was_using_is_the_one_to_ask() -> Non
     assert alert.verdict.sentence.startswith("child[999] had shut down (SHUT_RDWR) what uwsgi[815] was using")
     assert alert.culprit is not None
     assert (alert.culprit.comm, alert.culprit.pid) == ("child", 999)
+
+
+BY_BASH = Task("bash", 800, uid=0)
+
+
+@pytest.mark.parametrize("exchanges", [1, 2])
+def test_who_was_killed_idle_is_told_with_the_silence_and_not_with_its_answer(exchanges: int) -> None:
+    story = established()
+    for _ in range(exchanges):
+        answer_begun(story)
+        story.client.read()
+    story.wait(SECOND)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, BY_BASH))
+    story.wait(3 * SECOND)
+    story.client.write(30, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.KILLED
+    assert judged.sentence == (
+        "uwsgi[815] was killed by SIGKILL, sent by bash[800], after 1 s of silence; "
+        "3 s later httpd[4711]'s write of 30 bytes failed with EPIPE"
+    )
+    assert judged.figures.silence == SECOND
+
+
+def test_a_client_that_was_killed_idle_is_told_with_the_silence() -> None:
+    story = established()
+    idle(story)
+    story.client.release(killed_by=signal.SIGKILL)
+    story.server.write(60, error=errno.EPIPE)
+    assert verdict(story).sentence.startswith("httpd[4711] was killed by SIGKILL after 1 s of silence; ")
+
+
+def test_what_nobody_asked_for_is_called_no_answer() -> None:
+    hows: dict[str, int | None] = {
+        "was killed by SIGKILL after it had sent 80 bytes; ": signal.SIGKILL,
+        "sent 80 bytes and hung up; ": None,
+    }
+    for said, number in hows.items():
+        story = established()
+        story.server.write(80)
+        story.client.read()
+        story.server.release(killed_by=number)
+        story.client.write(30, error=errno.EPIPE)
+        assert verdict(story).sentence.startswith(f"uwsgi[815] {said}")
+
+
+def test_a_client_that_read_none_of_its_answer_is_told_so_in_words() -> None:
+    story = established()
+    answer_begun(story)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    assert "httpd[4711] read nothing of uwsgi[815]'s answer, left 120 bytes unread and hung up" in (
+        verdict(story).sentence
+    )
+
+
+def test_a_listener_that_was_closed_unnoticed_is_told_as_a_listener() -> None:
+    story = Story()
+    story.connect()
+    story.client.write(5)
+    story.server.release(flags=int(EventFlag.EMBRYO))
+    story.client.release(size=errno.ECONNRESET)
+    assert verdict(story).sentence == (
+        "uwsgi[815] closed the listener before it had accepted the connection, with 5 bytes from httpd[4711] unread; "
+        "nobody failed this time"
+    )
+
+
+def _killed(story: Story, **fields: Any) -> None:
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, BY_BASH), **fields)
+
+
+def _after_a_shutdown(story: Story) -> None:
+    story.server.shutdown(SHUT_RDWR)
+    _killed(story)
+    story.client.write(30, error=errno.EPIPE)
+
+
+def _with_the_listener(story: Story) -> None:
+    flags = EventFlag.EMBRYO | EventFlag.EXITING
+    _killed(story, flags=int(flags), exit_code=int(signal.SIGKILL))
+    story.client.write(30, error=errno.EPIPE)
+
+
+def _unread(story: Story) -> None:
+    story.client.write(5)
+    _killed(story)
+    story.client.read(error=errno.ECONNRESET)
+
+
+def _unnoticed(story: Story) -> None:
+    story.client.write(5)
+    _killed(story)
+    story.client.release(size=errno.ECONNRESET)
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (_after_a_shutdown, ", 10 µs after that; "),
+        (_with_the_listener, ", before it had accepted the connection; "),
+        (_unread, ", with 5 bytes unread; "),
+        (_unnoticed, ", with 5 bytes from httpd[4711] unread; "),
+    ],
+)
+def test_what_follows_the_sender_of_a_signal_is_not_read_as_the_sender_s(
+    happens: Callable[[Story], None], said: str
+) -> None:
+    story = established()
+    happens(story)
+    assert f"was killed by SIGKILL, sent by bash[800]{said}" in verdict(story).sentence
+
+
+def test_an_exit_s_status_does_not_run_into_a_time() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR)
+    story.server.release(exit_status=1)
+    story.client.write(30, error=errno.EPIPE)
+    assert "exited with status 1, 10 µs after that; " in verdict(story).sentence
+
+
+def test_a_stop_that_met_an_idle_connection_is_told_with_its_sender_and_then_the_silence() -> None:
+    story = established()
+    idle(story)
+    stop = signalled(signal.SIGTERM, BY_BASH, int(SenderFlag.HANDLED), story.now - 3 * MILLISECOND)
+    story.server.release(exit_status=0, sender=stop)
+    story.client.write(30, error=errno.EPIPE)
+    assert "exited with status 0, 3 ms after SIGTERM from bash[800], after 1 s of silence; " in verdict(story).sentence
+
+
+def test_a_survivor_that_is_killed_itself_has_not_exited() -> None:
+    story = established()
+    request_read(story)
+    story.server.release()
+    story.client.read(0)
+    story.client.release(killed_by=signal.SIGKILL)
+    assert verdict(story).consequence.survivor == "killed"

@@ -274,7 +274,7 @@ def _figures(facts: Facts, kind: Kind) -> Figures:
         if release and kind not in (Kind.OWN_SHUTDOWN, Kind.PEER_SHUTDOWN) and failed.operation != Operation.RELEASE
         else None,
         waited=waited,
-        silence=_silence(facts, release) if kind is Kind.REUSED and release else None,
+        silence=_silence(facts, release) if release and kind in (Kind.REUSED, Kind.KILLED) and _idle(facts) else None,
     )
 
 
@@ -327,7 +327,7 @@ def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
-    return last_word and survivor in ("closed", "exited") and (_idle(facts) or had_answer)
+    return last_word and survivor in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
 
 
 def _survivor(failure: Failure) -> Survivor | None:
@@ -339,7 +339,10 @@ def _survivor(failure: Failure) -> Survivor | None:
         return "went on" if operations else None
     if not release.flags & EventFlag.EXITING:
         return "closed"
-    return "killed by SIGPIPE" if release.exit_code & 0x7F == _SIGPIPE else "exited"
+    number = release.exit_code & 0x7F
+    if not number:
+        return "exited"
+    return "killed by SIGPIPE" if number == _SIGPIPE else "killed"
 
 
 def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:

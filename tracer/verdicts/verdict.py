@@ -36,7 +36,7 @@ class Figures:
 
 
 Answer = Literal["read in full", "read in part", "never read"]
-Survivor = Literal["went on", "closed", "exited", "killed by SIGPIPE", "connected again"]
+Survivor = Literal["went on", "closed", "exited", "killed", "killed by SIGPIPE", "connected again"]
 
 
 @dataclass(frozen=True, slots=True)
