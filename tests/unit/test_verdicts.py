@@ -438,7 +438,7 @@ def test_who_connects_next_has_connected_again_only_to_the_same_path(path: str, 
     following = Story(path=path, client_sock=0x3000, server_sock=0x4000, start=story.now, inode_number=90_000)
     following.connect()
     story.events += following.events
-    assert verdict(story).consequence.survivor == survivor
+    assert verdict(story).consequence.afterwards == survivor
 
 
 def test_the_second_request_that_is_dropped_is_judged_and_not_the_first() -> None:
@@ -481,7 +481,7 @@ def test_an_answer_that_is_thrown_away_is_not_harmless() -> None:
     assert judged.kind is Kind.ANSWERED
     assert not judged.consequence.harmless
     assert (judged.consequence.answer, judged.consequence.lost_bytes) == ("never read", 94)
-    assert judged.consequence.survivor == "closed"
+    assert judged.consequence.afterwards == "closed"
 
 
 def test_an_answer_that_is_read_after_the_failure_is_told_so() -> None:
@@ -501,7 +501,7 @@ def test_who_dies_of_the_broken_write_is_told() -> None:
     story.server.release()
     story.client.write(8, error=errno.EPIPE)
     story.client.release(killed_by=signal.SIGPIPE)
-    assert verdict(story).consequence.survivor == "killed by SIGPIPE"
+    assert verdict(story).consequence.afterwards == "killed by SIGPIPE"
 
 
 def test_a_blocked_write_that_the_hangup_cuts_short_is_a_failure() -> None:
@@ -957,4 +957,4 @@ def test_a_survivor_that_is_killed_itself_has_not_exited() -> None:
     story.server.release()
     story.client.read(0)
     story.client.release(killed_by=signal.SIGKILL)
-    assert verdict(story).consequence.survivor == "killed"
+    assert verdict(story).consequence.afterwards == "killed"

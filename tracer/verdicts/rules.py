@@ -18,7 +18,7 @@ from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
-from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Survivor, Verdict
+from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Afterwards, Verdict
 
 _STREAM = 1
 _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
@@ -297,7 +297,7 @@ def _silence(facts: Facts, release: Event) -> int:
 
 def _consequence(facts: Facts, kind: Kind) -> Consequence:
     failure, exchange = facts.failure, facts.exchange
-    survivor = _survivor(failure)
+    afterwards = _afterwards(failure)
     answer: Answer | None = None
     lost = 0
     if exchange.requester != "peer" and exchange.answered:
@@ -307,10 +307,10 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
         if not lost:
             # Of one who died over its answer nobody knows how much was to come.
             answer = None if kind in (Kind.KILLED, Kind.EXITED) and not _idle(facts) else "read in full"
-    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))
+    return Consequence(answer, lost, afterwards, _harmless(facts, kind, afterwards))
 
 
-def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
+def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
     failure, exchange, release = facts.failure, facts.exchange, facts.release
     if failure.symptom is not Symptom.BROKEN_WRITE or release is None:
@@ -327,10 +327,10 @@ def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
-    return last_word and survivor in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
+    return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
 
 
-def _survivor(failure: Failure) -> Survivor | None:
+def _afterwards(failure: Failure) -> Afterwards | None:
     if failure.reconnect:
         return "connected again"
     operations = [failure.event, *failure.after] if failure.event.operation == Operation.RELEASE else failure.after

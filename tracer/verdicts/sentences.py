@@ -89,7 +89,7 @@ def of_consequence(consequence: Consequence, victim: Process | None) -> str | No
         "killed by SIGPIPE": f"{name} was killed by SIGPIPE",
         "connected again": f"{name} closed and connected again",
         None: "",
-    }[consequence.survivor]
+    }[consequence.afterwards]
     if told:
         parts.append(told)
     return "; ".join(parts) or None
