@@ -308,7 +308,7 @@ class Tracer:
         connection, failed = aftermath.connection, aftermath.failed
         if not self._selects(connection):
             return None
-        story = tell(connection)
+        story = tell(connection, failed)
         failure = Failure(
             aftermath.endpoint.role,
             failed,

@@ -625,3 +625,27 @@ def test_a_connection_used_after_its_server_went_idle_says_how_that_went(how: di
     story.client.release()
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is kind
+
+
+def test_a_failure_stays_in_the_timeline_however_much_is_done_after_it() -> None:
+    story = established()
+    for _ in range(10):
+        story.client.write(300)
+        story.server.read()
+        story.server.write(100)
+        story.client.read()
+    story.client.write(300)
+    story.server.read()
+    story.server.write(100)
+    story.server.release()
+    failed = story.client.write(8, error=errno.EPIPE)
+    for _ in range(100):
+        story.client.read(1)
+    story.client.release()
+    alert = ended(story)
+    assert alert.story is not None
+    places = [place for place, moment in enumerate(alert.story.timeline) if moment.event == failed]
+    assert len(places) == 1
+    client = alert.story.client
+    shown = [moment for moment in alert.story.timeline if moment.role == "client"]
+    assert len(shown) + client.operations_not_kept == client.operations

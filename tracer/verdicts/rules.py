@@ -18,7 +18,7 @@ from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
-from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Afterwards, Verdict
+from hangup.tracer.verdicts.verdict import Afterwards, Answer, Consequence, Figures, Verdict
 
 _STREAM = 1
 _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
