@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
-from hangup.tracer.errors import HangupError
-from hangup.tracer.inventory import Inventory, Socket, read_listeners, snapshot
+from hangup.tracer.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.probes import Flavour, Probes, RingFill
 from hangup.tracer.process import ProcessNames, read_inner_pid
 from hangup.tracer.record import Event, Loss, operations, unpack_all
@@ -151,8 +150,8 @@ class Tracer:
         self._cgroups = Cgroups() if source is None else cgroups
         self._losses: Mapping[Loss, int] = {}
         self._lost_periods: Sequence[LostPeriod] = ()
-        self._listeners: Mapping[str, tuple[int, int]] = {}
-        self._listeners_at = -_LISTENERS_NS
+        # A capture's listeners are another host's, or gone.
+        self._listeners = Listeners() if source is None else None
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Counted] = WeakKeyDictionary()
@@ -348,8 +347,9 @@ class Tracer:
             self._on_operation(Traced(event, "client", None, path, False, None))
         known = path is not None and path in self._endpoints.listened
         verdict = judge_connect(event, path, known=known)
-        if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._is_alert(verdict):
-            verdict = judge_connect(event, path, known=known, backlog=self._backlog(path, event.end))
+        if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._listeners and self._is_alert(verdict):
+            backlog = self._listeners.backlog(path, event.pid, event.end)
+            verdict = judge_connect(event, path, known=known, backlog=backlog)
         alert = Alert(verdict, event.end, path, self._placed(client), None, None, event)
         is_alert = self._is_alert(verdict)
         self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
@@ -372,19 +372,6 @@ class Tracer:
     def _lost_during(self, since: int, until: int) -> int:
         """Return how many records were lost in a time, in ns of CLOCK_MONOTONIC."""
         return sum(period.count for period in self._lost_periods if period.since <= until and period.until >= since)
-
-    def _backlog(self, path: str, when: int) -> tuple[int, int] | None:
-        """Return how many wait of how many for a listener of this host, at about the time of a record."""
-        if self._probes is None:
-            return None
-        # Under a storm of them once in a while is enough: the kernel's whole list is read each time.
-        if when - self._listeners_at >= _LISTENERS_NS:
-            self._listeners_at = when
-            try:
-                self._listeners = read_listeners()
-            except (HangupError, OSError):
-                self._listeners = {}
-        return self._listeners.get(path)
 
     def _name(self, pid: int, seen: int) -> str | None:
         return self._names.comm(pid, seen) if self._names else None
@@ -442,9 +429,6 @@ def _holder(socket: Socket | None) -> Process | None:
 
 
 _STREAM = 1
-
-# How old what is known of listeners and their backlogs may be, in ns.
-_LISTENERS_NS = 100_000_000
 
 
 def _end_of(connection: Connection) -> int:
