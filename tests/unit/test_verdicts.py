@@ -958,3 +958,109 @@ def test_a_survivor_that_is_killed_itself_has_not_exited() -> None:
     story.client.read(0)
     story.client.release(killed_by=signal.SIGKILL)
     assert verdict(story).consequence.afterwards == "killed"
+
+
+@pytest.mark.parametrize("symptom", [Symptom.RESET_READ, Symptom.TOLD])
+def test_a_client_that_leaves_unread_only_what_came_unasked_after_a_silence_hurts_nobody(symptom: Symptom) -> None:
+    # A moment later the same word would have been a broken write to a client that had all it was owed: harmless, too.
+    story = established()
+    idle(story)
+    story.server.write(60)
+    story.client.release()
+    SYMPTOMS[symptom](story.server)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.GAVE_UP, symptom)
+    assert judged.consequence.harmless
+
+
+def _part_of_the_answer_too(story: Story) -> None:
+    request_read(story)
+    story.server.write(120)
+    story.client.read(100)
+    story.wait(SECOND)
+    story.server.write(60)
+
+
+def _no_silence_before_it(story: Story) -> None:
+    request_read(story)
+    story.server.write(120)
+    story.client.read()
+    story.server.write(60)
+
+
+def _the_answer_to_a_new_request(story: Story) -> None:
+    idle(story)
+    request_read(story)
+    story.server.write(60)
+
+
+def _half_an_answer_after_a_silence(story: Story) -> None:
+    idle(story)
+    story.server.write(60)
+    story.client.read(30)
+
+
+def _a_new_request_on_its_way(story: Story) -> None:
+    idle(story)
+    story.server.write(60)
+    story.client.write(300)
+
+
+def _an_answer_that_had_to_wait_for_room(story: Story) -> None:
+    request_read(story)
+    story.server.write(1000)
+    story.server.write(1000, error=errno.EAGAIN)
+    story.client.read()
+    story.wait(SECOND)
+    story.server.write(1000)
+
+
+def _an_answer_of_which_not_all_found_room(story: Story) -> None:
+    request_read(story)
+    story.server.write(1000, result=500)
+    story.client.read()
+    story.wait(SECOND)
+    story.server.write(500)
+
+
+def _an_answer_of_which_much_is_forgotten(story: Story) -> None:
+    request_read(story)
+    for _ in range(100):
+        story.server.write(1)
+        story.wait(20 * MILLISECOND)
+    for _ in range(27):
+        story.client.read()
+        story.server.read(error=errno.EAGAIN)
+    story.server.write(60)
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        _an_answer_that_had_to_wait_for_room,
+        _an_answer_of_which_not_all_found_room,
+        _an_answer_of_which_much_is_forgotten,
+        _part_of_the_answer_too,
+        _no_silence_before_it,
+        _the_answer_to_a_new_request,
+        _half_an_answer_after_a_silence,
+        _a_new_request_on_its_way,
+    ],
+)
+def test_a_client_that_leaves_any_of_its_answer_unread_is_no_harmless_one(standing: Callable[[Story], None]) -> None:
+    story = established()
+    standing(story)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    assert not verdict(story).consequence.harmless
+
+
+def test_whoever_asked_and_is_told_of_a_reset_misses_its_answer() -> None:
+    story = established()
+    idle(story)
+    story.client.write(5)
+    story.server.release()
+    story.client.release(size=0)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.UNREAD, Symptom.TOLD)
+    assert not judged.consequence.harmless

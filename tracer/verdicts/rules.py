@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hangup.tracer.record import Event, EventFlag, Operation
-from hangup.tracer.story.connection import IDLE, Role
+from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
@@ -313,7 +313,12 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
 def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
     failure, exchange, release = facts.failure, facts.exchange, facts.release
-    if failure.symptom is not Symptom.BROKEN_WRITE or release is None:
+    if release is None:
+        return False
+    if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
+        # Whoever asked misses its answer; a server misses nothing by it that its client left.
+        return kind is Kind.GAVE_UP and _left_unasked(facts, release)
+    if failure.symptom is not Symptom.BROKEN_WRITE:
         return False
     if kind not in (Kind.REUSED, Kind.KILLED, Kind.EXITED, Kind.ANSWERED, Kind.GAVE_UP):
         return False
@@ -328,6 +333,32 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
     return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
+
+
+def _left_unasked(facts: Facts, release: Event) -> bool:
+    """Whether a client left nothing unread but what the server had sent on its own account, after a silence.
+
+    A moment later it would have been a broken write to a client that had all it was owed.
+    """
+    exchange, peer = facts.exchange, facts.exchange.peer
+    if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
+        return False
+    # Of the last operations none is missing between two.
+    ours = [moment.event for moment in facts.story.timeline if moment.role == facts.victim.role][-KEPT_LAST:]
+    left = facts.unread
+    later: Event | None = None
+    for event in reversed(ours):
+        if event.operation != Operation.WRITE or event.start >= release.start:
+            continue
+        if later is not None and not left:
+            # This was its answer, unless there was no room for more of it.
+            went_on = event.result < event.size
+            return not went_on and later.start - max(event.end, peer.last_end) >= IDLE
+        left -= max(event.result, 0)
+        if left < 0 or event.result <= 0:
+            return False
+        later = event
+    return False
 
 
 def _afterwards(failure: Failure) -> Afterwards | None:
