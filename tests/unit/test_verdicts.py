@@ -1064,3 +1064,18 @@ def test_whoever_asked_and_is_told_of_a_reset_misses_its_answer() -> None:
     judged = verdict(story)
     assert (judged.kind, judged.symptom) == (Kind.UNREAD, Symptom.TOLD)
     assert not judged.consequence.harmless
+
+
+@pytest.mark.parametrize("after", [{"error": errno.EAGAIN}, {"result": 200}], ids=["nothing fits", "part of it fits"])
+def test_a_client_that_leaves_while_its_answer_waits_for_room_gave_up(after: dict[str, Any]) -> None:
+    story = established()
+    request_read(story)
+    story.server.write(1000)
+    story.server.write(1000, **after)
+    story.wait(SECOND)
+    story.client.read()
+    story.client.release()
+    story.server.write(1000, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.GAVE_UP
+    assert not judged.consequence.harmless

@@ -213,8 +213,9 @@ def _idle(facts: Facts) -> bool:
         return False
     victim, peer = exchange.victim, exchange.peer
     if exchange.requester == "peer":
-        # Silence alone tells the end of an answer from its middle.
-        return bool(victim.turns) and peer.read >= victim.written and release.start - victim.last >= IDLE
+        # Silence alone tells the end of an answer from its middle, unless there was no room for more.
+        silent = release.start - victim.last >= IDLE and not victim.held_up
+        return bool(victim.turns) and peer.read >= victim.written and silent
     if not peer.turns:
         return not victim.turns and release.start - facts.story.start >= IDLE
     silence = release.start - peer.last_end
