@@ -960,7 +960,7 @@ def test_a_survivor_that_is_killed_itself_has_not_exited() -> None:
     assert verdict(story).consequence.afterwards == "killed"
 
 
-@pytest.mark.parametrize("symptom", [Symptom.RESET_READ, Symptom.TOLD])
+@pytest.mark.parametrize("symptom", RESET)
 def test_a_client_that_leaves_unread_only_what_came_unasked_after_a_silence_hurts_nobody(symptom: Symptom) -> None:
     # A moment later the same word would have been a broken write to a client that had all it was owed: harmless, too.
     story = established()
@@ -1073,6 +1073,18 @@ def test_a_client_that_leaves_while_its_answer_waits_for_room_gave_up(after: dic
     story.server.write(1000)
     story.server.write(1000, **after)
     story.wait(SECOND)
+    story.client.read()
+    story.client.release()
+    story.server.write(1000, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.GAVE_UP
+    assert not judged.consequence.harmless
+
+
+def test_a_client_that_leaves_at_the_end_of_a_write_that_had_blocked_gave_up() -> None:
+    story = established()
+    request_read(story)
+    story.server.write(300_000, took=SECOND)
     story.client.read()
     story.client.release()
     story.server.write(1000, error=errno.EPIPE)

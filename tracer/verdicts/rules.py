@@ -214,7 +214,7 @@ def _idle(facts: Facts) -> bool:
     victim, peer = exchange.victim, exchange.peer
     if exchange.requester == "peer":
         # Silence alone tells the end of an answer from its middle, unless there was no room for more.
-        silent = release.start - victim.last >= IDLE and not victim.held_up
+        silent = release.start - victim.last_end >= IDLE and not victim.held_up
         return bool(victim.turns) and peer.read >= victim.written and silent
     if not peer.turns:
         return not victim.turns and release.start - facts.story.start >= IDLE
@@ -318,7 +318,7 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
         return False
     if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
         # Whoever asked misses its answer; a server misses nothing by it that its client left.
-        return kind is Kind.GAVE_UP and _left_unasked(facts, release)
+        return _left_unasked(facts, kind, release)
     if failure.symptom is not Symptom.BROKEN_WRITE:
         return False
     if kind not in (Kind.REUSED, Kind.KILLED, Kind.EXITED, Kind.ANSWERED, Kind.GAVE_UP):
@@ -329,19 +329,21 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
         if not exchange.peer.turns:
             return not facts.died and release.start - facts.story.start < IDLE
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
-        return _idle(facts) or (had_all and last_word)
+        return _idle(facts) or (had_all and last_word) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
     return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
 
 
-def _left_unasked(facts: Facts, release: Event) -> bool:
+def _left_unasked(facts: Facts, kind: Kind, release: Event) -> bool:
     """Whether a client left nothing unread but what the server had sent on its own account, after a silence.
 
     A moment later it would have been a broken write to a client that had all it was owed.
     """
     exchange, peer = facts.exchange, facts.exchange.peer
+    if kind is not Kind.GAVE_UP:
+        return False
     if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
         return False
     # Of the last operations none is missing between two.
