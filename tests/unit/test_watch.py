@@ -258,7 +258,7 @@ def test_json_tells_symptom_sender_consequence_and_thread(
         "monotonic_ns": 1_000_050_000,
         "handled": handled,
     }
-    assert alert["consequence"] == {"answer": None, "lost_bytes": 0, "survivor": "closed", "harmless": False}
+    assert alert["consequence"] == {"answer": None, "lost_bytes": 0, "afterwards": "closed", "harmless": False}
     assert (alert["server"]["comm"], alert["server"]["thread"], alert["server"]["tid"]) == (
         "uwsgi-master",
         "uwsgi",
@@ -373,7 +373,7 @@ def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., Non
     assert alert["consequence"] == {
         "answer": "never read",
         "lost_bytes": 94,
-        "survivor": "closed",
+        "afterwards": "closed",
         "harmless": False,
     }
     assert [
