@@ -503,9 +503,11 @@ class Probes:
             symbol = probed.function
             function_id = btf.function_id(probed.function)
             if function_id is None:
-                # Without BTF's description a kprobe still finds it by its symbol.
-                kallsyms = kallsyms or _text(KALLSYMS)
-                found = renamed(probed.function, kallsyms) if self.flavour == "kprobe" else None
+                found = None
+                if self.flavour == "kprobe":
+                    # Without BTF's description a kprobe still finds it by its symbol.
+                    kallsyms = kallsyms or _text(KALLSYMS)
+                    found = renamed(probed.function, kallsyms)
                 if found is None:
                     if probed.optional:
                         continue
