@@ -176,6 +176,9 @@ class Tracer:
                 self._endpoints.listened.update(
                     socket.path for socket in self._inventory.listeners() if socket.path is not None
                 )
+            except (HangupError, OSError):
+                # As `hangup doctor` says: what is older than the tracer stays unnamed.
+                pass
             except BaseException:
                 self._probes.close()
                 raise

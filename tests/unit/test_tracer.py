@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hangup.tracer.inventory import Inventory
 from hangup.tracer.record import Event, Loss, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import FileSource, LostPeriod, write_capture
@@ -18,6 +19,7 @@ from hangup.tracer.story.process import Process
 from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.unix_diag import UnixDiagMissingError
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
@@ -303,6 +305,26 @@ def test_a_connection_that_is_forgotten_is_open_no_more() -> None:
         list(tracer.alerts())
         assert tracer.open_connections == 1
         assert tracer.losses().by_cause["releases_missed"] == 1
+
+
+@pytest.mark.parametrize("error", [UnixDiagMissingError(), PermissionError(13, "Permission denied")])
+def test_a_kernel_that_does_not_list_its_sockets_is_traced_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse() -> Inventory:
+        raise error
+
+    class Attached(ListSource):
+        def close(self) -> None:
+            """Take nothing away."""
+
+    attached = Attached(stories.seeds_failure().events)
+    monkeypatch.setattr("hangup.tracer.preflight.require", lambda: None)
+    monkeypatch.setattr("hangup.tracer.tracer.Probes", lambda **_: attached)
+    monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse)
+    with Tracer() as tracer:
+        list(tracer.poll(0))
+        assert tracer.statistics.total.broken_writes == 1
 
 
 def test_a_capture_has_no_ring_buffer() -> None:

@@ -349,6 +349,34 @@ def test_a_signal_that_was_handled_before_the_exit_is_named_too() -> None:
     assert "exited with status 1, 3 ms after SIGTERM from uwsgi[800]" in verdict(story).sentence
 
 
+def test_a_signal_that_was_taken_by_sigwait_or_from_a_descriptor_is_named_as_a_handled_one() -> None:
+    """For that it is blocked (sigwait(3), signalfd(2)); another that is blocked, SIGUSR1 say, asks nobody to end."""
+    for number, said in ((signal.SIGTERM, ", 3 ms after SIGTERM from uwsgi[800]"), (signal.SIGUSR1, "")):
+        story = established()
+        request_read(story)
+        sent = story.now
+        story.wait(3 * MILLISECOND)
+        story.server.release(exit_status=1, sender=signalled(number, flags=int(SenderFlag.BLOCKED), when=sent))
+        story.client.read(0)
+        assert f"exited with status 1{said}" in verdict(story).sentence
+        assert "SIGUSR1" not in verdict(story).sentence
+
+
+def test_who_asked_itself_to_end_is_told_so_when_a_kernel_thread_drops_its_descriptor_too() -> None:
+    story = established()
+    request_read(story)
+    story.server.release(
+        by=Task("kworker/1:0", 44, uid=0),
+        flags=int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED | EventFlag.SENDER),
+        owner_pid=815,
+        leader=b"uwsgi".ljust(16, b"\0"),
+        exit_code=3 << 8,
+        sender=signalled(signal.SIGTERM, by=UWSGI, flags=int(SenderFlag.HANDLED), when=story.now),
+    )
+    story.client.read(0)
+    assert "after SIGTERM from itself" in verdict(story).sentence
+
+
 def test_the_one_that_gave_up_is_told_with_what_it_sent_and_how_long_it_waited() -> None:
     story = established(client=Task("nginx", 206), server=Task("gunicorn", 222))
     story.client.write(103)

@@ -23,6 +23,8 @@ _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
 # signal(7): what the kernel sends for a fault of the program's own, and for a timer that it set.
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
 _TIMERS = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU")
+# By which one asks a process to end that has a handler for it (ASKS_TO_END, bpf/senders.h).
+_REQUESTS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGTERM")
 
 
 def of_failure(kind: Kind, facts: Facts, figures: Figures) -> str:
@@ -341,14 +343,18 @@ def _sent_by(release: Event, number: int) -> str:
 
 def _handled(release: Event) -> str:
     sender = sender_of(release)
-    if sender is None or not sender.flags & SenderFlag.HANDLED:
+    if sender is None:
+        return ""
+    name = signal_name(sender.signal)
+    # It is blocked by who takes it with sigwait(3) or from a signalfd(2).
+    if not (sender.flags & SenderFlag.HANDLED or (sender.flags & SenderFlag.BLOCKED and name in _REQUESTS)):
         return ""
     before = duration(max(release.start - sender.time, 0))
     if sender.flags & SenderFlag.KERNEL:
-        return f", {before} after {signal_name(sender.signal)} from the kernel"
-    if sender.pid == release.pid:
-        return f", {before} after {signal_name(sender.signal)} from itself"
-    return f", {before} after {signal_name(sender.signal)} from {escape_comm(sender.comm)}[{sender.pid}]"
+        return f", {before} after {name} from the kernel"
+    if sender.pid == (release.owner_pid or release.pid):
+        return f", {before} after {name} from itself"
+    return f", {before} after {name} from {escape_comm(sender.comm)}[{sender.pid}]"
 
 
 def _heir(gone: End, release: Event) -> str:
