@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
+from hangup.tracer.errors import HangupError
 from hangup.tracer.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.probes import Flavour, Probes, RingFill
 from hangup.tracer.process import ProcessNames, read_inner_pid
