@@ -132,11 +132,16 @@ def _drop(folder: int) -> None:
     """Remove of our own files those that are too many or were left half-written; others' are not touched."""
     now = time.time()
     files = []
+    excess = []
     for name in os.listdir(folder):
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if name.endswith(_SUFFIX):
-            files.append((status.st_mtime_ns, name))
-        elif name.startswith(_UNFINISHED) and now - status.st_mtime > _UNFINISHED_SECONDS:
+        # Another start may be doing the same.
+        with suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if name.endswith(_SUFFIX):
+                files.append((status.st_mtime_ns, name))
+            elif name.startswith(_UNFINISHED) and now - status.st_mtime > _UNFINISHED_SECONDS:
+                excess.append(name)
+    excess += [name for _, name in sorted(files, reverse=True)[MOST_FILES:]]
+    for name in excess:
+        with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
-    for _, name in sorted(files, reverse=True)[MOST_FILES:]:
-        os.unlink(name, dir_fd=folder)

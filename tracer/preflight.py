@@ -466,7 +466,7 @@ def check_kept(host: Host) -> Check:
     except HangupError as error:
         return Check(name, "warn", f"not looked for: {error.problem}", error.remedy)
     if problem is not None:
-        remedy = "run it with sudo" if host.euid else f"chown root {where}; chmod 0700 {where}"
+        remedy = "run it with sudo" if host.euid else f"make {where} and all above it root's alone, without links"
         return Check(name, "warn", f"none, every start compiles: {problem}", remedy)
     if flavour is None:
         return Check(name, "ok", f"none yet for this kernel: the next start compiles them into {where}")

@@ -342,7 +342,7 @@ def test_what_is_kept_for_this_kernel_is_said_or_why_nothing_is(host: Host) -> N
     refused = kept(None, "others than root may write to /var/cache/hangup")
     assert refused.state == "warn"
     assert refused.found == "none, every start compiles: others than root may write to /var/cache/hangup"
-    assert refused.remedy == "chown root /var/cache/hangup; chmod 0700 /var/cache/hangup"
+    assert refused.remedy == "make /var/cache/hangup and all above it root's alone, without links"
 
     def without_btf() -> tuple[str | None, Path, str | None]:
         raise HangupError("the kernel has no BTF", "boot another")
