@@ -604,7 +604,7 @@ def test_how_the_listener_went_is_told() -> None:
     judged = verdict(story)
     assert judged.kind is Kind.NEVER_ACCEPTED
     assert (
-        "uwsgi[815], which listened, was killed by SIGKILL, sent by uwsgi[800] before it had accepted"
+        "uwsgi[815], which listened, was killed by SIGKILL, sent by uwsgi[800], before it had accepted"
         in judged.sentence
     )
 
@@ -755,6 +755,17 @@ def test_a_shutdown_has_no_gap() -> None:
     story.server.shutdown(SHUT_RD)
     story.client.write(8, error=errno.EPIPE)
     assert verdict(story).figures.gap is None
+
+
+@pytest.mark.parametrize("standing", [lambda story: story.client.write(300), answer_begun])
+def test_who_sent_the_signal_is_not_read_as_who_had_bytes_unread(standing: Callable[[Story], object]) -> None:
+    story = established()
+    standing(story)
+    story.client.write(8)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL))
+    story.client.read(120)
+    story.client.read(error=errno.ECONNRESET)
+    assert "sent by uwsgi[800], with " in verdict(story).sentence
 
 
 def test_names_cannot_forge_a_sentence() -> None:

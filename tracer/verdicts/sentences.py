@@ -120,9 +120,11 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     gone, exchange = facts.gone, facts.exchange
     who = _who_left(gone)
     way = _way(gone, release)
+    # What follows is about the one that left, not about who sent the signal.
+    pause = "," if "," in way else ""
     if kind is Kind.NEVER_ACCEPTED:
         if release.flags & _DIED:
-            return f"{who}, which listened, {way} before it had accepted the connection"
+            return f"{who}, which listened, {way}{pause} before it had accepted the connection"
         return f"{who} closed the listener before it had accepted the connection"
     if exchange.requester == "peer":
         return _asker_left(facts, figures, release)
@@ -131,8 +133,9 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     if read:
         # A status would run into the time, and so would who sent the signal.
         way += f"{',' if facts.died else ''} {read},"
+        pause = ""
     if figures.unread_bytes:
-        return f"{who} {way} with {size(figures.unread_bytes)} unread{answered}"
+        return f"{who} {way}{pause} with {size(figures.unread_bytes)} unread{answered}"
     if kind is Kind.UNREAD:
         return f"{who} {way} while more came in{answered}"
     if kind is Kind.ANSWERED:
@@ -141,13 +144,11 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
         had_read = f"read {size(figures.read_bytes)}, " if figures.sent_bytes else ""
         done = f"{user} {had_read}answered {size(figures.answered_bytes)}"
         return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
-    # What follows is about the one that left, not about who sent the signal.
-    pause = "," if "," in way else ""
     if figures.answered_bytes:
         return f"{who} {way}{pause} after it had sent {size(figures.answered_bytes)} of its answer"
     if not exchange.victim.turns:
         return f"{who} {way}{pause} before anything was sent"
-    return f"{who} {way} without an answer"
+    return f"{who} {way}{pause} without an answer"
 
 
 def _after_reading(facts: Facts, release: Event) -> str:
