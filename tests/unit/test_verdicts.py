@@ -757,6 +757,14 @@ def test_a_shutdown_has_no_gap() -> None:
     assert verdict(story).figures.gap is None
 
 
+def test_a_relative_path_where_nobody_listens_may_be_in_another_folder() -> None:
+    story = stories.clean(path="app.s")
+    later = Story(path="app.s", start=story.now + SECOND)
+    later.connect(error=errno.ENOENT)
+    story.events += later.events
+    assert alerts(story) == []
+
+
 @pytest.mark.parametrize("standing", [lambda story: story.client.write(300), answer_begun])
 def test_who_sent_the_signal_is_not_read_as_who_had_bytes_unread(standing: Callable[[Story], object]) -> None:
     story = established()
