@@ -757,6 +757,33 @@ def test_a_shutdown_has_no_gap() -> None:
     assert verdict(story).figures.gap is None
 
 
+def test_what_a_read_cuts_off_a_message_is_not_left_unread() -> None:
+    story = established(type=SEQPACKET)
+    for _ in range(2):
+        story.client.write(20)
+        story.server.read()
+        story.server.write(100)
+        story.client.read(10)
+    story.client.queue.clear()
+    story.wait(SECOND)
+    story.server.release()
+    story.client.write(30, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.REUSED
+    assert (judged.consequence.answer, judged.consequence.lost_bytes) == ("read in full", 0)
+
+
+def test_a_message_that_is_not_read_is_lost() -> None:
+    story = established(type=SEQPACKET)
+    request_read(story)
+    story.server.write(100)
+    story.server.write(50)
+    story.client.read(100)
+    story.server.release()
+    story.client.write(30, error=errno.EPIPE)
+    assert (verdict(story).consequence.answer, verdict(story).consequence.lost_bytes) == ("read in part", 50)
+
+
 def test_a_relative_path_where_nobody_listens_may_be_in_another_folder() -> None:
     story = stories.clean(path="app.s")
     later = Story(path="app.s", start=story.now + SECOND)

@@ -379,6 +379,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         endpoint.last_transfer = event
         if result > 0:
             endpoint.wrote(event.start, event.end, result)
+            endpoint.written_messages += 1
             endpoint.held_up = result < event.size
             return Symptom.SHORT_WRITE if result < event.size and _cut_short(endpoint, event) else None
         if result in (_EPIPE, _ECONNRESET):
@@ -391,6 +392,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         if result > 0:
             if not event.message_flags & _MSG_PEEK:
                 endpoint.read_bytes += result
+                endpoint.read_messages += 1
             endpoint.heard = True
             return None
         if result == _ECONNRESET:
