@@ -757,6 +757,35 @@ def test_a_shutdown_has_no_gap() -> None:
     assert verdict(story).figures.gap is None
 
 
+def test_whose_connection_its_listener_dropped_may_be_told_by_its_error_alone() -> None:
+    story = Story()
+    story.connect()
+    story.server.release(flags=int(EventFlag.EMBRYO))
+    story.client.release(size=0)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.NEVER_ACCEPTED, Symptom.TOLD)
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_who_closes_in_the_same_instant_was_told_of_no_error(by_itself: bool) -> None:
+    """The other end's release has begun, and has not come to leave an error with this end."""
+    story = established()
+    request_unread(story)
+    shutdown = story.client.shutdown(SHUT_RDWR) if by_itself else None
+    story.server.release(start=story.now - 1)
+    story.client.release(size=0, shutdown=3 if shutdown else 0)
+    assert verdict(story).kind is Kind.LATENT
+
+
+def test_who_was_told_and_shuts_down_before_it_closes_was_told_all_the_same() -> None:
+    story = established()
+    request_unread(story)
+    story.server.release()
+    story.client.shutdown(SHUT_RDWR)
+    story.client.release(size=0)
+    assert verdict(story).symptom is Symptom.TOLD
+
+
 def test_what_a_read_cuts_off_a_message_is_not_left_unread() -> None:
     story = established(type=SEQPACKET)
     for _ in range(2):

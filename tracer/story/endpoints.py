@@ -39,6 +39,9 @@ _PEER_BOUND = int(EventFlag.PEER_BOUND)
 _RECEIVING = (0, 2)
 _SENDING = (1, 2)
 
+# sk_shutdown: RCV_SHUTDOWN | SEND_SHUTDOWN
+_SHUTDOWN_MASK = 3
+
 _EPIPE = -errno.EPIPE
 _ECONNRESET = -errno.ECONNRESET
 
@@ -470,13 +473,28 @@ def _idle(gone: Endpoint, release: Event) -> bool:
 def _told(endpoint: Endpoint, event: Event) -> bool:
     """Whether an end that is released had an ECONNRESET pending that it has been told of by other means than a read.
 
-    getsockopt(SO_ERROR) and recvmmsg(2) take it away (sock_error()); `size` is what is still pending.
+    getsockopt(SO_ERROR) and recvmmsg(2) take it away (sock_error()); `size` is what is still pending. The other end's
+    release is recorded when it begins, and leaves the error only then: not to one that closes in the same instant.
     """
     release = endpoint.other.release
     return (
         release is not None
-        and bool(release.unread_messages)
+        # unix_release_sock() leaves it for what is unread, and for whoever was never accepted.
+        and bool(release.unread_messages or release.flags & _EMBRYO)
         and not event.size
         and not event.flags & _EMBRYO
         and release.start < event.start
+        and _was_hung_up_on(endpoint, event)
     )
+
+
+def _was_hung_up_on(endpoint: Endpoint, event: Event) -> bool:
+    """Whether the other end's release had reached an end when it was released itself: it ends both directions.
+
+    unix_release_sock() does so right before it leaves an error. If the end shut both down itself, what counts is how
+    they stood before that.
+    """
+    receiving, sending = endpoint.ended_receiving, endpoint.ended_sending
+    if receiving is not None and sending is not None:
+        event = max(receiving, sending, key=lambda shutdown: shutdown.start)
+    return event.shutdown == _SHUTDOWN_MASK
