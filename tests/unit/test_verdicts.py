@@ -757,6 +757,60 @@ def test_a_shutdown_has_no_gap() -> None:
     assert verdict(story).figures.gap is None
 
 
+def over_a_socketpair() -> Story:
+    story = Story(path=b"", client=Task("parent", 50), server=Task("child", 51))
+    story.socketpair()
+    return story
+
+
+@pytest.mark.parametrize("leave", [closed, lambda _story, gone: gone.release(exit_status=0)], ids=["close", "exit 0"])
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_an_orderly_end_of_a_socketpair_may_be_the_answer_itself(first: str, leave: Leave) -> None:
+    """A child is told to stop, or executes when it is told to go on; a parent has no more work for it."""
+    story = over_a_socketpair()
+    asker: End = getattr(story, first)
+    for size in (30, 4):
+        asker.write(size)
+        asker.other.read()
+        if size == 30:
+            asker.other.write(5)
+            asker.read()
+    leave(story, asker.other)
+    asker.read(0)
+    asker.release()
+    assert alerts(story) == []
+
+
+@pytest.mark.parametrize("leave", [killed, exited])
+def test_a_death_at_the_other_end_of_a_socketpair_is_an_alert(leave: Leave) -> None:
+    story = over_a_socketpair()
+    request_read(story)
+    leave(story, story.server)
+    story.client.read(0)
+    assert verdict(story).symptom is Symptom.CUT_READ
+
+
+def test_who_ends_the_other_when_it_has_an_answer_misses_nothing() -> None:
+    found = {}
+    for sender in (Task("httpd", 4711), MASTER):
+        story = established()
+        answer_begun(story)
+        story.client.read()
+        story.server.release(killed_by=signal.SIGTERM, sender=signalled(signal.SIGTERM, sender))
+        story.client.read(0)
+        story.client.release()
+        found[sender.comm] = len(alerts(story))
+    assert found == {"httpd": 0, "uwsgi": 1}
+
+
+def test_who_ends_the_other_before_its_answer_is_told_so() -> None:
+    story = established()
+    request_read(story)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, Task("httpd", 4711)))
+    story.client.read(0)
+    assert verdict(story).kind is Kind.KILLED
+
+
 def test_whose_connection_its_listener_dropped_may_be_told_by_its_error_alone() -> None:
     story = Story()
     story.connect()

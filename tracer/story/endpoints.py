@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.process import Process, process_of
@@ -32,6 +32,7 @@ _EMBRYO = int(EventFlag.EMBRYO)
 _EXITING = int(EventFlag.EXITING)
 _OWNER_EXITED = int(EventFlag.OWNER_EXITED)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
+_FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _BOUND = int(EventFlag.BOUND)
 _PEER_BOUND = int(EventFlag.PEER_BOUND)
 
@@ -400,7 +401,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
             return None
         if result == _ECONNRESET:
             return Symptom.RESET_READ
-        return _end_of_stream(endpoint) if result == 0 and event.size and not endpoint.failed else None
+        return _end_of_stream(endpoint, event) if result == 0 and event.size and not endpoint.failed else None
     if operation == _SHUTDOWN and not result:
         if endpoint.ended_receiving is None and event.size in _RECEIVING:
             endpoint.ended_receiving = event
@@ -425,7 +426,7 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     return event.start < release.start < event.end
 
 
-def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
+def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
     """Return what the end of the stream is a symptom of; None: nothing was missing, it is how connections end."""
     other, connection = endpoint.other, endpoint.connection
     release = other.release
@@ -440,10 +441,15 @@ def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
         return Symptom.TOLD
     if connection.requester is not endpoint:
         return None
-    answered = other.turns and other.turn_start > endpoint.turn_start
-    if answered and release is not None and _only_inherited(other, release):
+    died_badly = release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code
+    if connection.pair and not died_badly:
+        # Who asks whom over a socketpair is a guess, and an orderly end is often the answer itself: a child that has
+        # been told to stop or to go on executes or exits, a parent without more work closes.
         return None
-    if release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code:
+    answered = other.turns and other.turn_start > endpoint.turn_start
+    if answered and release is not None and (_only_inherited(other, release) or _ended_by(event.pid, release)):
+        return None
+    if release is not None and died_badly:
         return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
     if answered:
         return None
@@ -457,6 +463,15 @@ def _only_inherited(gone: Endpoint, release: Event) -> bool:
     """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
     # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
     return gone.connection.complete and not release.owner_pid and gone.users.get(release.pid) is release
+
+
+def _ended_by(pid: int, release: Event) -> bool:
+    """Whether a process sent the signal that the one at the other end died of, or got before it exited.
+
+    Who ends its own child or server when it has an answer knows whether that was all.
+    """
+    sender = sender_of(release)
+    return sender is not None and sender.pid == pid and not sender.flags & _FROM_KERNEL
 
 
 def _idle(gone: Endpoint, release: Event) -> bool:
