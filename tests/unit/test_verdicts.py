@@ -811,6 +811,75 @@ def test_who_ends_the_other_before_its_answer_is_told_so() -> None:
     assert verdict(story).kind is Kind.KILLED
 
 
+@pytest.mark.parametrize(
+    ("size", "waits", "harmless"),
+    [(6, 0, True), (30, 0, False), (6, SECOND, False)],
+    ids=["at once", "a request", "after a while"],
+)
+def test_a_farewell_that_is_answered_by_the_end_of_the_stream_is_harmless(
+    size: int, waits: int, harmless: bool
+) -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    story.client.write(size)
+    story.server.read()
+    story.wait(waits)
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    judged = verdict(story)
+    assert judged.kind is Kind.UNANSWERED
+    assert judged.consequence.harmless is harmless
+
+
+def test_a_first_request_without_an_answer_is_no_farewell_however_short() -> None:
+    story = established()
+    story.client.write(6)
+    story.server.read()
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    assert not verdict(story).consequence.harmless
+
+
+@pytest.mark.parametrize(("size", "harmless"), [(5, True), (45, False)], ids=["farewell", "request"])
+@pytest.mark.parametrize("standing", [answer_begun, idle])
+def test_a_farewell_is_as_harmless_to_one_that_had_shut_down_first(
+    standing: Callable[[Story], None], size: int, harmless: bool
+) -> None:
+    story = established()
+    standing(story)
+    story.client.read(sum(story.client.queue))
+    shut_down(story, story.server)
+    story.client.write(size, error=errno.EPIPE)
+    story.client.release()
+    judged = verdict(story)
+    assert judged.kind is Kind.PEER_SHUTDOWN
+    assert judged.consequence.harmless is harmless
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_down(asks: bool) -> None:
+    story = established()
+    if asks:
+        story.client.write(30)
+    shut_down(story, story.client)
+    story.server.write(17, error=errno.EPIPE)
+    story.server.release()
+    assert verdict(story).consequence.harmless is not asks
+
+
+def test_a_trailer_to_a_client_that_has_all_and_shut_down_is_harmless() -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    shut_down(story, story.client)
+    story.server.write(5, error=errno.EPIPE)
+    story.server.release()
+    assert verdict(story).consequence.harmless
+
+
 def test_whose_connection_its_listener_dropped_may_be_told_by_its_error_alone() -> None:
     story = Story()
     story.connect()
