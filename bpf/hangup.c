@@ -142,7 +142,7 @@ int signal_generated(unsigned long long *ctx)
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct kept_sender kept = {};
 	struct kept_sender *found;
-	u64 handler, of_group;
+	u64 handler, blocked, of_group;
 	u32 group;
 
 	/* First what costs nothing: most signals end nobody. */
@@ -155,7 +155,9 @@ int signal_generated(unsigned long long *ctx)
 			return 0;
 		kept.sender.flags |= SENDER_HANDLED;
 	}
-	if (signal != SIGKILL && read_u64(task + OFFSET(task_struct, blocked)) & SIGNAL_BIT(signal))
+	/* While sigwait(3) waits for it, only real_blocked has it (do_sigtimedwait()). */
+	blocked = read_u64(task + OFFSET(task_struct, blocked)) | read_u64(task + OFFSET(task_struct, real_blocked));
+	if (signal != SIGKILL && blocked & SIGNAL_BIT(signal))
 		kept.sender.flags |= SENDER_BLOCKED;
 
 	if (info == SEND_SIG_PRIV)
