@@ -10,6 +10,8 @@ ICOUNT := -icount shift=0,sleep=off
 
 # The Debian that `make test-vagrant` brings up: bookworm, trixie, or all, one after the other.
 SUITE := bookworm
+# Which scenarios it runs there: tests/scenarios/test_agreement.py; none named: all.
+VAGRANT_SCENARIOS :=
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
@@ -59,7 +61,7 @@ test-package: setup ## build the package and the wheel, lintian, install and pur
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/package
 
 test-vagrant: setup deb ## the package as a service in a real machine, from nothing; SUITE=bookworm|trixie|all
-	$(PYTHON) -m tests.vagrant test $(SUITE)
+	$(PYTHON) -m tests.vagrant test $(SUITE) $(VAGRANT_SCENARIOS)
 
 clean: ## remove everything that was made, the guest's root and the kernels too
 	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

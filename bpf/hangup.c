@@ -81,10 +81,17 @@ BPF_HASH(selected_pids, u32, u8, SELECTED_PIDS_MAX);
 /* Losses that are further apart than this are of different periods. */
 #define PERIOD_GAP_NS 10000000LL
 
+/* Whether a period ended too long before a loss to be of the same storm. */
+static __always_inline bool ended_long_before(struct lost_period *period, u64 since)
+{
+	return (s64)(since - period->until) > PERIOD_GAP_NS;
+}
+
 /*
  * Counts a loss of something that happened between since and now. The count is
  * exact. A period's bounds may miss what another cpu writes in the same instant:
- * the period it writes to is one that this loss is near to.
+ * the period it writes to is one that this loss is near to. Two cpus that begin a
+ * period at once begin the same one: begun is read once, and never skips a slot.
  */
 static __always_inline void count_since(u32 loss, u64 since)
 {
@@ -92,24 +99,28 @@ static __always_inline void count_since(u32 loss, u64 since)
 	struct lost_periods *kept = periods.lookup(&loss);
 	u64 now = bpf_ktime_get_ns();
 	struct lost_period *slot;
-	u64 before;
+	u64 before, begun;
 
 	if (!value || !kept)
 		return;
 	before = *value;
 	__sync_fetch_and_add(value, 1);
-	slot = &kept->slots[(kept->begun - 1) & (LOST_PERIODS - 1)];
-	if (!kept->begun || (s64)(since - slot->until) > PERIOD_GAP_NS) {
-		slot = &kept->slots[kept->begun & (LOST_PERIODS - 1)];
-		if (!kept->begun)
-			kept->first = since;
-		else if (slot->until)
-			kept->overwritten = slot->until;
-		slot->since = since;
-		slot->until = now;
-		slot->before = before;
-		kept->begun++;
-		return;
+	begun = *(volatile __u64 *)&kept->begun;
+	slot = &kept->slots[(begun - 1) & (LOST_PERIODS - 1)];
+	if (!begun || ended_long_before(slot, since)) {
+		slot = &kept->slots[begun & (LOST_PERIODS - 1)];
+		/* Or another cpu is about to say that it began this one. */
+		if (ended_long_before(slot, since)) {
+			if (!begun)
+				kept->first = since;
+			else if (slot->until)
+				kept->overwritten = slot->until;
+			slot->since = since;
+			slot->until = now;
+			slot->before = before;
+			kept->begun = begun + 1;
+			return;
+		}
 	}
 	if (since < slot->since)
 		slot->since = since;
@@ -120,6 +131,17 @@ static __always_inline void count_since(u32 loss, u64 since)
 static __always_inline void count(u32 loss)
 {
 	count_since(loss, bpf_ktime_get_ns());
+}
+
+/* A thread that is elsewhere now never returned from the function that it is said to be in: not that we saw. */
+static __always_inline void count_left_behind(u32 tid)
+{
+	struct pending *left = pending.lookup(&tid);
+
+	if (left) {
+		count_since(LOSS_MISSED_RETURN, left->start);
+		pending.delete(&tid);
+	}
 }
 
 /* ---- signals and exits ---------------------------------------------------- */
@@ -235,6 +257,8 @@ static __always_inline bool find_sender(struct sender *sender, u64 task, u32 gro
  */
 int process_exited(unsigned long long *ctx)
 {
+	/* Else it would stay for good, or until another thread has its number and is taken for it. */
+	count_left_behind(bpf_get_current_pid_tgid());
 #if HAS_MEMBER(task_struct, io_uring)
 	u64 task = ctx[0];
 	u32 group = bpf_get_current_pid_tgid() >> 32;
@@ -768,16 +792,11 @@ static __always_inline int record_entry(u32 operation, u64 sock, u64 peer, s64 s
 	struct pending entered = {
 		.size = size,
 	};
-	u32 tid = bpf_get_current_pid_tgid();
-	struct pending *left = pending.lookup(&tid);
 	struct event *event;
 	bool peer_dead;
 
 	/* A thread that is here is not inside another function with a connection. */
-	if (left) {
-		count_since(LOSS_MISSED_RETURN, left->start);
-		pending.delete(&tid);
-	}
+	count_left_behind(bpf_get_current_pid_tgid());
 	entered.start = bpf_ktime_get_ns();
 	/*
 	 * Before a place in the ring is taken: what says that the peer is dead stands

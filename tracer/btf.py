@@ -19,6 +19,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _KIND_STRUCT = 4
 _KIND_UNION = 5
 _KIND_ENUM = 6
+_KIND_TYPEDEF = 8
 _KIND_FUNC = 12
 _KIND_ENUM64 = 19
 
@@ -87,6 +88,10 @@ class Btf:
     def function_id(self, name: str) -> int | None:
         """Return the BTF id of a function, which is what a fentry program is attached by."""
         return self._find(name, _KIND_FUNC)
+
+    def has_tracepoint(self, name: str) -> bool:
+        """Whether the kernel has a tracepoint of this name: each has a typedef (include/trace/bpf_probe.h)."""
+        return self._find(f"btf_trace_{name}", _KIND_TYPEDEF) is not None
 
     def arguments(self, function: str) -> int:
         """Return how many arguments a function takes."""

@@ -14,6 +14,7 @@ import re
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -199,7 +200,8 @@ class Cgroups:
     def learn(self, number: int, pid: int) -> None:
         """Look a cgroup up while it is there; `pid` is a process in it. Costs nothing for one that is known."""
         if number > ROOT and number not in self._known:
-            self._known[number] = self._look_up(number, pid)
+            with suppress(ProcessLookupError):
+                self._known[number] = self._look_up(number, pid)
             if len(self._known) > self._limit:
                 self._known.popitem(last=False)
 
@@ -216,7 +218,11 @@ class Cgroups:
             path = self._find(number)
         except OSError:
             # Without CAP_DAC_READ_SEARCH; a process can be asked as long as it lives.
-            return read_process_cgroup(pid, self._proc)
+            cgroup = read_process_cgroup(pid, self._proc)
+            if cgroup is None:
+                # The cgroup may well be there: the next process in it can be asked.
+                raise ProcessLookupError from None
+            return cgroup
         return None if path is None else parse(path)
 
 

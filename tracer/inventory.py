@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from hangup.tracer import unix_diag
 from hangup.tracer.cgroups import Cgroup, read_process_cgroup
+from hangup.tracer.errors import HangupError
 from hangup.tracer.mounts import read_mounts
 from hangup.tracer.process import PROC, read_comm, read_inner_pid, read_uid
 
@@ -195,6 +196,41 @@ def read_listeners() -> dict[str, Backlog]:
             if other is None or listener.backlog - listener.waiting < other.backlog - other.waiting:
                 found[entry.path] = listener
     return found
+
+
+class Listeners:
+    """How many connects wait where, as far as the clients that ask live in our own network namespace.
+
+    Of another one's listeners the list is another: one of the same path there may have nothing to do with ours.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Backlog]] = read_listeners, proc: Path = PROC) -> None:
+        """Ask nobody yet."""
+        self._read = read
+        self._proc = proc
+        self._found: Mapping[str, Backlog] = {}
+        self._read_at: int | None = None
+
+    def backlog(self, path: str, client: int, when: int) -> Backlog | None:
+        """Return how many wait for a listener, at about the time of a client's connect; None: not known.
+
+        client: its pid; of a process that has ended nobody knows where it lived. when: in ns of CLOCK_MONOTONIC.
+        """
+        own = _namespace_number(self._proc / "thread-self" / "ns" / "net")
+        if not own or _namespace_number(self._proc / str(client) / "ns" / "net") != own:
+            return None
+        # Under a storm of them once in a while is enough: the kernel's whole list is read each time.
+        if self._read_at is None or when - self._read_at >= _LISTENERS_NS:
+            self._read_at = when
+            try:
+                self._found = self._read()
+            except (HangupError, OSError):
+                self._found = {}
+        return self._found.get(path)
+
+
+# How old what is known of listeners and their backlogs may be, in ns.
+_LISTENERS_NS = 100_000_000
 
 
 def snapshot(proc: Path = PROC, *, namespaces: bool = True) -> Inventory:

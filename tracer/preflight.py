@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from hangup.tracer import unix_diag
 from hangup.tracer.btf import VMLINUX, Btf, libbpf
 from hangup.tracer.errors import HangupError
-from hangup.tracer.probes import PROBED, preempts_programs
+from hangup.tracer.probes import KALLSYMS, PROBED, TRACEPOINTS, preempts_programs, renamed
 
 State = Literal["ok", "warn", "fail"]
 
@@ -69,6 +69,9 @@ class Kernel(Protocol):
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel has this function, and it can be probed."""
+
+    def has_tracepoint(self, name: str) -> bool:
+        """Whether the kernel has this tracepoint."""
 
     def enum_value(self, enum: str, enumerator: str) -> int | None:
         """Return the value of a constant, None if the kernel does not know it."""
@@ -167,7 +170,8 @@ def checks(host: Host | None = None, open_btf: Callable[[], Btf] = Btf.vmlinux) 
 def _checks_of_kernel(host: Host, btf: Kernel | None) -> Iterator[Check]:
     yield check_kprobes(host, btf)
     yield check_fentry(host, btf)
-    yield check_functions(btf)
+    yield check_functions(host, btf)
+    yield check_tracepoints(btf)
     yield check_ring_buffer(btf)
 
 
@@ -363,11 +367,18 @@ def check_fentry(host: Host, btf: Kernel | None) -> Check:
     )
 
 
-def check_functions(btf: Kernel | None) -> Check:
-    """See that every function the probes attach to is in BTF."""
+def check_functions(host: Host, btf: Kernel | None) -> Check:
+    """See that there is every function the probes attach to: in BTF, or a kprobe finds it by another symbol."""
     if btf is None:
         return _unknown("functions")
-    missing = [probed.function for probed in PROBED if not probed.optional and not btf.has_function(probed.function)]
+    lacking = [probed.function for probed in PROBED if not btf.has_function(probed.function)]
+    # Megabytes, and many kernels lack one that is optional: read once.
+    kallsyms = _read(host.proc / KALLSYMS.relative_to("/proc")) if lacking else ""
+    symbols = {
+        probed.function: renamed(probed.function, kallsyms) if probed.function in lacking else probed.function
+        for probed in PROBED
+    }
+    missing = [probed.function for probed in PROBED if not probed.optional and symbols[probed.function] is None]
     if missing:
         return Check(
             "functions",
@@ -375,8 +386,22 @@ def check_functions(btf: Kernel | None) -> Check:
             f"this kernel lacks {', '.join(missing)}",
             "report it with the kernel's version: hangup does not know this kernel yet",
         )
-    present = [probed.function for probed in PROBED if btf.has_function(probed.function)]
-    return Check("functions", "ok", ", ".join(present))
+    return Check("functions", "ok", ", ".join(symbol for symbol in symbols.values() if symbol))
+
+
+def check_tracepoints(btf: Kernel | None) -> Check:
+    """See that there are the tracepoints that say who sent a signal, and how a process exited."""
+    if btf is None:
+        return _unknown("tracepoints")
+    missing = [name for name in TRACEPOINTS if not btf.has_tracepoint(name)]
+    if missing:
+        return Check(
+            "tracepoints",
+            "fail",
+            f"this kernel lacks {', '.join(missing)}",
+            "report it with the kernel's version: hangup does not know this kernel yet",
+        )
+    return Check("tracepoints", "ok", ", ".join(TRACEPOINTS))
 
 
 def check_ring_buffer(btf: Kernel | None) -> Check:

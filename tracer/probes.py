@@ -14,7 +14,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ KALLSYMS = Path("/proc/kallsyms")
 _LEFTOVER = re.compile(r"^r\d*:kprobes/(hangup_\w+_bcc_(\d+)) ", re.MULTILINE)
 
 _LOG_BYTES = 1 << 20
-# A line of kprobe_profile has a name and two counts.
+# A line of kprobe_profile has a name and two counts; so much of it is read.
 _PROFILE_BYTES = 1 << 16
 
 _SEE_DOCTOR = "see what `hangup doctor` says"
@@ -179,6 +179,17 @@ def renamed(function: str, kallsyms: str) -> str | None:
     """
     found = re.findall(rf"^\S+ [tT] ({re.escape(function)}(?:\.(?:isra|constprop)\.\d+)+)$", kallsyms, re.MULTILINE)
     return found[0] if len(found) == 1 else None
+
+
+def read_from_start(descriptor: int, pread: Callable[[int, int, int], bytes] = os.pread) -> str:
+    """Return what an open file of the kernel's says now, of which each read gives no more than a page."""
+    text = b""
+    while len(text) < _PROFILE_BYTES:
+        part = pread(descriptor, _PROFILE_BYTES, len(text))
+        if not part:
+            break
+        text += part
+    return text.decode("utf-8", "replace")
 
 
 def missed_returns(profile: str, events: Collection[str]) -> int:
@@ -428,7 +439,7 @@ class Probes:
             # As BCC calls them (create_probe_event(), libbpf.c).
             events = {f"{name.decode()}_bcc_{os.getpid()}" for name in self._tracefs_events}
             with suppress(OSError):
-                missed = max(missed, missed_returns(os.pread(self._profile, _PROFILE_BYTES, 0).decode(), events))
+                missed = max(missed, missed_returns(read_from_start(self._profile), events))
         for cause, count in ((Loss.SKIPPED, self._count_skipped()), (Loss.MISSED_RETURN, missed)):
             more = count - self._counted[cause]
             if more > 0:
@@ -503,9 +514,11 @@ class Probes:
             symbol = probed.function
             function_id = btf.function_id(probed.function)
             if function_id is None:
-                # Without BTF's description a kprobe still finds it by its symbol.
-                kallsyms = kallsyms or _text(KALLSYMS)
-                found = renamed(probed.function, kallsyms) if self.flavour == "kprobe" else None
+                found = None
+                if self.flavour == "kprobe":
+                    # Without BTF's description a kprobe still finds it by its symbol.
+                    kallsyms = kallsyms or _text(KALLSYMS)
+                    found = renamed(probed.function, kallsyms)
                 if found is None:
                     if probed.optional:
                         continue

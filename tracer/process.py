@@ -102,6 +102,10 @@ class _Named(NamedTuple):
     """When its process began; 0 if that was not looked up."""
     seen: int
     """When the process was there; both in ns of CLOCK_MONOTONIC."""
+    renamed: int = 0
+    """When the pid was first seen under this name, if it had another before; else 0."""
+    earlier: str | None = None
+    """What it was called till then."""
 
 
 class ProcessNames:
@@ -122,7 +126,14 @@ class ProcessNames:
 
     def learn(self, pid: int, comm: str, seen: int = 0) -> None:
         """Take the (escaped) comm of a process from an event; seen: the event's time, in ns of CLOCK_MONOTONIC."""
-        self._remember(pid, _Named(comm, 0, seen))
+        known = self._known.get(pid)
+        if known is None:
+            named = _Named(comm, 0, seen)
+        elif known.comm == comm:
+            named = known._replace(seen=seen)
+        else:
+            named = _Named(comm, 0, seen, renamed=seen, earlier=known.comm)
+        self._remember(pid, named)
 
     def comm(self, pid: int, seen: int | None = None) -> str | None:
         """Return the escaped comm of a process, from /proc or else from memory; None if neither knows it.
@@ -142,7 +153,7 @@ class ProcessNames:
         if known is None or (seen is not None and known.began > seen):
             return None
         self._known.move_to_end(pid)
-        return known.comm
+        return known.earlier if seen is not None and seen < known.renamed else known.comm
 
     def _remember(self, pid: int, named: _Named) -> None:
         self._known[pid] = named

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
 from hangup.tracer.errors import HangupError
-from hangup.tracer.inventory import Inventory, Socket, read_listeners, snapshot
+from hangup.tracer.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.probes import Flavour, Probes, RingFill
 from hangup.tracer.process import ProcessNames, read_inner_pid
 from hangup.tracer.record import Event, Loss, operations, unpack_all
@@ -24,6 +24,7 @@ from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.story import Moment, Story, Traced, tell, traced
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
+from hangup.tracer.verdicts.sentences import peer_shutdown
 
 # How often a quiet ring buffer is looked at; what goes wrong wakes the reader at once.
 POLL_SECONDS = 0.1
@@ -49,8 +50,22 @@ class Alert:
     """The operation that failed, or showed what was missing; None for a latent hang-up."""
 
     @property
+    def shutdown(self) -> Event | None:
+        """The call that a verdict on a shutdown is about; None: it is about something else, or it was not recorded."""
+        story, failed, verdict = self.story, self.failed, self.verdict
+        if story is None or failed is None or verdict.victim is None:
+            return None
+        if verdict.kind is Kind.OWN_SHUTDOWN:
+            return story.end(verdict.victim).ended_sending
+        if verdict.kind is Kind.PEER_SHUTDOWN:
+            return peer_shutdown(story.other(verdict.victim), failed, verdict.symptom)
+        return None
+
+    @property
     def culprit(self) -> Process | None:
-        """The process at the other end than the one that was hurt: who is to be asked."""
+        """Who is to be asked: the process at the other end than the one that was hurt, or who shut that one down."""
+        if self.verdict.kind is Kind.OWN_SHUTDOWN and self.shutdown is not None:
+            return process_of(self.shutdown)
         return self.server if self.verdict.victim == "client" else self.client
 
     @property
@@ -136,8 +151,8 @@ class Tracer:
         self._cgroups = Cgroups() if source is None else cgroups
         self._losses: Mapping[Loss, int] = {}
         self._lost_periods: Sequence[LostPeriod] = ()
-        self._listeners: Mapping[str, tuple[int, int]] = {}
-        self._listeners_at = -_LISTENERS_NS
+        # A capture's listeners are another host's, or gone.
+        self._listeners = Listeners() if source is None else None
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Counted] = WeakKeyDictionary()
@@ -162,6 +177,9 @@ class Tracer:
                 self._endpoints.listened.update(
                     socket.path for socket in self._inventory.listeners() if socket.path is not None
                 )
+            except (HangupError, OSError):
+                # As `hangup doctor` says: what is older than the tracer stays unnamed.
+                pass
             except BaseException:
                 self._probes.close()
                 raise
@@ -293,7 +311,7 @@ class Tracer:
         connection, failed = aftermath.connection, aftermath.failed
         if not self._selects(connection):
             return None
-        story = tell(connection)
+        story = tell(connection, failed)
         failure = Failure(
             aftermath.endpoint.role,
             failed,
@@ -334,8 +352,9 @@ class Tracer:
         # A relative path means another file in each folder.
         known = path is not None and path.startswith(("/", "@")) and path in self._endpoints.listened
         verdict = judge_connect(event, path, known=known)
-        if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._is_alert(verdict):
-            verdict = judge_connect(event, path, known=known, backlog=self._backlog(path, event.end))
+        if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._listeners and self._is_alert(verdict):
+            backlog = self._listeners.backlog(path, event.pid, event.end)
+            verdict = judge_connect(event, path, known=known, backlog=backlog)
         alert = Alert(verdict, event.end, path, self._placed(client), None, None, event)
         is_alert = self._is_alert(verdict)
         self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
@@ -358,19 +377,6 @@ class Tracer:
     def _lost_during(self, since: int, until: int) -> int:
         """Return how many records were lost in a time, in ns of CLOCK_MONOTONIC."""
         return sum(period.count for period in self._lost_periods if period.since <= until and period.until >= since)
-
-    def _backlog(self, path: str, when: int) -> tuple[int, int] | None:
-        """Return how many wait of how many for a listener of this host, at about the time of a record."""
-        if self._probes is None:
-            return None
-        # Under a storm of them once in a while is enough: the kernel's whole list is read each time.
-        if when - self._listeners_at >= _LISTENERS_NS:
-            self._listeners_at = when
-            try:
-                self._listeners = read_listeners()
-            except (HangupError, OSError):
-                self._listeners = {}
-        return self._listeners.get(path)
 
     def _name(self, pid: int, seen: int) -> str | None:
         return self._names.comm(pid, seen) if self._names else None
@@ -428,9 +434,6 @@ def _holder(socket: Socket | None) -> Process | None:
 
 
 _STREAM = 1
-
-# How old what is known of listeners and their backlogs may be, in ns.
-_LISTENERS_NS = 100_000_000
 
 
 def _end_of(connection: Connection) -> int:

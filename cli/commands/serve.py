@@ -17,7 +17,6 @@ from hangup.cli.service.service import Service, Signals, selection_of, verdicts_
 from hangup.cli.service.settings import Key, Settings, keys
 from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
 from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
-from hangup.tracer import preflight
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.statistics import Statistics
 from hangup.tracer.tracer import Tracer
@@ -79,7 +78,6 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
     if check:
         click.echo(in_force(settings))
         return
-    preflight.require()
     tell = notifier()
     with (
         Signals() as signals,

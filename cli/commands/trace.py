@@ -18,7 +18,6 @@ from hangup.cli.reporters.operation import operation_row
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
-from hangup.tracer import preflight
 from hangup.tracer.cgroups import Cgroup
 from hangup.tracer.record import Event
 from hangup.tracer.selection import Selection
@@ -77,7 +76,6 @@ def command(
     connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
     at Ctrl-C, SIGTERM or after --duration.
     """
-    preflight.require()
     output = Output()
     printer = _Printer(output, as_json=as_json, addresses=addresses)
     with Tracer(selection=selection, probes=probes, on_operation=printer.operation) as tracer:

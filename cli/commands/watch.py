@@ -22,7 +22,6 @@ from hangup.cli.reporters.alerts import Alerts
 from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
-from hangup.tracer import preflight
 from hangup.tracer.selection import IGNORED_PATHS, Selection
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
@@ -85,7 +84,6 @@ def command(
     user in place of root's. The probes are attached before it starts. Signals are passed on to it, and SIGTERM after
     --duration. If it fails, its own status becomes hangup's, whether there was an alert or not.
     """
-    preflight.require()
     if command_line:
         look_up(command_line[0])
     output = Output()

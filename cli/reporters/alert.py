@@ -21,7 +21,6 @@ from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
 from hangup.tracer.units import duration, moment, size
-from hangup.tracer.verdicts.kinds import Kind
 from hangup.tracer.verdicts.sentences import of_consequence
 
 # The columns: times and labels, the client's operations, the server's. Together 80.
@@ -224,7 +223,7 @@ def _rows(alert: Alert) -> list[_Row]:
     assert story is not None
     hangup = alert.hangup
     victim = alert.verdict.victim
-    shutdown = _shutdown(alert)
+    shutdown = alert.shutdown
     # Who an end's heading names; what another process did is marked with that one's name.
     users = {"client": alert.client.pid if alert.client else 0, "server": alert.server.pid if alert.server else 0}
     kept = {"client": 0, "server": 0}
@@ -263,19 +262,6 @@ def _rows(alert: Alert) -> list[_Row]:
         else:
             rows.append(row)
     return rows
-
-
-def _shutdown(alert: Alert) -> Event | None:
-    """Return the shutdown(2) that the verdict is about."""
-    story, verdict = alert.story, alert.verdict
-    if story is None or verdict.victim is None:
-        return None
-    if verdict.kind is Kind.OWN_SHUTDOWN:
-        return story.end(verdict.victim).ended_sending
-    if verdict.kind is Kind.PEER_SHUTDOWN:
-        other = story.other(verdict.victim)
-        return other.ended_receiving or other.ended_sending
-    return None
 
 
 def _without_repeats(rows: Sequence[_Row]) -> list[_Row]:

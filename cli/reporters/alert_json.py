@@ -119,7 +119,7 @@ FIGURE_FIELDS: tuple[tuple[Field, Callable[[Figures], Any]], ...] = (
         lambda figures: figures.waited,
     ),
     (
-        Field("silence_ns", "number or null", "of `reused`: how long nothing had been sent when it was closed"),
+        Field("silence_ns", "number or null", "how long nothing had been sent when an idle connection was closed"),
         lambda figures: figures.silence,
     ),
 )
@@ -139,12 +139,12 @@ CONSEQUENCE_FIELDS: tuple[tuple[Field, Callable[[Consequence], Any]], ...] = (
     ),
     (
         Field(
-            "survivor",
+            "afterwards",
             "string or null",
-            '`"went on"`, `"closed"`, `"exited"`, `"killed by SIGPIPE"` or `"connected again"`: what the one that was '
-            "hurt did next; null: nothing within a tenth of a second",
+            '`"went on"`, `"closed"`, `"exited"`, `"killed"`, `"killed by SIGPIPE"` or `"connected again"`: what the '
+            "one that was hurt did next; null: nothing within a tenth of a second",
         ),
-        lambda consequence: consequence.survivor,
+        lambda consequence: consequence.afterwards,
     ),
     (
         Field("harmless", "boolean", "whether nobody misses what failed; such alerts come with `--harmless` only"),

@@ -135,7 +135,8 @@ def _syntax(text: str, message: str) -> _Mistake:
     found = re.fullmatch(r"(?P<what>.*?) \(at (?:line (?P<line>\d+), column \d+|end of document)\)", message, re.DOTALL)
     if not found:
         return _Mistake(1, "", f"is not TOML: {_shown(message)}")
-    line = int(found["line"]) if found["line"] else max(len(text.splitlines()), 1)
+    # str.splitlines() would end a line at whatever Unicode does; TOML's end with a line feed.
+    line = int(found["line"]) if found["line"] else text.removesuffix("\n").count("\n") + 1
     return _Mistake(line, "", f"is not TOML: {_shown(found['what'])}")
 
 

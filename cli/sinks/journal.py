@@ -79,7 +79,7 @@ def _figure(name: str) -> Callable[[Shown], object]:
 
 
 def _object_pid(shown: Shown) -> int | None:
-    """Return who is to blame or to ask: the process at the other end than the one that suffered."""
+    """Return who is to blame or to ask, see `Alert.culprit`."""
     culprit = shown.alert.culprit
     return culprit.pid if culprit else None
 
@@ -99,7 +99,10 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("ERRNO", "what the failed operation failed with, as a number: 32 is EPIPE", _errno),
     Field(
-        "OBJECT_PID", "the process at the other end: the journal adds its unit, so that it finds this too", _object_pid
+        "OBJECT_PID",
+        "the process at the other end, of `own-shutdown` the one that called shutdown(2): the journal adds its unit, "
+        "so that it finds this too",
+        _object_pid,
     ),
     Field(
         "HANGUP_VERDICT", "the verdict; docs/verdicts.md explains each", lambda shown: shown.alert.verdict.kind.label

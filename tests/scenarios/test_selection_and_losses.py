@@ -81,10 +81,10 @@ def test_a_selected_process_is_traced_with_its_peer_and_nobody_else_is(flavour: 
     assert total == 1
 
 
+@pytest.mark.usefixtures("small_ring")
 @pytest.mark.parametrize("flavour", exact_flavours())
 def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_uncertain(flavour: str) -> None:
-    rounds = 70_001
-
+    rounds = 5_003
     traced, made, overflow, hang_up = Baton(), Baton(), Baton(), Baton()
 
     def burst() -> None:
@@ -129,8 +129,7 @@ def test_a_full_ring_buffer_is_counted_to_the_last_operation_and_makes_verdicts_
 
 @pytest.mark.parametrize("flavour", exact_flavours())
 def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_none(flavour: str) -> None:
-    threads = 200
-
+    threads = 53
     start = Baton()
 
     def pool() -> None:

@@ -20,9 +20,17 @@ OFFSET = (1_767_225_600 - 1) * 10**9
 class Playback:
     """A source that gives these events, and then none; `idle` seconds are waited for more."""
 
-    def __init__(self, events: Iterable[Event], losses: Mapping[Loss, int] | None = None, *, idle: float = 0) -> None:
+    def __init__(
+        self,
+        events: Iterable[Event],
+        losses: Mapping[Loss, int] | None = None,
+        *,
+        periods: Sequence[LostPeriod] = (),
+        idle: float = 0,
+    ) -> None:
         self._batches = [[pack(event) for event in events]]
         self._losses = losses or {}
+        self._periods = periods
         self._idle = idle
 
     def read(self, timeout: float) -> list[bytes]:
@@ -37,8 +45,8 @@ class Playback:
         return self._losses
 
     def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return no periods: nothing was lost at a known time."""
-        return ()
+        """Return when that was, as far as it was said."""
+        return self._periods
 
 
 def shown(stories: Story | Iterable[Story], show: Callable[[Alert], _T], **options: Any) -> list[_T]:

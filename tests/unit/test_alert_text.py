@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -233,17 +233,12 @@ def test_a_process_of_no_unit_has_no_row_for_it() -> None:
 
 
 def test_every_doubt_is_told() -> None:
-    class Losing(Playback):
-        """Lost records while the connection was open, and others a second later."""
-
-        def lost_periods(self) -> Sequence[LostPeriod]:
-            start = seeds_failure().events[0].start
-            return (
-                LostPeriod(Loss.RING_FULL, start, start + 1000, 12),
-                LostPeriod(Loss.RING_FULL, start + 10**9, start + 2 * 10**9, 300),
-            )
-
-    with Tracer(source=Losing(seeds_failure().events)) as tracer:
+    start = seeds_failure().events[0].start
+    periods = (
+        LostPeriod(Loss.RING_FULL, start, start + 1000, 12),
+        LostPeriod(Loss.RING_FULL, start + 10**9, start + 2 * 10**9, 300),
+    )
+    with Tracer(source=Playback(seeds_failure().events, periods=periods)) as tracer:
         (block,) = [alert_block(alert, OFFSET, width=80) for alert in tracer.alerts()]
     assert "uncertain: 12 records were lost while it was open" in block.splitlines()
 

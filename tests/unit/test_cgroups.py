@@ -235,6 +235,22 @@ def test_one_that_was_gone_already_is_asked_for_once() -> None:
     assert tree.asked == [7]
 
 
+def test_one_that_was_found_by_no_process_is_asked_for_again(tmp_path: Path) -> None:
+    """Who may not open a cgroup by its id finds it by the next process in it, if the first has gone."""
+
+    def refuse(_number: int) -> bytes | None:
+        raise PermissionError
+
+    known = Cgroups(proc=tmp_path, find=refuse)
+    known.learn(7, 5)
+    assert known.cgroup(7, 5) is None
+    (tmp_path / "6").mkdir()
+    (tmp_path / "6" / "cgroup").write_bytes(b"0::/system.slice/nginx.service\n")
+    found = known.cgroup(7, 6)
+    assert found is not None
+    assert found.unit == "nginx.service"
+
+
 def test_the_memory_is_bounded_and_what_is_still_there_is_found_again() -> None:
     tree = Tree(**{f"id{number}": b"/%d.service" % number for number in range(10, 20)})
     known = Cgroups(limit=3, find=tree.path)

@@ -58,7 +58,15 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("[sinks]\nfile == 3\n", 2), ("[sinks\n", 1), ("\n\na = [1,\n2", 4), ("a = 1\na = 2\n", 2)]
+    ("text", "line"),
+    [
+        ("[sinks]\nfile == 3\n", 2),
+        ("[sinks\n", 1),
+        ("\n\na = [1,\n2", 4),
+        ("a = 1\na = 2\n", 2),
+        ("'\r0", 1),
+        ("a = [\u2028", 1),
+    ],
 )
 def test_what_is_no_toml_is_told_with_its_line(text: str, line: int) -> None:
     [(found, key, what)] = mistakes(text)

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer import inventory, unix_diag
-from hangup.tracer.inventory import Backlog, Connection, Inventory, Socket, read_holders, read_listeners, snapshot
+from hangup.tracer.inventory import (
+    Backlog,
+    Connection,
+    Inventory,
+    Listeners,
+    Socket,
+    read_holders,
+    read_listeners,
+    snapshot,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -351,3 +360,36 @@ def test_a_stream_whose_peer_changed_during_the_list_is_left_out() -> None:
     assert list(Inventory({1: entry(1, 2), 2: entry(2, 3)}).connections()) == [
         Connection(entry(2, 3), None, None, "hung up")
     ]
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Path:
+    """Return a /proc in which 10 lives where we do, 20 in another network namespace, and nobody else."""
+    for name in ("thread-self", "10", "20"):
+        (tmp_path / name / "ns").mkdir(parents=True)
+    (tmp_path / "thread-self/ns/net").touch()
+    (tmp_path / "10/ns/net").hardlink_to(tmp_path / "thread-self/ns/net")
+    (tmp_path / "20/ns/net").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("client", "found"), [(10, Backlog(6, 5)), (20, None), (30, None)])
+def test_the_backlog_is_told_only_of_a_client_that_lives_in_our_network_namespace(
+    processes: Path, client: int, found: Backlog | None
+) -> None:
+    listeners = Listeners(lambda: {"/run/app.s": Backlog(6, 5)}, processes)
+    assert listeners.backlog("/run/app.s", client, 1) == found
+    assert listeners.backlog("/run/other.s", client, 1) is None
+
+
+def test_under_a_storm_the_listeners_are_read_once_in_a_while(processes: Path) -> None:
+    times: list[int] = []
+
+    def read() -> dict[str, Backlog]:
+        times.append(now)
+        return {}
+
+    listeners = Listeners(read, processes)
+    for now in (5, 99_000_000, 100_000_005, 100_000_006):
+        listeners.backlog("/run/app.s", 10, now)
+    assert times == [5, 100_000_005]

@@ -61,3 +61,12 @@ def _write() -> None:
 
 if __name__ == "__main__":
     _write()
+
+
+def test_a_name_of_an_alert_s_field_means_nothing_else_in_what_its_verdict_says() -> None:
+    of_alert, of_consequence, of_figures = (
+        {field.name for field, _ in fields}
+        for fields in (alert_json.ALERT_FIELDS, alert_json.CONSEQUENCE_FIELDS, alert_json.FIGURE_FIELDS)
+    )
+    assert not of_alert & (of_consequence | of_figures)
+    assert not of_consequence & of_figures

@@ -41,6 +41,10 @@ class FakeBtf:
         """Whether it is there."""
         return name not in self.lacks
 
+    def has_tracepoint(self, name: str) -> bool:
+        """Whether it is there."""
+        return name not in self.lacks
+
     def enum_value(self, enum: str, enumerator: str) -> int | None:
         """Return some value."""
         return None if {enum, enumerator} & set(self.lacks) else 27
@@ -221,7 +225,9 @@ def test_a_missing_libbpf_is_said_as_the_tracer_says_it(host: Host) -> None:
 def test_a_kernel_without_btf_leaves_what_hangs_on_it_unknown(host: Host) -> None:
     (host.sys / "kernel" / "btf" / "vmlinux").unlink()
     assert "no BTF" in fails(host, "BTF").found
-    assert [examined(host)[name].state for name in ("fentry", "functions", "ring buffer")] == ["warn"] * 3
+    assert [examined(host)[name].state for name in ("fentry", "functions", "tracepoints", "ring buffer")] == [
+        "warn"
+    ] * 4
 
 
 def test_unreadable_btf_is_one_failure(host: Host) -> None:
@@ -260,6 +266,23 @@ def test_a_kernel_without_kprobes_is_told_apart_from_one_with_them_switched_off(
 
 def test_a_missing_function_is_named(host: Host) -> None:
     assert "unix_release_sock" in fails(host, "functions", ("unix_release_sock",)).found
+
+
+def test_what_is_attached_to_is_named_functions_and_tracepoints(host: Host) -> None:
+    found = examined(host)
+    assert "unix_release_sock" in found["functions"].found
+    assert found["tracepoints"].found == "signal_generate, sched_process_exit"
+
+
+def test_a_missing_tracepoint_is_named(host: Host) -> None:
+    assert fails(host, "tracepoints", ("signal_generate",)).found == "this kernel lacks signal_generate"
+
+
+def test_a_function_that_the_compiler_renamed_is_found_where_a_kprobe_finds_it(host: Host) -> None:
+    write(host.proc / "kallsyms", "ffffffff81a3f2d0 t unix_release_sock.isra.0\n")
+    found = examined(host, ("unix_release_sock",))["functions"]
+    assert found.state == "ok"
+    assert "unix_release_sock.isra.0" in found.found.split(", ")
 
 
 def test_a_kernel_without_ring_buffer_fails(host: Host) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +46,22 @@ def test_the_kernels_count_of_returns_without_a_slot_is_of_our_probes_alone() ->
     assert missed_returns(profile, ours) == 15
     assert missed_returns("", ours) == 0
     assert missed_returns("hangup_unix_accept_return_1_bcc_77 is odd\n", ours) == 0
+
+
+def test_a_file_of_which_the_kernel_gives_a_page_at_a_time_is_read_to_its_end(tmp_path: Path) -> None:
+    """Each read of kprobe_profile gives 4,096 bytes at the most (seq_read_iter()), some fifty probes."""
+    content = b"".join(b"  probe_%d 1 1\n" % number for number in range(500))
+    (tmp_path / "kprobe_profile").write_bytes(content)
+    descriptor = os.open(tmp_path / "kprobe_profile", os.O_RDONLY)
+
+    def page(descriptor: int, count: int, offset: int) -> bytes:
+        return os.pread(descriptor, min(count, 4096), offset)
+
+    try:
+        for _ in range(2):
+            assert probes.read_from_start(descriptor, pread=page) == content.decode()
+    finally:
+        os.close(descriptor)
 
 
 @given(st.integers(1, 8192))

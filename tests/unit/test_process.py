@@ -112,6 +112,29 @@ def test_what_an_event_of_a_later_process_said_is_not_said_of_an_earlier_one(tmp
     assert names.comm(7, seen=now - 60 * SECOND) is None
 
 
+def test_what_a_pid_was_called_before_it_was_called_otherwise_is_said_of_that_time(tmp_path: Path) -> None:
+    """Both are gone: another process had the pid, or the same one executed another program."""
+    names = ProcessNames(proc=tmp_path)
+    names.learn(7, "sh", seen=10 * SECOND)
+    names.learn(7, "stranger", seen=20 * SECOND)
+    names.learn(7, "stranger", seen=30 * SECOND)
+    assert names.comm(7, seen=10 * SECOND) == "sh"
+    assert names.comm(7, seen=20 * SECOND) == "stranger"
+    assert names.comm(7) == "stranger"
+
+
+def test_when_a_process_began_is_not_forgotten_for_what_an_event_says(tmp_path: Path) -> None:
+    names = ProcessNames(proc=tmp_path)
+    now = time.monotonic_ns()
+    fake_process(tmp_path, 7, b"stranger")
+    began(tmp_path, 7, now - 30 * SECOND)
+    assert names.comm(7, seen=now) == "stranger"
+    names.learn(7, "stranger", seen=now)
+    (tmp_path / "7" / "comm").unlink()
+    (tmp_path / "7" / "stat").unlink()
+    assert names.comm(7, seen=now - 60 * SECOND) is None
+
+
 def test_our_own_process_began_before_now_and_a_child_after_that() -> None:
     before = time.monotonic_ns()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hangup.tracer.inventory import Inventory
 from hangup.tracer.record import Event, Loss, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import FileSource, LostPeriod, write_capture
@@ -18,6 +19,7 @@ from hangup.tracer.story.process import Process
 from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.unix_diag import UnixDiagMissingError
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
@@ -92,7 +94,7 @@ def test_an_alert_comes_when_the_survivor_s_thread_has_gone_on() -> None:
         (alert,) = tracer.poll(0)
         assert tracer.statistics.total.connections == 1
         assert list(tracer.alerts()) == []
-    assert alert.verdict.consequence.survivor == "closed"
+    assert alert.verdict.consequence.afterwards == "closed"
 
 
 def test_an_alert_is_held_for_a_tenth_of_a_second_by_the_events_times() -> None:
@@ -105,7 +107,7 @@ def test_an_alert_is_held_for_a_tenth_of_a_second_by_the_events_times() -> None:
         assert list(tracer.poll(0)) == []
         (alert,) = tracer.poll(0)
         assert list(tracer.alerts()) == []
-    assert alert.verdict.consequence.survivor is None
+    assert alert.verdict.consequence.afterwards is None
 
 
 def test_an_alert_s_story_changes_no_more() -> None:
@@ -154,13 +156,13 @@ def test_what_became_of_the_answer_is_told(reads: tuple[int, ...], answer: str, 
         story.client.read(size)
     story.client.release()
     consequence = ended(story).verdict.consequence
-    assert (consequence.answer, consequence.lost_bytes, consequence.survivor) == (answer, lost, "closed")
+    assert (consequence.answer, consequence.lost_bytes, consequence.afterwards) == (answer, lost, "closed")
 
 
 def test_who_only_reads_on_went_on() -> None:
     story = cut_off()
     story.client.read()
-    assert ended(story).verdict.consequence.survivor == "went on"
+    assert ended(story).verdict.consequence.afterwards == "went on"
 
 
 @pytest.mark.parametrize(
@@ -169,13 +171,13 @@ def test_who_only_reads_on_went_on() -> None:
         ({}, "closed"),
         ({"exit_status": 1}, "exited"),
         ({"killed_by": 13}, "killed by SIGPIPE"),
-        ({"killed_by": 9}, "exited"),
+        ({"killed_by": 9}, "killed"),
     ],
 )
 def test_how_the_survivor_left_is_told(how: dict[str, int], survivor: str) -> None:
     story = cut_off()
     story.client.release(**how)  # type: ignore[arg-type]
-    assert ended(story).verdict.consequence.survivor == survivor
+    assert ended(story).verdict.consequence.afterwards == survivor
 
 
 def test_a_survivor_that_connected_again_is_told() -> None:
@@ -184,7 +186,7 @@ def test_a_survivor_that_connected_again_is_told() -> None:
     again = Story(start=story.now, client_sock=0x1000, server_sock=0x2000)
     again.connect()
     (alert,) = alerts([*story.events, *again.events])
-    assert alert.verdict.consequence.survivor == "connected again"
+    assert alert.verdict.consequence.afterwards == "connected again"
 
 
 def farewell() -> Story:
@@ -303,6 +305,26 @@ def test_a_connection_that_is_forgotten_is_open_no_more() -> None:
         list(tracer.alerts())
         assert tracer.open_connections == 1
         assert tracer.losses().by_cause["releases_missed"] == 1
+
+
+@pytest.mark.parametrize("error", [UnixDiagMissingError(), PermissionError(13, "Permission denied")])
+def test_a_kernel_that_does_not_list_its_sockets_is_traced_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse() -> Inventory:
+        raise error
+
+    class Attached(ListSource):
+        def close(self) -> None:
+            """Take nothing away."""
+
+    attached = Attached(stories.seeds_failure().events)
+    monkeypatch.setattr("hangup.tracer.preflight.require", lambda: None)
+    monkeypatch.setattr("hangup.tracer.tracer.Probes", lambda **_: attached)
+    monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse)
+    with Tracer() as tracer:
+        list(tracer.poll(0))
+        assert tracer.statistics.total.broken_writes == 1
 
 
 def test_a_capture_has_no_ring_buffer() -> None:
@@ -625,3 +647,27 @@ def test_a_connection_used_after_its_server_went_idle_says_how_that_went(how: di
     story.client.release()
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is kind
+
+
+def test_a_failure_stays_in_the_timeline_however_much_is_done_after_it() -> None:
+    story = established()
+    for _ in range(10):
+        story.client.write(300)
+        story.server.read()
+        story.server.write(100)
+        story.client.read()
+    story.client.write(300)
+    story.server.read()
+    story.server.write(100)
+    story.server.release()
+    failed = story.client.write(8, error=errno.EPIPE)
+    for _ in range(100):
+        story.client.read(1)
+    story.client.release()
+    alert = ended(story)
+    assert alert.story is not None
+    places = [place for place, moment in enumerate(alert.story.timeline) if moment.event == failed]
+    assert len(places) == 1
+    client = alert.story.client
+    shown = [moment for moment in alert.story.timeline if moment.role == "client"]
+    assert len(shown) + client.operations_not_kept == client.operations

@@ -349,6 +349,34 @@ def test_a_signal_that_was_handled_before_the_exit_is_named_too() -> None:
     assert "exited with status 1, 3 ms after SIGTERM from uwsgi[800]" in verdict(story).sentence
 
 
+def test_a_signal_that_was_taken_by_sigwait_or_from_a_descriptor_is_named_as_a_handled_one() -> None:
+    """For that it is blocked (sigwait(3), signalfd(2)); another that is blocked, SIGUSR1 say, asks nobody to end."""
+    for number, said in ((signal.SIGTERM, ", 3 ms after SIGTERM from uwsgi[800]"), (signal.SIGUSR1, "")):
+        story = established()
+        request_read(story)
+        sent = story.now
+        story.wait(3 * MILLISECOND)
+        story.server.release(exit_status=1, sender=signalled(number, flags=int(SenderFlag.BLOCKED), when=sent))
+        story.client.read(0)
+        assert f"exited with status 1{said}" in verdict(story).sentence
+        assert "SIGUSR1" not in verdict(story).sentence
+
+
+def test_who_asked_itself_to_end_is_told_so_when_a_kernel_thread_drops_its_descriptor_too() -> None:
+    story = established()
+    request_read(story)
+    story.server.release(
+        by=Task("kworker/1:0", 44, uid=0),
+        flags=int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED | EventFlag.SENDER),
+        owner_pid=815,
+        leader=b"uwsgi".ljust(16, b"\0"),
+        exit_code=3 << 8,
+        sender=signalled(signal.SIGTERM, by=UWSGI, flags=int(SenderFlag.HANDLED), when=story.now),
+    )
+    story.client.read(0)
+    assert "after SIGTERM from itself" in verdict(story).sentence
+
+
 def test_the_one_that_gave_up_is_told_with_what_it_sent_and_how_long_it_waited() -> None:
     story = established(client=Task("nginx", 206), server=Task("gunicorn", 222))
     story.client.write(103)
@@ -438,7 +466,7 @@ def test_who_connects_next_has_connected_again_only_to_the_same_path(path: str, 
     following = Story(path=path, client_sock=0x3000, server_sock=0x4000, start=story.now, inode_number=90_000)
     following.connect()
     story.events += following.events
-    assert verdict(story).consequence.survivor == survivor
+    assert verdict(story).consequence.afterwards == survivor
 
 
 def test_the_second_request_that_is_dropped_is_judged_and_not_the_first() -> None:
@@ -481,7 +509,7 @@ def test_an_answer_that_is_thrown_away_is_not_harmless() -> None:
     assert judged.kind is Kind.ANSWERED
     assert not judged.consequence.harmless
     assert (judged.consequence.answer, judged.consequence.lost_bytes) == ("never read", 94)
-    assert judged.consequence.survivor == "closed"
+    assert judged.consequence.afterwards == "closed"
 
 
 def test_an_answer_that_is_read_after_the_failure_is_told_so() -> None:
@@ -501,7 +529,7 @@ def test_who_dies_of_the_broken_write_is_told() -> None:
     story.server.release()
     story.client.write(8, error=errno.EPIPE)
     story.client.release(killed_by=signal.SIGPIPE)
-    assert verdict(story).consequence.survivor == "killed by SIGPIPE"
+    assert verdict(story).consequence.afterwards == "killed by SIGPIPE"
 
 
 def test_a_blocked_write_that_the_hangup_cuts_short_is_a_failure() -> None:
@@ -966,3 +994,326 @@ def test_every_verdict_that_alerts_has_advice_on_one_line() -> None:
         assert kind.advice
         assert "\n" not in kind.advice
         assert Kind.named(kind.label) is kind
+
+
+def test_what_came_after_the_failure_is_no_part_of_the_shutdown_that_caused_it() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR)
+    story.wait(MILLISECOND)
+    story.client.write(30, error=errno.EPIPE)
+    story.wait(50 * MILLISECOND)
+    story.server.release()
+    story.client.release()
+    assert verdict(story).sentence == (
+        "uwsgi[815] shut the connection down (SHUT_RDWR); "
+        "1.02 ms later httpd[4711]'s write of 30 bytes failed with EPIPE"
+    )
+
+
+def test_the_shutdown_that_cut_a_read_is_told_and_not_a_later_one_by_somebody_else() -> None:
+    story = established()
+    request_read(story)
+    cut = story.server.shutdown(SHUT_WR)
+    story.wait(MILLISECOND)
+    story.client.read(0)
+    story.wait(5 * MILLISECOND)
+    story.server.shutdown(SHUT_RD, by=Task("child", 999))
+    story.client.release()
+    (alert,) = alerts(story)
+    assert alert.verdict.sentence.startswith("uwsgi[815] shut the connection down (SHUT_WR); 1.02 ms later ")
+    assert alert.server is not None
+    assert alert.server.pid == UWSGI.pid
+    assert alert.shutdown is not None
+    assert alert.shutdown.start == cut.start
+
+
+def test_of_two_shutdowns_a_broken_write_is_told_of_the_one_that_broke_it() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_WR)
+    story.server.shutdown(SHUT_RD)
+    story.client.write(30, error=errno.EPIPE)
+    assert "shut the connection down (SHUT_RD); " in verdict(story).sentence
+
+
+def test_who_shut_down_what_another_process_was_using_is_the_one_to_ask() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR, by=Task("child", 999))
+    story.server.write(30, error=errno.EPIPE)
+    (alert,) = alerts(story)
+    assert alert.verdict.sentence.startswith("child[999] had shut down (SHUT_RDWR) what uwsgi[815] was using")
+    assert alert.culprit is not None
+    assert (alert.culprit.comm, alert.culprit.pid) == ("child", 999)
+
+
+BY_BASH = Task("bash", 800, uid=0)
+
+
+@pytest.mark.parametrize("exchanges", [1, 2])
+def test_who_was_killed_idle_is_told_with_the_silence_and_not_with_its_answer(exchanges: int) -> None:
+    story = established()
+    for _ in range(exchanges):
+        answer_begun(story)
+        story.client.read()
+    story.wait(SECOND)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, BY_BASH))
+    story.wait(3 * SECOND)
+    story.client.write(30, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.KILLED
+    assert judged.sentence == (
+        "uwsgi[815] was killed by SIGKILL, sent by bash[800], after 1 s of silence; "
+        "3 s later httpd[4711]'s write of 30 bytes failed with EPIPE"
+    )
+    assert judged.figures.silence == SECOND
+
+
+def test_a_client_that_was_killed_idle_is_told_with_the_silence() -> None:
+    story = established()
+    idle(story)
+    story.client.release(killed_by=signal.SIGKILL)
+    story.server.write(60, error=errno.EPIPE)
+    assert verdict(story).sentence.startswith("httpd[4711] was killed by SIGKILL after 1 s of silence; ")
+
+
+def test_what_nobody_asked_for_is_called_no_answer() -> None:
+    hows: dict[str, int | None] = {
+        "was killed by SIGKILL after it had sent 80 bytes; ": signal.SIGKILL,
+        "sent 80 bytes and hung up; ": None,
+    }
+    for said, number in hows.items():
+        story = established()
+        story.server.write(80)
+        story.client.read()
+        story.server.release(killed_by=number)
+        story.client.write(30, error=errno.EPIPE)
+        assert verdict(story).sentence.startswith(f"uwsgi[815] {said}")
+
+
+def test_a_client_that_read_none_of_its_answer_is_told_so_in_words() -> None:
+    story = established()
+    answer_begun(story)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    assert "httpd[4711] read nothing of uwsgi[815]'s answer, left 120 bytes unread and hung up" in (
+        verdict(story).sentence
+    )
+
+
+def test_a_listener_that_was_closed_unnoticed_is_told_as_a_listener() -> None:
+    story = Story()
+    story.connect()
+    story.client.write(5)
+    story.server.release(flags=int(EventFlag.EMBRYO))
+    story.client.release(size=errno.ECONNRESET)
+    assert verdict(story).sentence == (
+        "uwsgi[815] closed the listener before it had accepted the connection, with 5 bytes from httpd[4711] unread; "
+        "nobody failed this time"
+    )
+
+
+def _killed(story: Story, **fields: Any) -> None:
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, BY_BASH), **fields)
+
+
+def _after_a_shutdown(story: Story) -> None:
+    story.server.shutdown(SHUT_RDWR)
+    _killed(story)
+    story.client.write(30, error=errno.EPIPE)
+
+
+def _with_the_listener(story: Story) -> None:
+    flags = EventFlag.EMBRYO | EventFlag.EXITING
+    _killed(story, flags=int(flags), exit_code=int(signal.SIGKILL))
+    story.client.write(30, error=errno.EPIPE)
+
+
+def _unread(story: Story) -> None:
+    story.client.write(5)
+    _killed(story)
+    story.client.read(error=errno.ECONNRESET)
+
+
+def _unnoticed(story: Story) -> None:
+    story.client.write(5)
+    _killed(story)
+    story.client.release(size=errno.ECONNRESET)
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (_after_a_shutdown, ", 10 µs after that; "),
+        (_with_the_listener, ", before it had accepted the connection; "),
+        (_unread, ", with 5 bytes unread; "),
+        (_unnoticed, ", with 5 bytes from httpd[4711] unread; "),
+    ],
+)
+def test_what_follows_the_sender_of_a_signal_is_not_read_as_the_sender_s(
+    happens: Callable[[Story], None], said: str
+) -> None:
+    story = established()
+    happens(story)
+    assert f"was killed by SIGKILL, sent by bash[800]{said}" in verdict(story).sentence
+
+
+def test_an_exit_s_status_does_not_run_into_a_time() -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR)
+    story.server.release(exit_status=1)
+    story.client.write(30, error=errno.EPIPE)
+    assert "exited with status 1, 10 µs after that; " in verdict(story).sentence
+
+
+def test_a_stop_that_met_an_idle_connection_is_told_with_its_sender_and_then_the_silence() -> None:
+    story = established()
+    idle(story)
+    stop = signalled(signal.SIGTERM, BY_BASH, int(SenderFlag.HANDLED), story.now - 3 * MILLISECOND)
+    story.server.release(exit_status=0, sender=stop)
+    story.client.write(30, error=errno.EPIPE)
+    assert "exited with status 0, 3 ms after SIGTERM from bash[800], after 1 s of silence; " in verdict(story).sentence
+
+
+def test_a_survivor_that_is_killed_itself_has_not_exited() -> None:
+    story = established()
+    request_read(story)
+    story.server.release()
+    story.client.read(0)
+    story.client.release(killed_by=signal.SIGKILL)
+    assert verdict(story).consequence.afterwards == "killed"
+
+
+@pytest.mark.parametrize("symptom", RESET)
+def test_a_client_that_leaves_unread_only_what_came_unasked_after_a_silence_hurts_nobody(symptom: Symptom) -> None:
+    # A moment later the same word would have been a broken write to a client that had all it was owed: harmless, too.
+    story = established()
+    idle(story)
+    story.server.write(60)
+    story.client.release()
+    SYMPTOMS[symptom](story.server)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.GAVE_UP, symptom)
+    assert judged.consequence.harmless
+
+
+def _part_of_the_answer_too(story: Story) -> None:
+    request_read(story)
+    story.server.write(120)
+    story.client.read(100)
+    story.wait(SECOND)
+    story.server.write(60)
+
+
+def _no_silence_before_it(story: Story) -> None:
+    request_read(story)
+    story.server.write(120)
+    story.client.read()
+    story.server.write(60)
+
+
+def _the_answer_to_a_new_request(story: Story) -> None:
+    idle(story)
+    request_read(story)
+    story.server.write(60)
+
+
+def _half_an_answer_after_a_silence(story: Story) -> None:
+    idle(story)
+    story.server.write(60)
+    story.client.read(30)
+
+
+def _a_new_request_on_its_way(story: Story) -> None:
+    idle(story)
+    story.server.write(60)
+    story.client.write(300)
+
+
+def _an_answer_that_had_to_wait_for_room(story: Story) -> None:
+    request_read(story)
+    story.server.write(1000)
+    story.server.write(1000, error=errno.EAGAIN)
+    story.client.read()
+    story.wait(SECOND)
+    story.server.write(1000)
+
+
+def _an_answer_of_which_not_all_found_room(story: Story) -> None:
+    request_read(story)
+    story.server.write(1000, result=500)
+    story.client.read()
+    story.wait(SECOND)
+    story.server.write(500)
+
+
+def _an_answer_of_which_much_is_forgotten(story: Story) -> None:
+    request_read(story)
+    for _ in range(100):
+        story.server.write(1)
+        story.wait(20 * MILLISECOND)
+    for _ in range(27):
+        story.client.read()
+        story.server.read(error=errno.EAGAIN)
+    story.server.write(60)
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        _an_answer_that_had_to_wait_for_room,
+        _an_answer_of_which_not_all_found_room,
+        _an_answer_of_which_much_is_forgotten,
+        _part_of_the_answer_too,
+        _no_silence_before_it,
+        _the_answer_to_a_new_request,
+        _half_an_answer_after_a_silence,
+        _a_new_request_on_its_way,
+    ],
+)
+def test_a_client_that_leaves_any_of_its_answer_unread_is_no_harmless_one(standing: Callable[[Story], None]) -> None:
+    story = established()
+    standing(story)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    assert not verdict(story).consequence.harmless
+
+
+def test_whoever_asked_and_is_told_of_a_reset_misses_its_answer() -> None:
+    story = established()
+    idle(story)
+    story.client.write(5)
+    story.server.release()
+    story.client.release(size=0)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.UNREAD, Symptom.TOLD)
+    assert not judged.consequence.harmless
+
+
+@pytest.mark.parametrize("after", [{"error": errno.EAGAIN}, {"result": 200}], ids=["nothing fits", "part of it fits"])
+def test_a_client_that_leaves_while_its_answer_waits_for_room_gave_up(after: dict[str, Any]) -> None:
+    story = established()
+    request_read(story)
+    story.server.write(1000)
+    story.server.write(1000, **after)
+    story.wait(SECOND)
+    story.client.read()
+    story.client.release()
+    story.server.write(1000, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.GAVE_UP
+    assert not judged.consequence.harmless
+
+
+def test_a_client_that_leaves_at_the_end_of_a_write_that_had_blocked_gave_up() -> None:
+    story = established()
+    request_read(story)
+    story.server.write(300_000, took=SECOND)
+    story.client.read()
+    story.client.release()
+    story.server.write(1000, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.GAVE_UP
+    assert not judged.consequence.harmless

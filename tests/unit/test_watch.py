@@ -20,7 +20,7 @@ from hangup.cli.commands import trace, watch
 from hangup.cli.json_lines import HEADER, Field
 from hangup.cli.main import hangup
 from hangup.cli.reporters import alert_json, operation_json, summary_json
-from hangup.tracer import preflight
+from hangup.tracer import preflight, tracer
 from hangup.tracer.cgroups import Cgroups
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import Sender, SenderFlag, pack_sender
@@ -37,13 +37,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have the verbs trace stories in place of this host."""
 
     def tell(*stories: Story, cgroups: Cgroups | None = None) -> None:
-        def tracer(**options: Any) -> Tracer:
+        def replay(**options: Any) -> Tracer:
             source = Playback([event for story in stories for event in story.events])
             return Tracer(source=source, cgroups=cgroups, **options)
 
         for verb in (watch, trace):
-            monkeypatch.setattr(verb, "Tracer", tracer)
-            monkeypatch.setattr(verb.preflight, "require", lambda: None)
+            monkeypatch.setattr(verb, "Tracer", replay)
 
     return tell
 
@@ -99,7 +98,6 @@ def test_a_command_that_cannot_run_is_one_line_and_the_shells_status_and_nothing
         raise AssertionError("no probe is loaded for a command that is not there")
 
     monkeypatch.setattr(watch, "Tracer", never)
-    monkeypatch.setattr(preflight, "require", lambda: None)
     result = run("watch", "--", command)
     assert (result.exit_code, result.output) == (status, f"hangup: cannot run {command}: {reason}\n")
 
@@ -258,7 +256,7 @@ def test_json_tells_symptom_sender_consequence_and_thread(
         "monotonic_ns": 1_000_050_000,
         "handled": handled,
     }
-    assert alert["consequence"] == {"answer": None, "lost_bytes": 0, "survivor": "closed", "harmless": False}
+    assert alert["consequence"] == {"answer": None, "lost_bytes": 0, "afterwards": "closed", "harmless": False}
     assert (alert["server"]["comm"], alert["server"]["thread"], alert["server"]["tid"]) == (
         "uwsgi-master",
         "uwsgi",
@@ -285,14 +283,33 @@ def test_the_selection_is_of_alerts_and_of_counts(told: Callable[..., None]) -> 
     assert records(result)[0]["path"] == "/run/app.s"
 
 
-def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["watch", "trace", "serve"])
+def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def never(**_: Any) -> None:
+        raise AssertionError("no probe is loaded on a host that cannot be traced")
+
     def refuse() -> None:
         raise HangupError("no BTF", "get some")
 
-    for verb in (watch, trace):
-        monkeypatch.setattr(verb.preflight, "require", refuse)
-        result = run(str(verb.command.name))
-        assert (result.exit_code, result.output) == (125, "hangup: no BTF: get some\n")
+    monkeypatch.setattr(tracer, "Probes", never)
+    monkeypatch.setattr(preflight, "require", refuse)
+    result = run(verb)
+    assert (result.exit_code, result.output) == (125, "hangup: no BTF: get some\n")
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace", "serve"])
+def test_the_host_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    looks: list[None] = []
+
+    def refuse(**_: Any) -> None:
+        raise HangupError("no room", "make some")
+
+    monkeypatch.setattr(tracer, "Probes", refuse)
+    monkeypatch.setattr(preflight, "require", lambda: looks.append(None))
+    assert run(verb).exit_code == 125
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("time", ["0", "-1", "x", "1d", "nan", "inf", "1e9", "99999999h"])
@@ -373,7 +390,7 @@ def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., Non
     assert alert["consequence"] == {
         "answer": "never read",
         "lost_bytes": 94,
-        "survivor": "closed",
+        "afterwards": "closed",
         "harmless": False,
     }
     assert [
@@ -444,7 +461,6 @@ from tests.unit.playback import Playback
 from hangup.tracer.tracer import Tracer
 
 for verb in (trace, watch):
-    verb.preflight.require = lambda: None
     verb.Tracer = lambda **options: Tracer(source=Playback(seeds_failure().events, idle=0.05), **options)
 main()
 """

@@ -1,11 +1,12 @@
 """The command line: `python -m tests.vagrant test|up|update|ssh|destroy SUITE`."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _SUITE = click.argument("suite", type=click.Choice(SUITES))
 
 # The scenarios count every operation on the machine, and a service that watches as well has some of its own.
 _PYTEST = "sudo python3 -m pytest -p no:cacheprovider"
-_SCENARIOS = f"sudo systemctl stop hangup && {_PYTEST} tests/scenarios"
+_SCENARIOS = f"sudo systemctl stop hangup && {_PYTEST} "
 # In the order of tests/vm/conftest.py; at the end the package is removed.
 _SERVICE = f"sudo systemctl is-system-running --wait; {_PYTEST} tests/vm"
 
@@ -63,15 +64,19 @@ def main() -> None:
 
 @main.command()
 @click.argument("suite", type=click.Choice((*SUITES, "all")))
-def test(suite: str) -> None:
-    """Do everything from nothing: box, up, tests, destroy. The exit status is the tests'."""
+@click.argument("scenarios", nargs=-1)
+def test(suite: str, scenarios: tuple[str, ...]) -> None:
+    """Do everything from nothing: box, up, tests, destroy. The exit status is the tests'.
+
+    SCENARIOS: only these of tests/scenarios.
+    """
     statuses = []
     for name in SUITES if suite == "all" else (suite,):
         steps = Steps()
         status = 125
         try:
             with guest.one_at_a_time():
-                status = _test(name, steps)
+                status = _test(name, scenarios or ("tests/scenarios",), steps)
         except GuestError as error:
             print(f"vagrant: {error}", file=sys.stderr, flush=True)
         print(f"vagrant: {name} {'passed' if status == 0 else f'failed ({status})'}\n{steps}", flush=True)
@@ -126,10 +131,10 @@ def destroy(suite: str) -> None:
             machine.destroy()
 
 
-def _test(suite: str, steps: Steps) -> int:
+def _test(suite: str, scenarios: Sequence[str], steps: Steps) -> int:
     try:
         machine = _up(suite, steps)
-        statuses = [_run_tests(machine, steps, "the scenarios", _SCENARIOS)]
+        statuses = [_run_tests(machine, steps, "the scenarios", _SCENARIOS + shlex.join(scenarios))]
         with steps.step(f"booting {suite} again"):
             machine.reboot()
         statuses.append(_run_tests(machine, steps, "the service", _SERVICE))

@@ -170,11 +170,6 @@ class Endpoints:
         """How many connections have at least one end open."""
         return len(self._connections)
 
-    @property
-    def open_connections(self) -> list[Connection]:
-        """The connections with at least one end open."""
-        return list(self._connections.values())
-
     def feed(self, events: Iterable[Event]) -> Iterator[Occurrence]:
         """Take events in the order of the ring buffer; yield what they amount to."""
         by_sock = self._by_sock

@@ -106,8 +106,11 @@ class Story:
         return min(releases, key=lambda moment: moment.when, default=None)
 
 
-def tell(connection: Connection) -> Story:
-    """Return the story of a connection as it stands now."""
+def tell(connection: Connection, failed: Event | None = None) -> Story:
+    """Return the story of a connection as it stands now.
+
+    failed: the operation that failed: it is in the timeline even if so much came after it that it was not kept.
+    """
     return Story(
         connection.number,
         connection.path,
@@ -115,9 +118,9 @@ def tell(connection: Connection) -> Story:
         connection.pair,
         connection.complete,
         connection.start,
-        _end(connection.client),
-        _end(connection.server),
-        _timeline(connection),
+        _end(connection.client, failed),
+        _end(connection.server, failed),
+        _timeline(connection, failed),
     )
 
 
@@ -127,7 +130,15 @@ def traced(endpoint: Endpoint, event: Event) -> Traced:
     return Traced(event, endpoint.role, connection.number, connection.path, connection.pair, endpoint.other.process)
 
 
-def _end(endpoint: Endpoint) -> End:
+def _kept(endpoint: Endpoint, failed: Event | None) -> list[Event]:
+    """Return the operations of an end that are told: those that were kept, and the one that failed."""
+    kept = endpoint.kept
+    lost = failed is not None and failed.sock == endpoint.sock and all(event is not failed for event in kept)
+    return [*kept, failed] if failed is not None and lost else kept
+
+
+def _end(endpoint: Endpoint, failed: Event | None) -> End:
+    kept = _kept(endpoint, failed)
     return End(
         endpoint.role,
         endpoint.sock,
@@ -135,11 +146,11 @@ def _end(endpoint: Endpoint) -> End:
         endpoint.inode_number,
         endpoint.process,
         tuple(process_of(event) for event in endpoint.users.values()),
-        frozenset(event.pid for event in endpoint.kept if event.operation in _TRANSFERS),
+        frozenset(event.pid for event in kept if event.operation in _TRANSFERS),
         endpoint.written_bytes,
         endpoint.read_bytes,
         endpoint.count,
-        endpoint.omitted,
+        endpoint.count - len(kept),
         endpoint.release,
         endpoint.ended_receiving,
         endpoint.ended_sending,
@@ -160,12 +171,12 @@ def effect(event: Event) -> int:
     return event.end
 
 
-def _timeline(connection: Connection) -> tuple[Moment, ...]:
+def _timeline(connection: Connection, failed: Event | None) -> tuple[Moment, ...]:
     """Return both endpoints' operations, as far as they were kept, merged by cause."""
     moments = [
         Moment(effect(event), endpoint.role, event)
         for endpoint in (connection.client, connection.server)
-        for event in endpoint.kept
+        for event in _kept(endpoint, failed)
     ]
     # Of equal times: what makes others possible goes first.
     moments.sort(key=lambda moment: (moment.when, moment.event.operation not in _BEGINNINGS, moment.event.end))

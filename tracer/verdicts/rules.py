@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hangup.tracer.record import Event, EventFlag, Operation
-from hangup.tracer.story.connection import IDLE, Role
+from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
-from hangup.tracer.verdicts.verdict import Answer, Consequence, Figures, Survivor, Verdict
+from hangup.tracer.verdicts.verdict import Afterwards, Answer, Consequence, Figures, Verdict
 
 _STREAM = 1
 _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
@@ -222,8 +222,9 @@ def _idle(facts: Facts) -> bool:
         return False
     victim, peer = exchange.victim, exchange.peer
     if exchange.requester == "peer":
-        # Silence alone tells the end of an answer from its middle.
-        return bool(victim.turns) and peer.read >= victim.written and left - victim.last >= IDLE
+        # Silence alone tells the end of an answer from its middle, unless there was no room for more.
+        silent = left - victim.last_end >= IDLE and not victim.held_up
+        return bool(victim.turns) and peer.read >= victim.written and silent
     if not peer.turns:
         return not victim.turns and left - facts.story.start >= IDLE
     silence = left - peer.last_end
@@ -251,7 +252,8 @@ def _kind_of_shutdown(facts: Facts) -> Kind | None:
         return Kind.PEER_SHUTDOWN
     if release or failure.event.flags & EventFlag.PEER_DEAD:
         return None
-    if failure.symptom is Symptom.CUT_READ and facts.gone.ended_sending:
+    sending = facts.gone.ended_sending
+    if failure.symptom is Symptom.CUT_READ and sending and sending.start <= before:
         return Kind.PEER_SHUTDOWN
     if failure.event.operation == Operation.WRITE and failure.event.result == -errno.EPIPE:
         # The peer lives, so there was a shutdown. Whose, the sockets do not tell: both ends have the same bits after
@@ -282,7 +284,7 @@ def _figures(facts: Facts, kind: Kind) -> Figures:
         if release and kind not in (Kind.OWN_SHUTDOWN, Kind.PEER_SHUTDOWN) and failed.operation != Operation.RELEASE
         else None,
         waited=waited,
-        silence=_silence(facts, release) if kind is Kind.REUSED and release else None,
+        silence=_silence(facts, release) if release and kind in (Kind.REUSED, Kind.KILLED) and _idle(facts) else None,
     )
 
 
@@ -305,7 +307,7 @@ def _silence(facts: Facts, release: Event) -> int:
 
 def _consequence(facts: Facts, kind: Kind) -> Consequence:
     failure, exchange = facts.failure, facts.exchange
-    survivor = _survivor(failure)
+    afterwards = _afterwards(failure)
     answer: Answer | None = None
     lost = 0
     if exchange.requester != "peer" and exchange.answered:
@@ -315,15 +317,20 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
         if not lost:
             # Of one who died over its answer nobody knows how much was to come.
             answer = None if kind in (Kind.KILLED, Kind.EXITED) and not _idle(facts) else "read in full"
-    return Consequence(answer, lost, survivor, _harmless(facts, kind, survivor))
+    return Consequence(answer, lost, afterwards, _harmless(facts, kind, afterwards))
 
 
-def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
+def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
-    failure, exchange, left = facts.failure, facts.exchange, facts.left
+    failure, exchange, release, left = facts.failure, facts.exchange, facts.release, facts.left
+    if left is None:
+        return False
     if failure.symptom is Symptom.CUT_READ:
-        return _was_taken_leave_of(facts, kind, survivor)
-    if failure.symptom is not Symptom.BROKEN_WRITE or left is None or kind not in _MAY_BE_HARMLESS:
+        return _was_taken_leave_of(facts, kind, afterwards)
+    if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
+        # Whoever asked misses its answer; a server misses nothing by it that its client left.
+        return _left_unasked(facts, kind, release)
+    if failure.symptom is not Symptom.BROKEN_WRITE or kind not in _MAY_BE_HARMLESS:
         return False
     last_word = failure.event.size <= FAREWELL
     if exchange.requester == "peer":
@@ -331,18 +338,18 @@ def _harmless(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
         if not exchange.peer.turns:
             return not facts.died and left - facts.story.start < IDLE
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
-        return _idle(facts) or (had_all and last_word)
+        return _idle(facts) or (had_all and last_word) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     badly = facts.died and facts.release is not None and facts.release.exit_code
     went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and not (badly or facts.unread))
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
-    return last_word and survivor in ("closed", "exited") and (_idle(facts) or had_answer)
+    return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
 
 
-def _was_taken_leave_of(facts: Facts, kind: Kind, survivor: Survivor | None) -> bool:
+def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether what had no answer was a farewell: a few bytes after an earlier exchange, at which the other left."""
     exchange, left = facts.exchange, facts.left
-    if left is None or exchange.victim.bytes > FAREWELL or survivor not in ("closed", "exited"):
+    if left is None or exchange.victim.bytes > FAREWELL or afterwards not in ("closed", "exited"):
         return False
     well = kind is Kind.UNANSWERED or (
         kind is Kind.EXITED and facts.release is not None and not facts.release.exit_code
@@ -351,7 +358,35 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, survivor: Survivor | None) -> 
     return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
 
 
-def _survivor(failure: Failure) -> Survivor | None:
+def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
+    """Whether a client left nothing unread but what the server had sent on its own account, after a silence.
+
+    A moment later it would have been a broken write to a client that had all it was owed.
+    """
+    exchange, peer = facts.exchange, facts.exchange.peer
+    if kind is not Kind.GAVE_UP or release is None:
+        return False
+    if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
+        return False
+    # Of the last operations none is missing between two.
+    ours = [moment.event for moment in facts.story.timeline if moment.role == facts.victim.role][-KEPT_LAST:]
+    left = facts.unread
+    later: Event | None = None
+    for event in reversed(ours):
+        if event.operation != Operation.WRITE or event.start >= release.start:
+            continue
+        if later is not None and not left:
+            # This was its answer, unless there was no room for more of it.
+            went_on = event.result < event.size
+            return not went_on and later.start - max(event.end, peer.last_end) >= IDLE
+        left -= max(event.result, 0)
+        if left < 0 or event.result <= 0:
+            return False
+        later = event
+    return False
+
+
+def _afterwards(failure: Failure) -> Afterwards | None:
     if failure.reconnect:
         return "connected again"
     operations = [failure.event, *failure.after] if failure.event.operation == Operation.RELEASE else failure.after
@@ -360,7 +395,10 @@ def _survivor(failure: Failure) -> Survivor | None:
         return "went on" if operations else None
     if not release.flags & EventFlag.EXITING:
         return "closed"
-    return "killed by SIGPIPE" if release.exit_code & 0x7F == _SIGPIPE else "exited"
+    number = release.exit_code & 0x7F
+    if not number:
+        return "exited"
+    return "killed by SIGPIPE" if number == _SIGPIPE else "killed"
 
 
 def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
@@ -369,7 +407,9 @@ def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
         doubts += _at_least(facts.story, facts.release, facts.lost)
     if kind is Kind.UNSEEN:
         doubts.append("how the other end went was not recorded")
-    elif kind is Kind.PEER_SHUTDOWN and not (facts.gone.ended_receiving or facts.gone.ended_sending):
+    elif kind is Kind.PEER_SHUTDOWN and not sentences.peer_shutdown(
+        facts.gone, facts.failure.event, facts.failure.symptom
+    ):
         doubts.append("the shutdown was not recorded: it may have been the process's own")
     elif (
         kind in (Kind.KILLED, Kind.EXITED)

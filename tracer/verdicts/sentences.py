@@ -23,6 +23,8 @@ _DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
 # signal(7): what the kernel sends for a fault of the program's own, and for a timer that it set.
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
 _TIMERS = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU")
+# By which one asks a process to end that has a handler for it (ASKS_TO_END, bpf/senders.h).
+_REQUESTS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGTERM")
 
 
 def of_failure(kind: Kind, facts: Facts, figures: Figures) -> str:
@@ -45,11 +47,14 @@ def of_latent(story: Story, figures: Figures) -> str:
     hangup = story.hangup
     assert hangup is not None
     gone, left = story.end(hangup.role), story.other(hangup.role)
+    unread = f"with {size(figures.unread_bytes)} from {_end(left)} unread"
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
-    return (
-        f"{_who_left(gone)} {_way(gone, hangup.event)} with {size(figures.unread_bytes)} from "
-        f"{_end(left)} unread{answered}; nobody failed this time"
-    )
+    if hangup.event.flags & EventFlag.EMBRYO:
+        went = f"{_listener_went(gone, hangup.event)},"
+    else:
+        way = _way(gone, hangup.event)
+        went = f"{_who_left(gone)} {way}{_pause(way)}"
+    return f"{went} {unread}{answered}; nobody failed this time"
 
 
 def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, int] | None) -> str:
@@ -82,10 +87,11 @@ def of_consequence(consequence: Consequence, victim: Process | None) -> str | No
         "went on": f"{name} went on",
         "closed": f"{name} closed",
         "exited": f"{name} exited",
+        "killed": f"{name} was killed itself",
         "killed by SIGPIPE": f"{name} was killed by SIGPIPE",
         "connected again": f"{name} closed and connected again",
         None: "",
-    }[consequence.survivor]
+    }[consequence.afterwards]
     if told:
         parts.append(told)
     return "; ".join(parts) or None
@@ -100,12 +106,23 @@ def second(first: Verdict) -> str:
 def culprit(facts: Facts, kind: Kind) -> Process | None:
     """Return whom the sentence names at the other end."""
     if kind is Kind.PEER_SHUTDOWN:
-        shutdown = facts.gone.ended_receiving or facts.gone.ended_sending
+        shutdown = peer_shutdown(facts.gone, facts.failure.event, facts.failure.symptom)
         if shutdown:
             return process_of(shutdown)
     elif kind is not Kind.OWN_SHUTDOWN and facts.release is not None:
         return released_by(facts.gone)
     return facts.gone.process
+
+
+def peer_shutdown(gone: End, failed: Event, symptom: Symptom) -> Event | None:
+    """Return the shutdown(2) of the other end that a failure is due to; None: none was recorded before it.
+
+    What it sends no more cuts a read, what it receives no more breaks a write (unix_shutdown()).
+    """
+    both = (gone.ended_receiving, gone.ended_sending)
+    if symptom is Symptom.CUT_READ:
+        both = (gone.ended_sending, gone.ended_receiving)
+    return next((event for event in both if event is not None and event.start <= failed.end), None)
 
 
 def released_by(gone: End) -> Process | None:
@@ -120,12 +137,10 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     gone, exchange = facts.gone, facts.exchange
     who = _who_left(gone)
     way = _way(gone, release)
-    # What follows is about the one that left, not about who sent the signal.
-    pause = "," if "," in way else ""
     if kind is Kind.NEVER_ACCEPTED:
-        if release.flags & _DIED:
-            return f"{who}, which listened, {way}{pause} before it had accepted the connection"
-        return f"{who} closed the listener before it had accepted the connection"
+        return _listener_went(gone, release)
+    if figures.silence is not None and (exchange.victim.turns or exchange.peer.turns):
+        return f"{who} {way}{_pause(way)} after {duration(max(figures.silence, 0))} of silence"
     if exchange.requester == "peer":
         return _asker_left(facts, figures, release)
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
@@ -133,22 +148,39 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     if read:
         # A status would run into the time, and so would who sent the signal.
         way += f"{',' if facts.died else ''} {read},"
-        pause = ""
+    else:
+        # What follows is about the one that left, not about who sent the signal.
+        way += _pause(way)
     if figures.unread_bytes:
-        return f"{who} {way}{pause} with {size(figures.unread_bytes)} unread{answered}"
+        return f"{who} {way} with {size(figures.unread_bytes)} unread{answered}"
     if kind is Kind.UNREAD:
         return f"{who} {way} while more came in{answered}"
     if kind is Kind.ANSWERED:
         # Who did all of it is named once.
         user = _end(gone)
         had_read = f"read {size(figures.read_bytes)}, " if figures.sent_bytes else ""
-        done = f"{user} {had_read}answered {size(figures.answered_bytes)}"
+        gave = "answered" if exchange.victim.turns else "sent"
+        done = f"{user} {had_read}{gave} {size(figures.answered_bytes)}"
         return f"{done} and {way}" if user == who else f"{done}; {who} {way}"
     if figures.answered_bytes:
-        return f"{who} {way}{pause} after it had sent {size(figures.answered_bytes)} of its answer"
+        whole = " of its answer" if exchange.victim.turns else ""
+        return f"{who} {way} after it had sent {size(figures.answered_bytes)}{whole}"
     if not exchange.victim.turns:
-        return f"{who} {way}{pause} before anything was sent"
-    return f"{who} {way}{pause} without an answer"
+        return f"{who} {way} before anything was sent"
+    return f"{who} {way} without an answer"
+
+
+def _listener_went(gone: End, release: Event) -> str:
+    """Say how a connection was lost in the backlog."""
+    who, way = _who_left(gone), _way(gone, release)
+    if release.flags & _DIED:
+        return f"{who}, which listened, {way}{_pause(way)} before it had accepted the connection"
+    return f"{who} closed the listener before it had accepted the connection"
+
+
+def _pause(way: str) -> str:
+    """Return the comma that keeps what follows from being read as about who sent the signal."""
+    return "," if "," in way else ""
 
 
 def _after_reading(facts: Facts, release: Event) -> str:
@@ -189,7 +221,7 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
         return f"{who} connected, sent nothing for {duration(figures.waited or 0)} and {left}"
     read = min(figures.read_bytes, exchange.victim.bytes)
     unread = f", left {size(figures.unread_bytes)} unread" if figures.unread_bytes else ""
-    return f"{who} read {size(read)} of {_victim(facts)}'s answer{unread} and {left}"
+    return f"{who} read {size(read) if read else 'nothing'} of {_victim(facts)}'s answer{unread} and {left}"
 
 
 def _accepted_before(facts: Facts, release: Event) -> bool:
@@ -206,8 +238,9 @@ def _reused(facts: Facts, figures: Figures, release: Event) -> str:
         way = way.replace("hung up", "closed the connection", 1)
     silence = duration(max(figures.silence or 0, 0))
     used = "" if figures.gap is None else f" {duration(max(figures.gap, 0))} later"
-    name = _victim(facts)
-    return f"{who} {way} after {silence} of silence; {name} used it{used}: its{_what(facts, figures, whose='')}"
+    way += _pause(way)
+    what = _what(facts, figures, whose="")
+    return f"{who} {way} after {silence} of silence; {_victim(facts)} used it{used}: its{what}"
 
 
 def _own_shutdown(facts: Facts) -> str:
@@ -226,7 +259,7 @@ def _own_shutdown(facts: Facts) -> str:
 
 def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     gone, failed = facts.gone, facts.failure.event
-    shutdown = gone.ended_receiving or gone.ended_sending
+    shutdown = peer_shutdown(gone, failed, facts.failure.symptom)
     if shutdown is None:
         return f"{_end(gone)} had ended receiving (shutdown); {_what(facts, figures)}"
     how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
@@ -239,11 +272,13 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     unread = f" with {size(facts.unread)} unread" if facts.unread else ""
     later = f"{duration(max(failed.end - shutdown.start, 0))} later"
-    release = gone.release
+    release = facts.release
     followed = ""
     if release is not None:
         after = duration(max(release.start - shutdown.start, 0))
-        followed = f", and {_way(gone, release)} {after} after that"
+        # A status would run into the time, and so would who sent the signal.
+        pause = "," if facts.died else ""
+        followed = f", and {_way(gone, release)}{pause} {after} after that"
     return f"{who} shut the connection down ({how}){unread}{answered}{followed}; {later} {_what(facts, figures)}"
 
 
@@ -308,14 +343,18 @@ def _sent_by(release: Event, number: int) -> str:
 
 def _handled(release: Event) -> str:
     sender = sender_of(release)
-    if sender is None or not sender.flags & SenderFlag.HANDLED:
+    if sender is None:
+        return ""
+    name = signal_name(sender.signal)
+    # It is blocked by who takes it with sigwait(3) or from a signalfd(2).
+    if not (sender.flags & SenderFlag.HANDLED or (sender.flags & SenderFlag.BLOCKED and name in _REQUESTS)):
         return ""
     before = duration(max(release.start - sender.time, 0))
     if sender.flags & SenderFlag.KERNEL:
-        return f", {before} after {signal_name(sender.signal)} from the kernel"
-    if sender.pid == release.pid:
-        return f", {before} after {signal_name(sender.signal)} from itself"
-    return f", {before} after {signal_name(sender.signal)} from {escape_comm(sender.comm)}[{sender.pid}]"
+        return f", {before} after {name} from the kernel"
+    if sender.pid == (release.owner_pid or release.pid):
+        return f", {before} after {name} from itself"
+    return f", {before} after {name} from {escape_comm(sender.comm)}[{sender.pid}]"
 
 
 def _heir(gone: End, release: Event) -> str:

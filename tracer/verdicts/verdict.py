@@ -36,7 +36,7 @@ class Figures:
 
 
 Answer = Literal["read in full", "read in part", "never read"]
-Survivor = Literal["went on", "closed", "exited", "killed by SIGPIPE", "connected again"]
+Afterwards = Literal["went on", "closed", "exited", "killed", "killed by SIGPIPE", "connected again"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Consequence:
     """What became of what it had been sent; None: nothing had been."""
     lost_bytes: int = 0
     """How much of that it never read."""
-    survivor: Survivor | None = None
+    afterwards: Afterwards | None = None
     """What it did next; None: nothing was seen of it."""
     harmless: bool = False
     """Whether it had all it was owed, or owed nobody anything, and nobody misses what failed: no alert."""
