@@ -165,7 +165,7 @@ int signal_generated(unsigned long long *ctx)
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct kept_sender kept = {};
 	struct kept_sender *found;
-	u64 handler, of_group;
+	u64 handler, blocked, of_group;
 	u32 group;
 
 	/* First what costs nothing: most signals end nobody. */
@@ -178,7 +178,9 @@ int signal_generated(unsigned long long *ctx)
 			return 0;
 		kept.sender.flags |= SENDER_HANDLED;
 	}
-	if (signal != SIGKILL && read_u64(task + OFFSET(task_struct, blocked)) & SIGNAL_BIT(signal))
+	/* While sigwait(3) waits for it, only real_blocked has it (do_sigtimedwait()). */
+	blocked = read_u64(task + OFFSET(task_struct, blocked)) | read_u64(task + OFFSET(task_struct, real_blocked));
+	if (signal != SIGKILL && blocked & SIGNAL_BIT(signal))
 		kept.sender.flags |= SENDER_BLOCKED;
 
 	if (info == SEND_SIG_PRIV)
@@ -463,7 +465,7 @@ static __always_inline bool sock_bound(u64 sock)
 	return read_u64(sock + OFFSET(unix_sock, addr)) != 0;
 }
 
-static __always_inline void fill(struct event *event, u8 operation, u64 sock, u64 peer,
+static __always_inline void fill(struct event *event, u8 operation, u64 sock, u64 peer, bool peer_dead,
 				 struct pending *entered, s64 result)
 {
 	u64 task = bpf_get_current_task();
@@ -506,7 +508,7 @@ static __always_inline void fill(struct event *event, u8 operation, u64 sock, u6
 	if (peer) {
 		event->peer_inode = sock_inode(peer);
 		event->peer_shutdown = read_u8(peer + OFFSET(sock, sk_shutdown));
-		if (sock_dead(peer))
+		if (peer_dead)
 			event->flags |= EVENT_PEER_DEAD;
 	}
 	if (operation == OPERATION_RELEASE || operation == OPERATION_SHUTDOWN || result < 0) {
@@ -688,6 +690,7 @@ static __always_inline int finish(s64 result, bool with_address)
 	struct pending entered;
 	struct event *event;
 	u64 sock, peer;
+	bool peer_dead;
 
 	/* Not found: entered before the probes were attached, or counted by enter(). */
 	if (!found)
@@ -708,12 +711,13 @@ static __always_inline int finish(s64 result, bool with_address)
 	if (!selected(entered.operation, sock, peer))
 		return 0;
 
+	peer_dead = peer && sock_dead(peer);
 	event = ring.ringbuf_reserve(with_address ? sizeof(struct event_with_address) : sizeof(struct event));
 	if (!event) {
 		count(LOSS_RING_FULL);
 		return 0;
 	}
-	fill(event, entered.operation, sock, peer, &entered, result);
+	fill(event, entered.operation, sock, peer, peer_dead, &entered, result);
 	if (with_address) {
 		struct event_with_address *record = (void *)event;
 
@@ -790,16 +794,22 @@ static __always_inline int record_entry(u32 operation, u64 sock, u64 peer, s64 s
 		.size = size,
 	};
 	struct event *event;
+	bool peer_dead;
 
 	/* A thread that is here is not inside another function with a connection. */
 	count_left_behind(bpf_get_current_pid_tgid());
 	entered.start = bpf_ktime_get_ns();
+	/*
+	 * Before a place in the ring is taken: what says that the peer is dead stands
+	 * after the peer's own release, also when both are released in the same instant.
+	 */
+	peer_dead = peer && sock_dead(peer);
 	event = ring.ringbuf_reserve(operation == OPERATION_RELEASE ? sizeof(struct event_with_sender) : sizeof(struct event));
 	if (!event) {
 		count(LOSS_RING_FULL);
 		return 0;
 	}
-	fill(event, operation, sock, peer, &entered, result);
+	fill(event, operation, sock, peer, peer_dead, &entered, result);
 	if (operation == OPERATION_RELEASE)
 		fill_release((void *)event, sock, embryo);
 	ring.ringbuf_submit(event, wake_flags(operation, result));

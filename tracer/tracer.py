@@ -350,7 +350,8 @@ class Tracer:
             return None
         if self._on_operation:
             self._on_operation(Traced(event, "client", None, path, False, None))
-        known = path is not None and path in self._endpoints.listened
+        # A relative path means another file in each folder.
+        known = path is not None and path.startswith(("/", "@")) and path in self._endpoints.listened
         verdict = judge_connect(event, path, known=known)
         if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._listeners and self._is_alert(verdict):
             backlog = self._listeners.backlog(path, event.pid, event.end)

@@ -27,6 +27,8 @@ from tests.scenarios.stage import Baton, Player, client, fails, listener, receiv
 
 # include/uapi/asm-generic/socket.h: beyond net.core.wmem_max, for root.
 SO_SNDBUFFORCE = 32
+# proc_pid_syscall(5): what sigwait(3) waits in begins with its number.
+_RT_SIGTIMEDWAIT = "128 "
 
 
 class Seen:
@@ -485,6 +487,34 @@ def test_a_signal_that_was_handled_before_the_exit_is_told(seen: Seen, path: Pat
     verdict = seen.the_alert(path).verdict
     assert verdict.kind is Kind.EXITED
     assert "exited with status 1" in verdict.sentence
+    assert "after SIGTERM from " in verdict.sentence
+    assert f"[{caller}]" in verdict.sentence
+
+
+def test_a_signal_that_the_process_waited_for_before_its_exit_is_told(seen: Seen, path: Path) -> None:
+    received = Baton()
+    told, tell = os.pipe()
+
+    def serve(end: socket.socket) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        receive(end, 7)
+        os.write(tell, str(os.getpid()).encode())
+        received.pass_on()
+        signal.sigwait([signal.SIGTERM])
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        received.take()
+        server = int(os.read(told, 20))
+        while not Path(f"/proc/{server}/syscall").read_text().startswith(_RT_SIGTIMEDWAIT):
+            pass
+        os.kill(server, signal.SIGTERM)
+        assert end.recv(10) == b""
+
+    _, caller = talk(path, serve, call)
+    verdict = seen.the_alert(path).verdict
+    assert verdict.kind is Kind.EXITED
+    assert "exited with status 0" in verdict.sentence
     assert "after SIGTERM from " in verdict.sentence
     assert f"[{caller}]" in verdict.sentence
 

@@ -785,6 +785,204 @@ def test_a_shutdown_has_no_gap() -> None:
     assert verdict(story).figures.gap is None
 
 
+def over_a_socketpair() -> Story:
+    story = Story(path=b"", client=Task("parent", 50), server=Task("child", 51))
+    story.socketpair()
+    return story
+
+
+@pytest.mark.parametrize("leave", [closed, lambda _story, gone: gone.release(exit_status=0)], ids=["close", "exit 0"])
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_an_orderly_end_of_a_socketpair_may_be_the_answer_itself(first: str, leave: Leave) -> None:
+    """A child is told to stop, or executes when it is told to go on; a parent has no more work for it."""
+    story = over_a_socketpair()
+    asker: End = getattr(story, first)
+    for size in (30, 4):
+        asker.write(size)
+        asker.other.read()
+        if size == 30:
+            asker.other.write(5)
+            asker.read()
+    leave(story, asker.other)
+    asker.read(0)
+    asker.release()
+    assert alerts(story) == []
+
+
+@pytest.mark.parametrize("leave", [killed, exited])
+def test_a_death_at_the_other_end_of_a_socketpair_is_an_alert(leave: Leave) -> None:
+    story = over_a_socketpair()
+    request_read(story)
+    leave(story, story.server)
+    story.client.read(0)
+    assert verdict(story).symptom is Symptom.CUT_READ
+
+
+def test_who_ends_the_other_when_it_has_an_answer_misses_nothing() -> None:
+    found = {}
+    for sender in (Task("httpd", 4711), MASTER):
+        story = established()
+        answer_begun(story)
+        story.client.read()
+        story.server.release(killed_by=signal.SIGTERM, sender=signalled(signal.SIGTERM, sender))
+        story.client.read(0)
+        story.client.release()
+        found[sender.comm] = len(alerts(story))
+    assert found == {"httpd": 0, "uwsgi": 1}
+
+
+def test_who_ends_the_other_before_its_answer_is_told_so() -> None:
+    story = established()
+    request_read(story)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, Task("httpd", 4711)))
+    story.client.read(0)
+    assert verdict(story).kind is Kind.KILLED
+
+
+@pytest.mark.parametrize(
+    ("size", "waits", "harmless"),
+    [(6, 0, True), (30, 0, False), (6, SECOND, False)],
+    ids=["at once", "a request", "after a while"],
+)
+def test_a_farewell_that_is_answered_by_the_end_of_the_stream_is_harmless(
+    size: int, waits: int, harmless: bool
+) -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    story.client.write(size)
+    story.server.read()
+    story.wait(waits)
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    judged = verdict(story)
+    assert judged.kind is Kind.UNANSWERED
+    assert judged.consequence.harmless is harmless
+
+
+def test_a_first_request_without_an_answer_is_no_farewell_however_short() -> None:
+    story = established()
+    story.client.write(6)
+    story.server.read()
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    assert not verdict(story).consequence.harmless
+
+
+@pytest.mark.parametrize(("size", "harmless"), [(5, True), (45, False)], ids=["farewell", "request"])
+@pytest.mark.parametrize("standing", [answer_begun, idle])
+def test_a_farewell_is_as_harmless_to_one_that_had_shut_down_first(
+    standing: Callable[[Story], None], size: int, harmless: bool
+) -> None:
+    story = established()
+    standing(story)
+    story.client.read(sum(story.client.queue))
+    shut_down(story, story.server)
+    story.client.write(size, error=errno.EPIPE)
+    story.client.release()
+    judged = verdict(story)
+    assert judged.kind is Kind.PEER_SHUTDOWN
+    assert judged.consequence.harmless is harmless
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_down(asks: bool) -> None:
+    story = established()
+    if asks:
+        story.client.write(30)
+    shut_down(story, story.client)
+    story.server.write(17, error=errno.EPIPE)
+    story.server.release()
+    assert verdict(story).consequence.harmless is not asks
+
+
+def test_a_trailer_to_a_client_that_has_all_and_shut_down_is_harmless() -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    shut_down(story, story.client)
+    story.server.write(5, error=errno.EPIPE)
+    story.server.release()
+    assert verdict(story).consequence.harmless
+
+
+def test_whose_connection_its_listener_dropped_may_be_told_by_its_error_alone() -> None:
+    story = Story()
+    story.connect()
+    story.server.release(flags=int(EventFlag.EMBRYO))
+    story.client.release(size=0)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.NEVER_ACCEPTED, Symptom.TOLD)
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_who_closes_in_the_same_instant_was_told_of_no_error(by_itself: bool) -> None:
+    """The other end's release has begun, and has not come to leave an error with this end."""
+    story = established()
+    request_unread(story)
+    shutdown = story.client.shutdown(SHUT_RDWR) if by_itself else None
+    story.server.release(start=story.now - 1)
+    story.client.release(size=0, shutdown=3 if shutdown else 0)
+    assert verdict(story).kind is Kind.LATENT
+
+
+def test_who_was_told_and_shuts_down_before_it_closes_was_told_all_the_same() -> None:
+    story = established()
+    request_unread(story)
+    story.server.release()
+    story.client.shutdown(SHUT_RDWR)
+    story.client.release(size=0)
+    assert verdict(story).symptom is Symptom.TOLD
+
+
+def test_what_a_read_cuts_off_a_message_is_not_left_unread() -> None:
+    story = established(type=SEQPACKET)
+    for _ in range(2):
+        story.client.write(20)
+        story.server.read()
+        story.server.write(100)
+        story.client.read(10)
+    story.client.queue.clear()
+    story.wait(SECOND)
+    story.server.release()
+    story.client.write(30, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.REUSED
+    assert (judged.consequence.answer, judged.consequence.lost_bytes) == ("read in full", 0)
+
+
+def test_a_message_that_is_not_read_is_lost() -> None:
+    story = established(type=SEQPACKET)
+    request_read(story)
+    story.server.write(100)
+    story.server.write(50)
+    story.client.read(100)
+    story.server.release()
+    story.client.write(30, error=errno.EPIPE)
+    assert (verdict(story).consequence.answer, verdict(story).consequence.lost_bytes) == ("read in part", 50)
+
+
+def test_a_relative_path_where_nobody_listens_may_be_in_another_folder() -> None:
+    story = stories.clean(path="app.s")
+    later = Story(path="app.s", start=story.now + SECOND)
+    later.connect(error=errno.ENOENT)
+    story.events += later.events
+    assert alerts(story) == []
+
+
+@pytest.mark.parametrize("standing", [lambda story: story.client.write(300), answer_begun])
+def test_who_sent_the_signal_is_not_read_as_who_had_bytes_unread(standing: Callable[[Story], object]) -> None:
+    story = established()
+    standing(story)
+    story.client.write(8)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL))
+    story.client.read(120)
+    story.client.read(error=errno.ECONNRESET)
+    assert "sent by uwsgi[800], with " in verdict(story).sentence
+
+
 def test_names_cannot_forge_a_sentence() -> None:
     story = stories.seeds_failure(server=Task("a\x1b[2J\n; fine", 815))
     sentence = verdict(story).sentence

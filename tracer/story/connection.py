@@ -47,6 +47,7 @@ class Endpoint:
         "operations",
         "peer",
         "read_bytes",
+        "read_messages",
         "release",
         "role",
         "silence",
@@ -57,6 +58,7 @@ class Endpoint:
         "turns",
         "users",
         "written_bytes",
+        "written_messages",
     )
 
     def __init__(self, connection: Connection, role: Role, sock: int, peer: int) -> None:
@@ -78,6 +80,8 @@ class Endpoint:
         """How many operations it has had."""
         self.read_bytes = 0
         self.written_bytes = 0
+        self.read_messages = self.written_messages = 0
+        """How often it has read and written something: of a SOCK_SEQPACKET how many messages, whole or cut off."""
         self.turns = 0
         """How many turns it has had: what it sends until the other end, having been heard, sends."""
         self.turn_start = 0
@@ -114,6 +118,16 @@ class Endpoint:
         """The endpoint at the other end."""
         connection = self.connection
         return connection.server if self is connection.client else connection.client
+
+    @property
+    def consumed_bytes(self) -> int:
+        """How much of what the other end had sent was taken out of its queue, in bytes.
+
+        What a read has no room for of a message of SOCK_SEQPACKET is dropped (unix_dgram_recvmsg()).
+        """
+        if self.connection.type == _SEQPACKET and self.read_messages >= self.other.written_messages:
+            return self.other.written_bytes
+        return self.read_bytes
 
     @property
     def kept(self) -> list[Event]:
@@ -315,3 +329,4 @@ def _first_write(endpoint: Endpoint) -> int:
 
 # enum operation, bpf/event.h: plain numbers, an IntEnum's comparison costs more.
 _READ, _WRITE = 4, 5
+_SEQPACKET = 5

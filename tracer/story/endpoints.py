@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.process import Process, process_of
@@ -32,12 +32,16 @@ _EMBRYO = int(EventFlag.EMBRYO)
 _EXITING = int(EventFlag.EXITING)
 _OWNER_EXITED = int(EventFlag.OWNER_EXITED)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
+_FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _BOUND = int(EventFlag.BOUND)
 _PEER_BOUND = int(EventFlag.PEER_BOUND)
 
 # shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR
 _RECEIVING = (0, 2)
 _SENDING = (1, 2)
+
+# sk_shutdown: RCV_SHUTDOWN | SEND_SHUTDOWN
+_SHUTDOWN_MASK = 3
 
 _EPIPE = -errno.EPIPE
 _ECONNRESET = -errno.ECONNRESET
@@ -374,6 +378,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         endpoint.last_transfer = event
         if result > 0:
             endpoint.wrote(event.start, event.end, result)
+            endpoint.written_messages += 1
             endpoint.held_up = result < event.size
             return Symptom.SHORT_WRITE if result < event.size and _cut_short(endpoint, event) else None
         if result in (_EPIPE, _ECONNRESET):
@@ -386,11 +391,12 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         if result > 0:
             if not event.message_flags & _MSG_PEEK:
                 endpoint.read_bytes += result
+                endpoint.read_messages += 1
             endpoint.heard = True
             return None
         if result == _ECONNRESET:
             return Symptom.RESET_READ
-        return _end_of_stream(endpoint) if result == 0 and event.size and not endpoint.failed else None
+        return _end_of_stream(endpoint, event) if result == 0 and event.size and not endpoint.failed else None
     if operation == _SHUTDOWN and not result:
         if endpoint.ended_receiving is None and event.size in _RECEIVING:
             endpoint.ended_receiving = event
@@ -415,7 +421,7 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     return event.start < release.start < event.end
 
 
-def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
+def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
     """Return what the end of the stream is a symptom of; None: nothing was missing, it is how connections end."""
     other, connection = endpoint.other, endpoint.connection
     release = other.release
@@ -430,10 +436,15 @@ def _end_of_stream(endpoint: Endpoint) -> Symptom | None:
         return Symptom.TOLD
     if connection.requester is not endpoint:
         return None
-    answered = other.turns and other.turn_start > endpoint.turn_start
-    if answered and release is not None and _only_inherited(other, release):
+    died_badly = release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code
+    if connection.pair and not died_badly:
+        # Who asks whom over a socketpair is a guess, and an orderly end is often the answer itself: a child that has
+        # been told to stop or to go on executes or exits, a parent without more work closes.
         return None
-    if release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code:
+    answered = other.turns and other.turn_start > endpoint.turn_start
+    if answered and release is not None and (_only_inherited(other, release) or _ended_by(event.pid, release)):
+        return None
+    if release is not None and died_badly:
         return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
     if answered:
         return None
@@ -447,6 +458,15 @@ def _only_inherited(gone: Endpoint, release: Event) -> bool:
     """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
     # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
     return gone.connection.complete and not release.owner_pid and gone.users.get(release.pid) is release
+
+
+def _ended_by(pid: int, release: Event) -> bool:
+    """Whether a process sent the signal that the one at the other end died of, or got before it exited.
+
+    Who ends its own child or server when it has an answer knows whether that was all.
+    """
+    sender = sender_of(release)
+    return sender is not None and sender.pid == pid and not sender.flags & _FROM_KERNEL
 
 
 def _idle(gone: Endpoint, release: Event) -> bool:
@@ -463,13 +483,28 @@ def _idle(gone: Endpoint, release: Event) -> bool:
 def _told(endpoint: Endpoint, event: Event) -> bool:
     """Whether an end that is released had an ECONNRESET pending that it has been told of by other means than a read.
 
-    getsockopt(SO_ERROR) and recvmmsg(2) take it away (sock_error()); `size` is what is still pending.
+    getsockopt(SO_ERROR) and recvmmsg(2) take it away (sock_error()); `size` is what is still pending. The other end's
+    release is recorded when it begins, and leaves the error only then: not to one that closes in the same instant.
     """
     release = endpoint.other.release
     return (
         release is not None
-        and bool(release.unread_messages)
+        # unix_release_sock() leaves it for what is unread, and for whoever was never accepted.
+        and bool(release.unread_messages or release.flags & _EMBRYO)
         and not event.size
         and not event.flags & _EMBRYO
         and release.start < event.start
+        and _was_hung_up_on(endpoint, event)
     )
+
+
+def _was_hung_up_on(endpoint: Endpoint, event: Event) -> bool:
+    """Whether the other end's release had reached an end when it was released itself: it ends both directions.
+
+    unix_release_sock() does so right before it leaves an error. If the end shut both down itself, what counts is how
+    they stood before that.
+    """
+    receiving, sending = endpoint.ended_receiving, endpoint.ended_sending
+    if receiving is not None and sending is not None:
+        event = max(receiving, sending, key=lambda shutdown: shutdown.start)
+    return event.shutdown == _SHUTDOWN_MASK

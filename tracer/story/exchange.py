@@ -28,7 +28,7 @@ class Turn(NamedTuple):
     written: int
     """All it had sent."""
     read: int
-    """All it had read."""
+    """All it had read, with what was cut off of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +91,5 @@ def _turn(endpoint: Endpoint) -> Turn:
         endpoint.silence,
         endpoint.held_up,
         endpoint.written_bytes,
-        endpoint.read_bytes,
+        endpoint.consumed_bytes,
     )

@@ -27,6 +27,8 @@ _SIGPIPE = 13
 FAREWELL = 8
 """A last word is no longer than this, in bytes: libpq's Terminate and MySQL's COM_QUIT have five."""
 
+_MAY_BE_HARMLESS = (Kind.REUSED, Kind.KILLED, Kind.EXITED, Kind.ANSWERED, Kind.GAVE_UP, Kind.PEER_SHUTDOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -72,6 +74,13 @@ class Facts:
     def exchange(self) -> Exchange:
         """Whose turn it was."""
         return self.failure.exchange
+
+    @property
+    def left(self) -> int | None:
+        """When the other end left, or was shut down so that it received no more, in ns; None: it is not known."""
+        shutdown = self.gone.ended_receiving
+        times = [event.start for event in (self.release, shutdown) if event and event.start <= self.failure.event.end]
+        return min(times, default=None)
 
     @property
     def died(self) -> bool:
@@ -208,26 +217,26 @@ def _reset(failure: Failure) -> bool:
 
 def _idle(facts: Facts) -> bool:
     """Whether nothing was owed when the other end went: neither an answer nor the rest of one."""
-    exchange, release = facts.exchange, facts.release
-    if release is None or facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
+    exchange, release, left = facts.exchange, facts.release, facts.left
+    if left is None or facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
         return False
     victim, peer = exchange.victim, exchange.peer
     if exchange.requester == "peer":
         # Silence alone tells the end of an answer from its middle, unless there was no room for more.
-        silent = release.start - victim.last_end >= IDLE and not victim.held_up
+        silent = left - victim.last_end >= IDLE and not victim.held_up
         return bool(victim.turns) and peer.read >= victim.written and silent
     if not peer.turns:
-        return not victim.turns and release.start - facts.story.start >= IDLE
-    silence = release.start - peer.last_end
+        return not victim.turns and left - facts.story.start >= IDLE
+    silence = left - peer.last_end
     broken = facts.failure.symptom is Symptom.BROKEN_WRITE
-    if facts.died and release.exit_code:
+    if release and facts.died and release.exit_code:
         # Whoever dies is taken to die in the middle of its answer, unless it had long been silent: after an earlier
         # answer, or after one that was read and followed by a new request. One that exits may send a last word after
         # its silence; a signal's victim does not.
         silent = silence >= IDLE or (bool(peer.silence) and not release.exit_code & 0x7F)
         return silent and not peer.held_up and (peer.turns > 1 or (broken and victim.read >= peer.written))
     # Answered and closed at once, it may be the rest of the request that fails: only time tells that from a new one.
-    later = facts.failure.event.end - release.start
+    later = facts.failure.event.end - left
     return broken and victim.read >= peer.written and (silence >= IDLE or later >= IDLE)
 
 
@@ -313,36 +322,49 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
 
 def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
-    failure, exchange, release = facts.failure, facts.exchange, facts.release
-    if release is None:
+    failure, exchange, release, left = facts.failure, facts.exchange, facts.release, facts.left
+    if left is None:
         return False
+    if failure.symptom is Symptom.CUT_READ:
+        return _was_taken_leave_of(facts, kind, afterwards)
     if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
         # Whoever asked misses its answer; a server misses nothing by it that its client left.
         return _left_unasked(facts, kind, release)
-    if failure.symptom is not Symptom.BROKEN_WRITE:
-        return False
-    if kind not in (Kind.REUSED, Kind.KILLED, Kind.EXITED, Kind.ANSWERED, Kind.GAVE_UP):
+    if failure.symptom is not Symptom.BROKEN_WRITE or kind not in _MAY_BE_HARMLESS:
         return False
     last_word = failure.event.size <= FAREWELL
     if exchange.requester == "peer":
         # The client left. It asked for nothing and did not wait, or it had all it had asked for.
         if not exchange.peer.turns:
-            return not facts.died and release.start - facts.story.start < IDLE
+            return not facts.died and left - facts.story.start < IDLE
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
         return _idle(facts) or (had_all and last_word) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
-    went_well = kind is Kind.ANSWERED or (kind is Kind.EXITED and not release.exit_code)
+    badly = facts.died and facts.release is not None and facts.release.exit_code
+    went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and not (badly or facts.unread))
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
     return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
 
 
-def _left_unasked(facts: Facts, kind: Kind, release: Event) -> bool:
+def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
+    """Whether what had no answer was a farewell: a few bytes after an earlier exchange, at which the other left."""
+    exchange, left = facts.exchange, facts.left
+    if left is None or exchange.victim.bytes > FAREWELL or afterwards not in ("closed", "exited"):
+        return False
+    well = kind is Kind.UNANSWERED or (
+        kind is Kind.EXITED and facts.release is not None and not facts.release.exit_code
+    )
+    had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
+    return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
+
+
+def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
     """Whether a client left nothing unread but what the server had sent on its own account, after a silence.
 
     A moment later it would have been a broken write to a client that had all it was owed.
     """
     exchange, peer = facts.exchange, facts.exchange.peer
-    if kind is not Kind.GAVE_UP:
+    if kind is not Kind.GAVE_UP or release is None:
         return False
     if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
         return False
