@@ -41,6 +41,8 @@ from tests.vm.machine import (
 
 BURST = 7
 
+KEPT = Path("/var/cache/hangup")
+
 
 @dataclass(frozen=True)
 class Load:
@@ -190,6 +192,21 @@ def test_new_settings_cost_neither_probes_nor_counts() -> None:
     assert metrics.total("hangup_config_last_reload_successful") == 1
     assert metrics.total("hangup_connections_total") >= counted
     assert (main_pid(), kernel_objects()) == (pid, held)
+
+
+def test_what_the_first_start_compiled_is_roots_alone_and_the_next_one_takes_it() -> None:
+    running()
+
+    def files() -> dict[str, int]:
+        # What is written anew is another file.
+        return {path.name: path.stat().st_ino for path in KEPT.iterdir()}
+
+    assert (KEPT.stat().st_uid, KEPT.stat().st_mode & 0o777) == (0, 0o700)
+    before = files()
+    assert len(before) >= 2
+    run("systemctl", "restart", UNIT)
+    assert files() == before
+    assert Metrics().total("hangup_probed_functions") > 0
 
 
 def test_the_unit_is_as_confined_as_the_document_says() -> None:
