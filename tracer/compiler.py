@@ -226,10 +226,11 @@ def _digest_of_file(path: Path) -> str:
 
 
 def _digest_of_sources(folder: Path) -> str:
-    """Return the digest of all that is compiled, and of how: this module tells the compiler what to do."""
+    """Return the digest of all that is compiled, and of the modules that say how: a checkout has but one version."""
     digest = hashlib.sha256()
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.[ch]"))}
-    for name, path in {**files, "compiler": Path(__file__)}.items():
+    ours = {name: Path(__file__).with_name(name) for name in ("btf.py", "compiled.py", "compiler.py")}
+    for name, path in {**files, **ours}.items():
         text = path.read_bytes()
         digest.update(f"{name} {len(text)}\n".encode())
         digest.update(text)
