@@ -1,5 +1,6 @@
 """The command line: `python -m tests.vmtest [--kernel NAME|all] -- COMMAND...`."""
 
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ def main(
     The exit status is the command's; with several kernels, that of the first one that failed; 125 when there is no
     guest. Without a command, only what a guest needs is made and fetched.
     """
+    # Whoever stops us by a signal, as timeout(1) does, wants no guest left behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chosen = kernels.kernel_list() if name == "all" else None
     outcomes = []
     try:

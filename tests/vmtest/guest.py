@@ -56,8 +56,8 @@ export {environment}
 cd /hangup
 {command}
 # Renamed, so that nobody reads half a number.
-echo $? >"$private/status.new"
-mv "$private/status.new" "$private/status"
+echo $? >"$private/{status}.new"
+mv "$private/{status}.new" "$private/{status}"
 """
 
 
@@ -84,13 +84,15 @@ def run_in_guest(
     private = results / _PRIVATE
     shutil.rmtree(private, ignore_errors=True)
     private.mkdir(parents=True)
+    # Of this run alone: the guest of one that was killed may still be there, and write to the same folder.
+    status_file = private / f"status-{os.getpid()}-{time.monotonic_ns()}"
     environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment(kernel).items())
     (private / "script").write_text(
-        _SCRIPT.format(private=_PRIVATE, environment=environment, command=shlex.join(command))
+        _SCRIPT.format(private=_PRIVATE, environment=environment, command=shlex.join(command), status=status_file.name)
     )
     (private / "output").touch()
     with (private / "console").open("wb") as console, _machine_running(kernel, root, results, machine, console) as vng:
-        return _follow(vng, private, time_limit, _KVM_BOOT_LIMIT if machine.kvm else _BOOT_LIMIT)
+        return _follow(vng, private, status_file, time_limit, _KVM_BOOT_LIMIT if machine.kvm else _BOOT_LIMIT)
 
 
 def kvm_works(kernel: Kernel, root: Path) -> bool:
@@ -216,10 +218,11 @@ def _end(vng: subprocess.Popen[bytes]) -> None:
     vng.wait()
 
 
-def _follow(vng: subprocess.Popen[bytes], private: Path, time_limit: float, boot_limit: float) -> int:
+def _follow(
+    vng: subprocess.Popen[bytes], private: Path, status_file: Path, time_limit: float, boot_limit: float
+) -> int:
     """Copy what the command writes until its exit status is there."""
     begin = time.monotonic()
-    status_file = private / "status"
     with (private / "output").open("rb") as output:
         while True:
             ended = vng.poll() is not None
