@@ -1,20 +1,23 @@
 """The kernel's own list of Unix sockets, read with its unix_diag module (sock_diag(7), net/unix/diag.c).
 
-A list covers the one network namespace in which its netlink socket was made (unix_diag_dump asks sock_net of it):
-`open_socket` makes one in any of them. The messages are few and of fixed layout (include/uapi/linux/unix_diag.h); to
-import a library for them took longer than to read them all.
+`pyroute2` knows the format of the messages. The netlink socket is ours, because a list covers the one network
+namespace in which its socket was made (unix_diag_dump asks sock_net of it): `open_socket` makes one in any of them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import logging
+import operator
 import os
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.escape import escape_socket_path
@@ -31,27 +34,10 @@ UDIAG_SHOW_ICONS = 0x08
 UDIAG_SHOW_RQLEN = 0x10
 CLONE_NEWNET = 0x40000000
 
-# struct nlmsghdr: length, type, flags, sequence number, port; struct nlmsgerr: the error, negative, and the request;
-# struct nlattr: length and type, whose upper two bits are flags.
+# struct nlmsghdr: length, type, flags, sequence number, port; struct nlmsgerr: the error, negative, and the request.
 _HEADER = struct.Struct("=IHHII")
 _ERROR = struct.Struct("=i")
-_ATTRIBUTE = struct.Struct("=HH")
-_ATTRIBUTE_TYPE = 0x3FFF
 _ALIGNMENT = 4
-
-# struct unix_diag_req: family, protocol, states, inode, what to show, cookie; struct unix_diag_msg: family, type,
-# state, inode, cookie.
-_REQUEST = struct.Struct("=BB2xIII8x")
-_MESSAGE = struct.Struct("=BBBxI8x")
-_INODE = struct.Struct("=I")
-_QUEUES = struct.Struct("=II")
-
-# The attributes of an answer.
-UNIX_DIAG_NAME = 0
-UNIX_DIAG_PEER = 2
-UNIX_DIAG_ICONS = 3
-UNIX_DIAG_RQLEN = 4
-UNIX_DIAG_SHUTDOWN = 6
 
 # A part of a list is at most 32 KiB (netlink_dump, net/netlink/af_netlink.c).
 RECEIVE_SIZE = 65536
@@ -71,6 +57,13 @@ class UnixDiagMissingError(HangupError):
             "this kernel has no unix_diag, so it cannot list its open sockets",
             "modprobe unix_diag (its configuration must have CONFIG_UNIX_DIAG)",
         )
+
+
+class Pyroute2MissingError(HangupError):
+    """Python does not find pyroute2."""
+
+    def __init__(self) -> None:
+        super().__init__("pyroute2 is not installed", "apt install python3-pyroute2, or pip install pyroute2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +128,11 @@ def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list
     The kernel locks one bucket of its table at a time (unix_diag_dump), so the list is no snapshot of one instant:
     a socket that comes or goes meanwhile may be in it or not.
 
-    Raises UnixDiagMissingError if the kernel has no unix_diag, OSError if the kernel refuses the list.
+    Raises HangupError if the kernel has no unix_diag or pyroute2 is missing, OSError if the kernel refuses the list.
     """
-    connection.send(_request(states))
+    request_class, marshal_class = _codec()
+    connection.send(_encode(request_class(), states))
+    marshal = marshal_class()
     sockets: dict[int, DiagSocket] = {}
     while True:
         for kind, message in _messages(connection):
@@ -146,7 +141,7 @@ def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list
             if kind == NLMSG_ERROR:
                 _refused(message)
             elif kind == SOCK_DIAG_BY_FAMILY:
-                entry = _entry(message)
+                entry = _entry(marshal, message)
                 if entry is not None:
                     # Between two parts of a list a socket can move to a bucket that comes later: the latest word
                     # counts.
@@ -155,8 +150,9 @@ def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list
 
 def check() -> None:
     """Ask for an empty list. Raises what `read_sockets` raises if the kernel cannot list its sockets."""
+    request_class, _ = _codec()
     with open_socket() as connection:
-        connection.send(_request(states=0))
+        connection.send(_encode(request_class(), states=0))
         for kind, message in _messages(connection):
             if kind == NLMSG_ERROR:
                 _refused(message)
@@ -189,42 +185,65 @@ def _setns(descriptor: int, kind: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _request(states: int) -> bytes:
-    show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN
-    length = _HEADER.size + _REQUEST.size
-    header = _HEADER.pack(length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
-    return header + _REQUEST.pack(socket.AF_UNIX, 0, states, 0, show)
+@cache
+def _codec() -> tuple[Any, Any]:
+    """Return pyroute2's class of the request and a marshal of ours for the answers; importing it takes 0.2 s."""
+    try:
+        from pyroute2.netlink.diag import unix_diag_msg, unix_diag_req  # noqa: PLC0415
+        from pyroute2.netlink.nlsocket import Marshal  # noqa: PLC0415
+    except ImportError as error:
+        raise Pyroute2MissingError from error
+
+    # It logs a traceback of what it cannot decode, and without a handler that goes to standard error.
+    logging.getLogger("pyroute2").addHandler(logging.NullHandler())
+
+    class UnixMessage(unix_diag_msg):  # type: ignore[misc]
+        # pyroute2 reads a name as text without its NULs: abstract names could not be told from others any more.
+        nla_map = tuple(
+            (name, "cdata" if name in ("UNIX_DIAG_NAME", "UNIX_DIAG_ICONS") else kind)
+            for name, kind in unix_diag_msg.nla_map
+        )
+
+    class UnixMarshal(Marshal):  # type: ignore[misc]
+        # pyroute2's own marshal for this protocol chooses by the family and so cannot tell an error from a socket.
+        msg_map = {SOCK_DIAG_BY_FAMILY: UnixMessage}  # noqa: RUF012 - pyroute2 declares it so
+
+    return unix_diag_req, UnixMarshal
 
 
-def _entry(data: bytes) -> DiagSocket | None:
+def _encode(request: Any, states: int = ALL_STATES) -> bytes:
+    request["header"]["type"] = SOCK_DIAG_BY_FAMILY
+    request["header"]["flags"] = NLM_F_REQUEST | NLM_F_DUMP
+    request["header"]["sequence_number"] = 1
+    request["sdiag_family"] = socket.AF_UNIX
+    request["udiag_states"] = states
+    request["udiag_show"] = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN
+    request.encode()
+    return bytes(request.data)
+
+
+def _entry(marshal: Any, data: bytes) -> DiagSocket | None:
     """Return the socket that a message is about; None if it cannot be understood: then the others still can."""
     try:
-        _, kind, state, inode = _MESSAGE.unpack_from(data, _HEADER.size)
-        found = dict(_attributes(data, _HEADER.size + _MESSAGE.size))
-        receive_queue, send_queue = _QUEUES.unpack_from(found.get(UNIX_DIAG_RQLEN, bytes(_QUEUES.size)))
+        [message] = marshal.parse(data)
+        attributes = dict(tuple(attribute)[:2] for attribute in message["attrs"])
+        queues = attributes.get("UNIX_DIAG_RQLEN") or {"udiag_rqueue": 0, "udiag_wqueue": 0}
+        icons = attributes.get("UNIX_DIAG_ICONS") or b""
+        peer = attributes.get("UNIX_DIAG_PEER")
         return DiagSocket(
-            inode=inode,
-            peer_inode=_INODE.unpack_from(found[UNIX_DIAG_PEER])[0] if UNIX_DIAG_PEER in found else None,
-            path=escape_socket_path(found.get(UNIX_DIAG_NAME, b"")),
-            type=TYPES.get(kind, str(kind)),
-            state=STATES.get(state, str(state)),
-            receive_queue=receive_queue,
-            send_queue=send_queue,
-            shutdown=found.get(UNIX_DIAG_SHUTDOWN, b"\0")[0],
-            pending=tuple(icon for (icon,) in _INODE.iter_unpack(found.get(UNIX_DIAG_ICONS, b"")) if icon),
+            inode=operator.index(message["udiag_ino"]),
+            peer_inode=None if peer is None else operator.index(peer),
+            path=escape_socket_path(attributes.get("UNIX_DIAG_NAME") or b""),
+            type=TYPES.get(message["udiag_type"], str(message["udiag_type"])),
+            state=STATES.get(message["udiag_state"], str(message["udiag_state"])),
+            receive_queue=operator.index(queues["udiag_rqueue"]),
+            send_queue=operator.index(queues["udiag_wqueue"]),
+            shutdown=operator.index(attributes.get("UNIX_DIAG_SHUTDOWN") or 0),
+            pending=tuple(inode for inode in memoryview(icons).cast("I") if inode),
         )
-    except (struct.error, IndexError):
+    except Exception:
+        # pyroute2 raises what it meets: struct.error, KeyError, its own, or it gives a value of another type.
         return None
-
-
-def _attributes(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the bytes of each attribute. Raises struct.error for one that is cut."""
-    while offset < len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if not _ATTRIBUTE.size <= length <= len(data) - offset:
-            raise struct.error("an attribute of an impossible length")
-        yield kind & _ATTRIBUTE_TYPE, data[offset + _ATTRIBUTE.size : offset + length]
-        offset += (length + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
 
 
 def _refused(message: bytes) -> None:

@@ -59,13 +59,13 @@ def test_a_verb_begins_its_help_with_its_line_in_the_list(verb: str) -> None:
     assert result.output.splitlines()[2].strip() == frame.VERBS[verb]
 
 
-def test_neither_help_nor_version_import_a_verb_or_rich() -> None:
+def test_neither_help_nor_version_import_a_verb_rich_or_pyroute2() -> None:
     done = python(
         "import sys\n"
         "from hangup.cli.main import hangup\n"
         "try: hangup.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([name for name in sys.modules if name.startswith(('hangup.cli.commands.', 'rich.', 'bcc'))])"
+        "print([name for name in sys.modules if name.startswith(('hangup.cli.commands.', 'rich.', 'pyroute2', 'bcc'))])"
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
