@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import statistics
@@ -263,7 +264,16 @@ def start(folder: Path) -> None:
     """Print how long it takes until `hangup watch` is ready, what for, and how much memory it takes."""
     print("start: from the execution of `hangup watch --json` to")
     runs: dict[str, dict[str, tuple[int, int]]] = {}
-    for what, flavour in (("fentry, nothing cached", "fentry"), ("fentry", "fentry"), ("kprobe", "kprobe")):
+    # Not in /tmp, where everybody may write: nothing would be kept there.
+    kept = tempfile.mkdtemp(dir="/var/cache")
+    os.environ["CACHE_DIRECTORY"] = kept
+    kinds = [f"{flavour}, {what}" for flavour in ("fentry", "kprobe") for what in ("nothing kept", "kept")]
+    # What is on the disk is in memory with the second run.
+    for what in ("fentry, first", *kinds):
+        flavour = what.partition(",")[0]
+        if what.endswith("nothing kept"):
+            for path in Path(kept).iterdir():
+                path.unlink()
         load = Load(folder, 1)
         with watching(flavour) as run:
             peak, now, own = run.memory()
@@ -276,8 +286,10 @@ def start(folder: Path) -> None:
                 f" memory when ready {now:.0f} MiB ({own:.0f} no file's), at most {peak:.0f} MiB"
             )
             runs[what] = run.phases
+    shutil.rmtree(kept)
+    del os.environ["CACHE_DIRECTORY"]
     print(f"  {'what for: seconds, MiB of no file after it':43}{''.join(f'{what:>24}' for what in runs)}")
-    for phase in runs["fentry"]:  # in the order in which they came
+    for phase in runs[kinds[0]]:  # in the order in which they came
         cells = (run.get(phase, (0, 0)) for run in runs.values())
         print(f"    {phase:41}{''.join(f'{spent / 1e9:17.2f}{memory / 1024:7.1f}' for spent, memory in cells)}")
     sys.stdout.flush()

@@ -23,8 +23,8 @@ FLAVOURS = exact_flavours()
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Keep what is compiled in a new directory of root's own; everybody may write to /tmp."""
-    with tempfile.TemporaryDirectory(dir="/run") as folder:
+    """Keep what is compiled in a new directory of root's own; others may write to /tmp."""
+    with tempfile.TemporaryDirectory(dir="/var/cache") as folder:
         monkeypatch.setenv("CACHE_DIRECTORY", folder)
         yield Path(folder)
 

@@ -393,3 +393,22 @@ def test_under_a_storm_the_listeners_are_read_once_in_a_while(processes: Path) -
     for now in (5, 99_000_000, 100_000_005, 100_000_006):
         listeners.backlog("/run/app.s", 10, now)
     assert times == [5, 100_000_005]
+
+
+def test_of_pyroute2_only_what_is_used_is_imported_and_who_wants_it_whole_has_it_afterwards() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys\n"
+            "from hangup.tracer import unix_diag\n"
+            "unix_diag._codec()\n"
+            "print([name for name in sys.modules if name in ('pyroute2', 'pyroute2.iproute')])\n"
+            "import pyroute2\n"
+            "print(pyroute2.IPRoute.__name__)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[]", "IPRoute"]
