@@ -4,7 +4,7 @@
  * each finished operation.
  *
  * This header is the contract between the kernel side and everything above it.
- * tracer/record.py reads it to unpack records, so it keeps to a plain form: one
+ * tracer/record/layout.py reads it to unpack records, so it keeps to a plain form: one
  * field a line, fixed-width types, "largest first" so that the compiler adds no
  * padding, enumerators with their values spelled out.
  */

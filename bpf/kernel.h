@@ -19,7 +19,7 @@
 
 /*
  * A number that is known only when a program is loaded, so that the compiled ones fit
- * every run: the loader puts it in (tracer/compiled.py, RunValue). A kernel takes no
+ * every run: the loader puts it in (tracer/kernel/compiled.py, RunValue). A kernel takes no
  * program in which it is missing, for 15 is nothing that a 64-bit load may refer to.
  */
 #define RUN_VALUE(number) bpf_pseudo_fd(15, number)

@@ -3,7 +3,7 @@
  * One source, two ways of attaching: the programs are kprobes and kretprobes, or
  * with PROBES_FENTRY the BTF-trampoline programs fentry and fexit.
  *
- * tracer/probes.py says which program goes to which function. enter_* programs
+ * tracer/kernel/probes.py says which program goes to which function. enter_* programs
  * find the function's nth argument, from 1, with ARGUMENT(n). LEAVE_PROBES
  * defines the programs that find its result and call finish(): a kretprobe finds
  * it in a register, fexit behind the arguments, so there is one for each number

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
 
-from hangup.tracer.record import Event, Loss, pack, unpack, unpack_all
-from hangup.tracer.source import FileSource, LostPeriod, Source, write_capture
+from hangup.tracer.capture.file import FileSource, LostPeriod, Source, write_capture
+from hangup.tracer.record.layout import Event, Loss, pack, unpack, unpack_all
 from hangup.tracer.story.endpoints import Endpoints, Suffered
 from hangup.tracer.story.story import tell
 from hangup.tracer.tracer import Tracer
@@ -197,10 +197,10 @@ _UNTIL_LOADED = """
 import resource, sys
 from pathlib import Path
 import hangup.cli.main, hangup.cli.commands.watch
-from hangup.tracer.inventory import snapshot
-from hangup.tracer.kept import Kept
-from hangup.tracer.compiler import Keeper
-from hangup.tracer.probes import PROBED, options, preempts_programs
+from hangup.tracer.host.inventory import snapshot
+from hangup.tracer.kernel.kept import Kept
+from hangup.tracer.kernel.compiler import Keeper
+from hangup.tracer.kernel.probes import PROBED, options, preempts_programs
 preempts_programs()
 folder = Path(sys.argv[1])
 keeper = Keeper(Kept(folder, owner=folder.stat().st_uid, top=folder), [probed.function for probed in PROBED])

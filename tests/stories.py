@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story.symptom import Symptom
 
 STREAM, SEQPACKET = 1, 5

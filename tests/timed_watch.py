@@ -73,7 +73,9 @@ def main() -> None:
     import hangup.cli.main  # noqa: PLC0415 - from here on it is timed
     from hangup.cli.commands import watch as verb  # noqa: PLC0415
     from hangup.cli.ready import Ready  # noqa: PLC0415
-    from hangup.tracer import compiler, preflight, probes, tracer, unix_diag  # noqa: PLC0415
+    from hangup.tracer import tracer  # noqa: PLC0415
+    from hangup.tracer.host import unix_diag  # noqa: PLC0415
+    from hangup.tracer.kernel import compiler, preflight, probes  # noqa: PLC0415
 
     other = "everything else"
     watch.switch(other)

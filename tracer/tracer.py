@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
-from hangup.tracer import preflight
-from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
-from hangup.tracer.compiler import Flavour
+from hangup.tracer.capture.file import FileSource, LostPeriod, Source
 from hangup.tracer.errors import HangupError
-from hangup.tracer.inventory import Inventory, Listeners, Socket, snapshot
-from hangup.tracer.probes import Probes, RingFill
-from hangup.tracer.process import ProcessNames, read_inner_pid
-from hangup.tracer.record import Event, Loss, operations, unpack_all
+from hangup.tracer.host.cgroups import Cgroup, Cgroups, read_process_cgroup
+from hangup.tracer.host.inventory import Inventory, Listeners, Socket, snapshot
+from hangup.tracer.host.process import ProcessNames, read_inner_pid
+from hangup.tracer.kernel import preflight
+from hangup.tracer.kernel.compiler import Flavour
+from hangup.tracer.kernel.probes import Probes, RingFill
+from hangup.tracer.record.layout import Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
-from hangup.tracer.source import FileSource, LostPeriod, Source
 from hangup.tracer.statistics import Key, Statistics
 from hangup.tracer.story.connection import Connection
 from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Suffered

@@ -12,7 +12,7 @@ from hangup.cli import json_lines, terminal
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.json_lines import Field
 from hangup.cli.options import json_option
-from hangup.tracer.preflight import Check, checks
+from hangup.tracer.kernel.preflight import Check, checks
 
 CHECK_FIELDS: tuple[tuple[Field, Callable[[Check], Any]], ...] = (
     (Field("name", "string", "what was looked at"), lambda check: check.name),

@@ -15,7 +15,7 @@ from hangup.cli.options import json_option, selection_options
 from hangup.cli.output import note
 from hangup.cli.reporters.cgroup_json import cgroup_fields
 from hangup.cli.reporters.peers import peers_text
-from hangup.tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
+from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
 from hangup.tracer.selection import Selection
 
 CONNECTION_FIELDS: tuple[tuple[Field, Callable[[Connection], Any]], ...] = (

@@ -18,8 +18,8 @@ from hangup.cli.reporters.operation import operation_row
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
-from hangup.tracer.cgroups import Cgroup
-from hangup.tracer.record import Event
+from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.layout import Event
 from hangup.tracer.selection import Selection
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from hangup.cli.clock import local
 from hangup.cli.reporters.operation import operation_text
 from hangup.cli.terminal import Paint, plain
-from hangup.tracer.cgroups import Cgroup
-from hangup.tracer.record import Event, EventFlag
+from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.layout import Event, EventFlag
 from hangup.tracer.story.connection import IDLE, KEPT_LAST
 from hangup.tracer.story.operation import address
 from hangup.tracer.story.process import Process, process_of

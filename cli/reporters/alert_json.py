@@ -13,7 +13,7 @@ from hangup.cli.reporters.cgroup_json import cgroup_fields
 from hangup.cli.reporters.operation_json import operation_values
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.names import signal_name
-from hangup.tracer.record import Sender, SenderFlag, sender_of
+from hangup.tracer.record.layout import Sender, SenderFlag, sender_of
 from hangup.tracer.story.connection import Role
 from hangup.tracer.story.operation import address
 from hangup.tracer.story.process import Process

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hangup.cli.json_lines import Field
-from hangup.tracer.cgroups import Cgroup
+from hangup.tracer.host.cgroups import Cgroup
 
 
 def cgroup_fields(

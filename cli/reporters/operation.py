@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hangup.cli.clock import local
-from hangup.tracer.record import Event, Operation
+from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.process import process_of
 from hangup.tracer.story.story import Traced

@@ -10,9 +10,9 @@ from hangup.cli import json_lines
 from hangup.cli.clock import utc
 from hangup.cli.json_lines import Field
 from hangup.cli.reporters.cgroup_json import cgroup_fields
-from hangup.tracer.cgroups import Cgroup
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record import Event, Operation
+from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.process import leader_of
 from hangup.tracer.story.story import Traced

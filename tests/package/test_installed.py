@@ -66,7 +66,10 @@ def test_every_module_is_compiled_at_installation(installed: DebianRoot) -> None
 
 
 def test_the_probes_are_found_and_the_event_record_read(installed: DebianRoot) -> None:
-    program = "from hangup.tracer import compiler, record; print(record.SIZE > 0, record.HEADER, *compiler.sources())"
+    program = (
+        "from hangup.tracer.kernel import compiler; from hangup.tracer.record import layout;"
+        " print(layout.SIZE > 0, layout.HEADER, *compiler.sources())"
+    )
     found = installed.run("python3", "-I", "-c", program).stdout.split()
     assert found[:2] == ["True", f"{PACKAGES}/hangup/bpf/event.h"]
     assert "hangup.c" in found

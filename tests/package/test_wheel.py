@@ -44,7 +44,7 @@ def test_pipx_installs_the_wheel_beside_debians_packages(dependencies: DebianRoo
     assert root.run("hangup", "--version").stdout == f"hangup {VERSION}\n"
     assert "Explain every connection" in root.run("hangup", "--help").stdout
     python = "/opt/pipx/venvs/hangup/bin/python"
-    program = "from hangup.tracer.compiler import SOURCES; print(SOURCES, (SOURCES / 'hangup.c').is_file())"
+    program = "from hangup.tracer.kernel.compiler import SOURCES; print(SOURCES, (SOURCES / 'hangup.c').is_file())"
     found = root.run(python, "-I", "-c", program).stdout
     assert found.startswith("/opt/pipx/venvs/hangup/")
     assert found.endswith(" True\n")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hangup.tracer import probes
+from hangup.tracer.kernel import probes
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hangup.tracer.mounts import read_mounts
+from hangup.tracer.host.mounts import read_mounts
 from tests.scenarios.stage import Player
 
 # include/uapi/linux/sched.h

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hangup.tracer.probes import preempts_programs
+from hangup.tracer.kernel.probes import preempts_programs
 
 
 def exact_flavours() -> list[str]:

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.inventory import snapshot
-from hangup.tracer.record import Event, Operation
+from hangup.tracer.host.inventory import snapshot
+from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.story.process import Process
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Alert, Tracer

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.kept import DIRECTORY
+from hangup.tracer.kernel.kept import DIRECTORY
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.watched import watch
 

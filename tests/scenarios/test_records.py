@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.kprobes import TRACEFS
-from hangup.tracer.probes import Probes
-from hangup.tracer.record import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
+from hangup.tracer.kernel.kprobes import TRACEFS
+from hangup.tracer.kernel.probes import Probes
+from hangup.tracer.record.layout import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.btf import Btf
-from hangup.tracer.kprobes import TRACEFS
-from hangup.tracer.probes import KRETPROBE_SLOTS, PROBED, Probes, preempts_programs
-from hangup.tracer.record import Event, Loss, Operation, unpack
+from hangup.tracer.kernel.btf import Btf
+from hangup.tracer.kernel.kprobes import TRACEFS
+from hangup.tracer.kernel.probes import KRETPROBE_SLOTS, PROBED, Probes, preempts_programs
+from hangup.tracer.record.layout import Event, Loss, Operation, unpack
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.scenarios.flavours import exact_flavours

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer.names import syscall_name
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer

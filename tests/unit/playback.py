@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from hangup.tracer.record import Event, Loss, pack
-from hangup.tracer.source import LostPeriod
+from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.record.layout import Event, Loss, pack
 from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import Story
 

@@ -11,9 +11,9 @@ import pytest
 
 from hangup.cli import terminal
 from hangup.cli.reporters.alert import alert_block
-from hangup.tracer.cgroups import Cgroups
-from hangup.tracer.record import Loss
-from hangup.tracer.source import LostPeriod
+from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.host.cgroups import Cgroups
+from hangup.tracer.record.layout import Loss
 from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import (
     CLIENT_SOCK,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.compiled import (
+from hangup.tracer.kernel.compiled import (
     Compiled,
     Function,
     KernelFacts,
@@ -21,7 +21,7 @@ from hangup.tracer.compiled import (
     program_of,
     relocated,
 )
-from hangup.tracer.compiler import sources
+from hangup.tracer.kernel.compiler import sources
 
 KEY = {"btf": "abc", "options": {"SELECT_PIDS": 0}}
 

@@ -14,12 +14,12 @@ from typing import cast
 
 import pytest
 
-from hangup.tracer import compiler
-from hangup.tracer.btf import Btf
-from hangup.tracer.compiled import Compiled, KernelFacts, Program
-from hangup.tracer.compiler import Keeper, Options, compile_probes, kernel_macros, sources
 from hangup.tracer.errors import HangupError
-from hangup.tracer.kept import Kept
+from hangup.tracer.kernel import compiler
+from hangup.tracer.kernel.btf import Btf
+from hangup.tracer.kernel.compiled import Compiled, KernelFacts, Program
+from hangup.tracer.kernel.compiler import Keeper, Options, compile_probes, kernel_macros, sources
+from hangup.tracer.kernel.kept import Kept
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 

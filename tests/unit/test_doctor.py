@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from hangup.cli.commands import doctor
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
-from hangup.tracer.preflight import Check
+from hangup.tracer.kernel.preflight import Check
 
 GOOD = [Check("privileges", "ok", "root"), Check("fentry", "warn", "no fentry; kprobes are used", "nothing to mend")]
 BAD = [*GOOD, Check("bcc", "fail", "the bcc Python module is missing", "apt install python3-bpfcc")]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story import aftermath as aftermaths
 from hangup.tracer.story import endpoints as module
 from hangup.tracer.story.aftermath import Aftermath

@@ -17,12 +17,14 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from hangup.tracer import inventory, mounts, names, record, unix_diag
-from hangup.tracer.cgroups import Cgroup, Hierarchy, parse, read_process_cgroup
-from hangup.tracer.inventory import read_holders
-from hangup.tracer.preflight import Host, check_lockdown, check_pid_namespace, check_privileges, check_proc
-from hangup.tracer.probes import preempts_programs
-from hangup.tracer.process import read_cgroup, read_comm, read_inner_pid, read_start
+from hangup.tracer import names
+from hangup.tracer.host import inventory, mounts, unix_diag
+from hangup.tracer.host.cgroups import Cgroup, Hierarchy, parse, read_process_cgroup
+from hangup.tracer.host.inventory import read_holders
+from hangup.tracer.host.process import read_cgroup, read_comm, read_inner_pid, read_start
+from hangup.tracer.kernel.preflight import Host, check_lockdown, check_pid_namespace, check_privileges, check_proc
+from hangup.tracer.kernel.probes import preempts_programs
+from hangup.tracer.record import layout as record
 
 # bytes.splitlines() and str.splitlines() end a line at each of these; the kernel at the first one only.
 LINE_ENDS = ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer import inventory, unix_diag
-from hangup.tracer.inventory import (
+from hangup.tracer.host import inventory, unix_diag
+from hangup.tracer.host.inventory import (
     Backlog,
     Connection,
     Inventory,
@@ -401,7 +401,7 @@ def test_of_pyroute2_only_what_is_used_is_imported_and_who_wants_it_whole_has_it
             sys.executable,
             "-c",
             "import sys\n"
-            "from hangup.tracer import unix_diag\n"
+            "from hangup.tracer.host import unix_diag\n"
             "unix_diag._codec()\n"
             "print([name for name in sys.modules if name in ('pyroute2', 'pyroute2.iproute')])\n"
             "import pyroute2\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer import kept
-from hangup.tracer.kept import DIRECTORY, MOST_FILES, Kept, NotKeptError, directory
+from hangup.tracer.kernel import kept
+from hangup.tracer.kernel.kept import DIRECTORY, MOST_FILES, Kept, NotKeptError, directory
 
 US = os.geteuid()
 

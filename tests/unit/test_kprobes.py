@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer import kprobes
+from hangup.tracer.kernel import kprobes
 
 EVENTS = """\
 r4096:kprobes/hangup_unix_accept_return_1_77 unix_accept

@@ -14,8 +14,8 @@ import pytest
 from hangup.cli.sinks.listen import parse_listen
 from hangup.cli.sinks.metrics import MAX_SERIES
 from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS, Described, markdown
-from hangup.tracer.probes import KRETPROBE_SLOTS
-from hangup.tracer.record import Loss
+from hangup.tracer.kernel.probes import KRETPROBE_SLOTS
+from hangup.tracer.record.layout import Loss
 from hangup.tracer.story.endpoints import MAX_CONNECTIONS
 from hangup.tracer.tracer import Tracer
 from tests.unit.test_tracer import ListSource

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hangup.tracer.mounts import Mount, parse, read_mounts
+from hangup.tracer.host.mounts import Mount, parse, read_mounts
 
 MOUNTINFO = (
     b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n"

@@ -15,7 +15,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangup.tracer.record import Event, Operation
+from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.story.exchange import exchange_of

@@ -20,10 +20,10 @@ from hangup.cli.commands import peers
 from hangup.cli.json_lines import HEADER
 from hangup.cli.main import hangup
 from hangup.cli.reporters.peers import peers_text
-from hangup.tracer import unix_diag
-from hangup.tracer.cgroups import parse, read_process_cgroup
-from hangup.tracer.inventory import Connection, Holder, Inventory, Socket, snapshot
-from hangup.tracer.process import read_inner_pid
+from hangup.tracer.host import unix_diag
+from hangup.tracer.host.cgroups import parse, read_process_cgroup
+from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
+from hangup.tracer.host.process import read_inner_pid
 from hangup.tracer.selection import Selection
 from tests.unit.snapshots import check
 
@@ -260,7 +260,7 @@ def test_without_privileges_connections_are_listed_but_not_whose_they_are(
     program = (
         "import os, sys\n"
         "from hangup.cli.commands import peers\n"
-        "from hangup.tracer.inventory import snapshot\n"
+        "from hangup.tracer.host.inventory import snapshot\n"
         "from hangup.tracer.selection import Selection\n"
         "snapshot()\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

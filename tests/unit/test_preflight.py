@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer import preflight
-from hangup.tracer.btf import Btf
 from hangup.tracer.errors import HangupError
-from hangup.tracer.preflight import Check, Host, checks, require
-from hangup.tracer.probes import preempts_programs
-from hangup.tracer.unix_diag import UnixDiagMissingError
+from hangup.tracer.host.unix_diag import UnixDiagMissingError
+from hangup.tracer.kernel import preflight
+from hangup.tracer.kernel.btf import Btf
+from hangup.tracer.kernel.preflight import Check, Host, checks, require
+from hangup.tracer.kernel.probes import preempts_programs
 
 ALL_CAPABILITIES = "000001ffffffffff"
 
@@ -180,7 +180,7 @@ def test_a_containers_pid_namespace_is_refused_in_one_line(host: Host) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root to make a pid namespace")
 def test_a_real_pid_namespace_is_told_from_the_hosts() -> None:
-    program = "from hangup.tracer.preflight import Host; print(Host().pid_namespace())"
+    program = "from hangup.tracer.kernel.preflight import Host; print(Host().pid_namespace())"
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     own = re.search(r"\d+", str(Path("/proc/self/ns/pid").readlink()))

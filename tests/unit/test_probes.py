@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer import probes
-from hangup.tracer.probes import merged_oldest, missed_returns, periods_of, renamed, wake_records
-from hangup.tracer.record import LOST_PERIODS, Loss
-from hangup.tracer.source import LostPeriod
+from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.kernel import probes
+from hangup.tracer.kernel.probes import merged_oldest, missed_returns, periods_of, renamed, wake_records
+from hangup.tracer.record.layout import LOST_PERIODS, Loss
 
 KALLSYMS = """\
 ffffffff81a3f2d0 t unix_release_sock.isra.0

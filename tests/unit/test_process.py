@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.process import ProcessNames, read_cgroup, read_comm, read_inner_pid, read_start, read_uid
+from hangup.tracer.host.process import ProcessNames, read_cgroup, read_comm, read_inner_pid, read_start, read_uid
 
 SECOND = 10**9
 TICK = SECOND // os.sysconf("SC_CLK_TCK")

@@ -88,7 +88,7 @@ def test_ctrl_c_again_does_not_wait_for_what_is_left(monkeypatch: pytest.MonkeyP
             os.kill(os.getpid(), signal.SIGINT)
 
 
-# What libbpf calls for each record, and what it calls in turn, as in tracer/probes.py.
+# What libbpf calls for each record, and what it calls in turn, as in tracer/kernel/probes.py.
 _CALLBACK = """
 def made(interrupt, records):
     def on_record(context, data, size):
@@ -105,7 +105,7 @@ def test_ctrl_c_again_is_not_lost_in_a_callback_of_libbpfs_and_takes_no_record_a
     times = iter([0.0, 3.0])
     ignored: list[object] = []
     records: list[int] = []
-    library: dict[str, Any] = {"__name__": "hangup.tracer.probes"}
+    library: dict[str, Any] = {"__name__": "hangup.tracer.kernel.probes"}
     exec(_CALLBACK, library)  # noqa: S102 - as if it stood in the library
     kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
     callback = kind(library["made"](lambda: os.kill(os.getpid(), signal.SIGINT), records))

@@ -21,7 +21,7 @@ from hangup.cli.sinks import alert_file
 from hangup.cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
 from hangup.cli.sinks.metrics import Snapshot
 from hangup.tracer.errors import HangupError
-from hangup.tracer.record import Loss
+from hangup.tracer.record.layout import Loss
 from hangup.tracer.tracer import Tracer
 from tests.stories import Story, clean, latent, seeds_failure
 from tests.unit.playback import Playback

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hangup.tracer import statistics
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.record import Operation
+from hangup.tracer.record.layout import Operation
 from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, OTHER, Counts, Gaps, Key, Statistics
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import Kind

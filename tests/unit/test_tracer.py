@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.inventory import Inventory
-from hangup.tracer.record import Event, Loss, pack
+from hangup.tracer.capture.file import FileSource, LostPeriod, write_capture
+from hangup.tracer.host.inventory import Inventory
+from hangup.tracer.host.unix_diag import UnixDiagMissingError
+from hangup.tracer.record.layout import Event, Loss, pack
 from hangup.tracer.selection import Selection
-from hangup.tracer.source import FileSource, LostPeriod, write_capture
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.story.aftermath import WAIT
 from hangup.tracer.story.process import Process
 from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
-from hangup.tracer.unix_diag import UnixDiagMissingError
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
@@ -319,7 +319,7 @@ def test_a_kernel_that_does_not_list_its_sockets_is_traced_all_the_same(
             """Take nothing away."""
 
     attached = Attached(stories.seeds_failure().events)
-    monkeypatch.setattr("hangup.tracer.preflight.require", lambda: None)
+    monkeypatch.setattr("hangup.tracer.kernel.preflight.require", lambda: None)
     monkeypatch.setattr("hangup.tracer.tracer.Probes", lambda **_: attached)
     monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse)
     with Tracer() as tracer:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.record import Event, EventFlag, Loss, Sender, SenderFlag, pack, pack_sender
-from hangup.tracer.source import LostPeriod
+from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.record.layout import Event, EventFlag, Loss, Sender, SenderFlag, pack, pack_sender
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind, Verdict

@@ -20,10 +20,11 @@ from hangup.cli.commands import trace, watch
 from hangup.cli.json_lines import HEADER, Field
 from hangup.cli.main import hangup
 from hangup.cli.reporters import alert_json, operation_json, summary_json
-from hangup.tracer import preflight, tracer
-from hangup.tracer.cgroups import Cgroups
+from hangup.tracer import tracer
 from hangup.tracer.errors import HangupError
-from hangup.tracer.record import Sender, SenderFlag, pack_sender
+from hangup.tracer.host.cgroups import Cgroups
+from hangup.tracer.kernel import preflight
+from hangup.tracer.record.layout import Sender, SenderFlag, pack_sender
 from hangup.tracer.tracer import Tracer
 from tests.stories import SHUT_WR, Story, clean, established, latent, seeds_failure
 from tests.unit.playback import Playback

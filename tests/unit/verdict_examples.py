@@ -9,7 +9,7 @@ import errno
 import signal
 from collections.abc import Callable, Sequence
 
-from hangup.tracer.record import EventFlag, Sender, pack_sender
+from hangup.tracer.record.layout import EventFlag, Sender, pack_sender
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import judge_connect
 from tests.stories import (

@@ -163,7 +163,7 @@ def kernel_objects() -> KernelObjects:
     assert bpftool, "bpftool is missing: it is in vagrant/packages.list"
     programs, maps = set(), set()
     for program in json.loads(run(bpftool, "-j", "prog", "show")):
-        # The names of all our programs begin so (tracer/probes.py).
+        # The names of all our programs begin so (tracer/kernel/probes.py).
         if str(program.get("name", "")).startswith("hangup_"):
             programs.add(program["id"])
             maps.update(program.get("map_ids", ()))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from hangup.tracer.escape import escape_socket_path
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story.connection import Connection, Endpoint
 from hangup.tracer.story.exchange import Exchange, exchange_of
 from hangup.tracer.story.symptom import Symptom

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record import Event
+from hangup.tracer.record.layout import Event
 from hangup.tracer.story.process import Process, leader_of, process_of
 
 Role = Literal["client", "server"]

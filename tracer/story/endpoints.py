@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.process import Process, process_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hangup.tracer.names import error_name, signal_name, syscall_name
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 
 
 def operation_name(event: Event) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hangup.tracer.cgroups import Cgroup
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record import Event
+from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.layout import Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hangup.tracer.record import Event, Operation
+from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.story.connection import Connection, Endpoint, Role
 from hangup.tracer.story.process import Process, process_of
 

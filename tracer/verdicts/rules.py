@@ -10,7 +10,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.names import error_name, signal_name
-from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-from hangup.tracer import record
 from hangup.tracer.errors import HangupError
-from hangup.tracer.record import Loss
+from hangup.tracer.record import layout as record
+from hangup.tracer.record.layout import Loss
 
 _MAGIC = "hangup capture"
 _LENGTH = struct.Struct("<H")

@@ -16,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-HEADER = Path(__file__).parent.parent / "bpf" / "event.h"
+HEADER = Path(__file__).parent.parent.parent / "bpf" / "event.h"
 
 # The header keeps to these types; anything else is a mistake that is found at import.
 _FORMATS = {"__u64": "Q", "__s64": "q", "__u32": "I", "__s32": "i", "__u16": "H", "__u8": "B"}
@@ -65,7 +65,7 @@ LOST_PERIODS = _DEFINES["LOST_PERIODS"]
 """How many periods of each loss the kernel keeps apart."""
 
 if TYPE_CHECKING:
-    # For readers and mypy; tests/unit/test_record.py checks that it is the header's list.
+    # For readers and mypy; tests/unit/test_layout.py checks that it is the header's list.
 
     class Event(NamedTuple):
         """One finished operation, as the kernel recorded it; the fields are described in bpf/event.h."""

@@ -1,6 +1,6 @@
 """The probes in the kernel: loaded, attached, read, counted and taken away again.
 
-The programs are BCC's (tracer/compiler.py), kept or compiled just now; they are loaded with libbpf alone.
+The programs are BCC's (tracer/kernel/compiler.py), kept or compiled just now; they are loaded with libbpf alone.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hangup.tracer import kept, kprobes
-from hangup.tracer.btf import libbpf
-from hangup.tracer.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
-from hangup.tracer.compiler import Flavour, Keeper, Options
+from hangup.tracer.capture.file import LostPeriod
 from hangup.tracer.errors import HangupError
-from hangup.tracer.record import LOST_PERIODS, Loss
-from hangup.tracer.source import LostPeriod
+from hangup.tracer.kernel import kept, kprobes
+from hangup.tracer.kernel.btf import libbpf
+from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
+from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
+from hangup.tracer.record.layout import LOST_PERIODS, Loss
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
 _PROGRAM_KPROBE = 2

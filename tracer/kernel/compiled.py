@@ -20,8 +20,8 @@ from dataclasses import asdict, astuple, dataclass
 from enum import IntEnum
 from typing import Any
 
-from hangup.tracer.btf import libbpf
 from hangup.tracer.errors import HangupError
+from hangup.tracer.kernel.btf import libbpf
 
 FORMAT = 1
 """Raise it when what is written changes in layout or meaning."""

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hangup.tracer.btf import VMLINUX, Btf
-from hangup.tracer.compiled import (
+from hangup.tracer.errors import HangupError
+from hangup.tracer.kernel.btf import VMLINUX, Btf
+from hangup.tracer.kernel.compiled import (
     FORMAT,
     Compiled,
     Function,
@@ -36,13 +37,12 @@ from hangup.tracer.compiled import (
     encode,
     program_of,
 )
-from hangup.tracer.errors import HangupError
-from hangup.tracer.kept import Kept, NotKeptError
+from hangup.tracer.kernel.kept import Kept, NotKeptError
 from hangup.tracer.version import VERSION
 
 Flavour = Literal["kprobe", "fentry"]
 
-SOURCES = Path(__file__).parent.parent / "bpf"
+SOURCES = Path(__file__).parent.parent.parent / "bpf"
 
 _PAGE = 4096
 
@@ -56,7 +56,7 @@ _QUESTION = re.compile(r"\b(?P<question>OFFSET|SIZE|ENUMERATOR|HAS_MEMBER|HAS_HE
 _CHILD = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from hangup.tracer.compiler import compile_for_parent
+from hangup.tracer.kernel.compiler import compile_for_parent
 compile_for_parent()
 """
 

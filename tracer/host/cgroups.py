@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hangup.tracer.escape import escape
-from hangup.tracer.mounts import read_mounts
-from hangup.tracer.process import PROC, read_cgroup
+from hangup.tracer.host.mounts import read_mounts
+from hangup.tracer.host.process import PROC, read_cgroup
 
 ROOT = 1
 """The id of a hierarchy's root (kernfs_create_root(), fs/kernfs/dir.c): where only cgroup v1 is used, everybody's."""

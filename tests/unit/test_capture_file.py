@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hangup.tracer import record, source
+from hangup.tracer.capture import file as source
+from hangup.tracer.capture.file import FileSource, LostPeriod, write_capture
 from hangup.tracer.errors import HangupError
-from hangup.tracer.record import Loss
-from hangup.tracer.source import FileSource, LostPeriod, write_capture
+from hangup.tracer.record import layout as record
+from hangup.tracer.record.layout import Loss
 from tests import stories
 
 RECORDS = [record.pack(event) for event in stories.seeds_failure().events]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer import record
-from hangup.tracer.record import (
+from hangup.tracer.record import layout as record
+from hangup.tracer.record.layout import (
     Event,
     EventFlag,
     Loss,
@@ -34,7 +34,7 @@ COMM = 16
 
 
 def written_for_readers() -> dict[str, dict[str, str]]:
-    """Return what tracer/record.py writes under TYPE_CHECKING: each class's names and their types or values."""
+    """Return what tracer/record/layout.py writes under TYPE_CHECKING: each class's names and their types or values."""
     module = ast.parse(Path(record.__file__).read_text())
     (block,) = (
         node

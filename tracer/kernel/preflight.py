@@ -21,10 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
-from hangup.tracer import unix_diag
-from hangup.tracer.btf import VMLINUX, Btf, libbpf
 from hangup.tracer.errors import HangupError
-from hangup.tracer.probes import (
+from hangup.tracer.host import unix_diag
+from hangup.tracer.kernel.btf import VMLINUX, Btf, libbpf
+from hangup.tracer.kernel.probes import (
     KALLSYMS,
     PROBED,
     TRACEPOINTS,

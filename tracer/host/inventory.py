@@ -16,11 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from hangup.tracer import unix_diag
-from hangup.tracer.cgroups import Cgroup, read_process_cgroup
 from hangup.tracer.errors import HangupError
-from hangup.tracer.mounts import read_mounts
-from hangup.tracer.process import PROC, read_comm, read_inner_pid, read_uid
+from hangup.tracer.host import unix_diag
+from hangup.tracer.host.cgroups import Cgroup, read_process_cgroup
+from hangup.tracer.host.mounts import read_mounts
+from hangup.tracer.host.process import PROC, read_comm, read_inner_pid, read_uid
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The file source: records as they came, kept to be read elsewhere."""

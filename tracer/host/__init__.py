@@ -1,0 +1,1 @@
+"""What only this host knows of processes and sockets: /proc, cgroups, mounts, unix_diag."""
