@@ -24,6 +24,11 @@
  */
 #define RUN_VALUE(number) bpf_pseudo_fd(15, number)
 #define TRACER_PID RUN_VALUE(1)
+/* How many buckets the table of histories has, less one: it is a power of two. */
+#define BUCKET_MASK RUN_VALUE(2)
+
+/* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
+#define SOME_MAP bpf_pseudo_fd(14, 0)
 
 /* include/linux/sched.h; the values have not changed since 5.1. */
 #define PF_EXITING 0x00000004
@@ -81,6 +86,30 @@ static __always_inline u8 read_u8(u64 address)
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
+
+/*
+ * Loads from what the verifier knows the type of: the arguments of a fentry or fexit
+ * program, what they point to, and the current task. They are one instruction where a
+ * helper takes eighty; a kprobe has addresses without types.
+ */
+#ifdef PROBES_FENTRY
+#define LOAD(type, address) (*(type *)(address))
+#else
+#define LOAD(type, address) read_##type(address)
+#endif
+#if HAS_HELPER(task_pt_regs)
+#define TASK_LOAD(type, address) (*(type *)(address))
+static __always_inline u64 current_task(void)
+{
+	return (u64)bpf_get_current_task_btf();
+}
+#else
+#define TASK_LOAD(type, address) read_##type(address)
+static __always_inline u64 current_task(void)
+{
+	return bpf_get_current_task();
+}
+#endif
 
 static __always_inline u64 socket_sock(u64 socket)
 {

@@ -23,7 +23,7 @@ from typing import Any
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.btf import libbpf
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when what is written changes in layout or meaning."""
 
 # include/uapi/linux/bpf.h: struct bpf_insn (opcode, both registers, offset, immediate), BPF_LD | BPF_DW | BPF_IMM,
@@ -33,6 +33,9 @@ _LOAD_IMMEDIATE = 0x18
 _IS_MAP = 1
 # bpf/kernel.h, RUN_VALUE(): nothing that a kernel knows. A program in which one was forgotten is refused.
 _IS_RUN_VALUE = 15
+# SOME_MAP: any map that there always is.
+_IS_SOME_MAP = 14
+_SOME_MAP = "losses"
 
 _MAGIC = b"hangup kept"
 
@@ -41,6 +44,7 @@ class RunValue(IntEnum):
     """Numbers that are only known when a program is loaded (bpf/kernel.h)."""
 
     TRACER_PID = 1
+    BUCKET_MASK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,10 @@ def program_of(instructions: bytes, maps: Mapping[int, str]) -> Program:
             if immediate not in maps:
                 raise ValueError(f"instruction {index} refers to a map that there is not")
             named.append((index, maps[immediate]))
+            _set_immediate(code, index, 0)
+        elif kind == _IS_SOME_MAP:
+            named.append((index, _SOME_MAP))
+            code[index * _INSTRUCTION.size + 1] = code[index * _INSTRUCTION.size + 1] & 0x0F | _IS_MAP << 4
             _set_immediate(code, index, 0)
         elif kind == _IS_RUN_VALUE:
             values.append((index, immediate))

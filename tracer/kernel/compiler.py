@@ -66,18 +66,24 @@ class Options:
     """What is decided before the probes are compiled."""
 
     flavour: Flavour
+    recording: bool
+    """Whether histories are kept in the kernel, and not every operation recorded."""
     selecting: bool
     """Whether only some processes are traced."""
     ring_bytes: int
     wake_records: int
     """After how many records of a cpu the reader is woken."""
+    cpus: int
+    """How many processors there can be."""
 
     def macros(self) -> dict[str, int]:
         """Return the macros that bpf/hangup.c knows them by."""
         macros = {
+            "RECORDING": int(self.recording),
             "SELECT_PIDS": int(self.selecting),
             "RING_PAGES": self.ring_bytes // _PAGE,
             "WAKE_RECORDS": self.wake_records,
+            "CPUS": self.cpus,
         }
         return macros | {"PROBES_FENTRY": 1} if self.flavour == "fentry" else macros
 
@@ -107,6 +113,26 @@ def kernel_macros(source: str, btf: Btf) -> dict[str, int]:
             known = btf.enum_value("bpf_func_id", f"BPF_FUNC_{names[0]}") is not None
             macros[f"HAS_HELPER_{names[0]}"] = int(known)
     return macros
+
+
+_LOCAL_INCLUDE = re.compile(r'^#include "(?P<name>\w+\.h)"\n', re.MULTILINE)
+
+
+def whole_source(texts: Mapping[str, str], name: str = "hangup.c", seen: set[str] | None = None) -> str:
+    """Return a source with its local headers in the place of their #include, each once.
+
+    BCC turns uses of maps into calls only in the main file (BTypeVisitor, src/cc/frontends/clang/b_frontend_action.cc).
+    """
+    seen = set() if seen is None else seen
+
+    def include(match: re.Match[str]) -> str:
+        header = match["name"]
+        if header in seen:
+            return ""
+        seen.add(header)
+        return whole_source(texts, header, seen)
+
+    return _LOCAL_INCLUDE.sub(include, texts[name])
 
 
 def sources(folder: Path = SOURCES) -> dict[str, str]:
@@ -298,7 +324,7 @@ def _compile(macros: Mapping[str, int], folder: Path) -> Compiled:
         raise HangupError("the bcc Python module is missing", "apt install python3-bpfcc") from None
 
     flags = [f"-D{name}={value}" for name, value in macros.items()]
-    module = BPF(src_file=bytes(folder / "hangup.c"), cflags=[f"-I{folder}", *flags]).module
+    module = BPF(text=whole_source(sources(folder)), cflags=flags).module
     lib.bpf_table_name.restype = ctypes.c_char_p
     lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     tables = {}

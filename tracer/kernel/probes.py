@@ -39,28 +39,29 @@ class Probed:
     """A function of net/unix/af_unix.c and the programs of bpf/hangup.c that are attached to it."""
 
     function: str
-    enter: str
+    name: str
+    """What its programs are called by: enter_NAME at its entry, exit_NAME_ARGUMENTS at its return."""
     leave: str | None = "leave"
-    """The program at its return; with fentry the number of the function's arguments is appended."""
+    """The program at its return, if that does not see the arguments; None: it is recorded when it is entered."""
     optional: bool = False
     """Whether a kernel may lack it, because another one does its work there."""
     selecting: bool = False
-    """Whether it is needed only when processes are selected."""
+    """Whether it is needed only when every operation of selected processes is recorded."""
 
 
 PROBED = (
-    Probed("unix_stream_connect", "enter_connect", "leave_address"),
-    Probed("unix_accept", "enter_accept", "leave_address"),
-    Probed("unix_socketpair", "enter_socketpair"),
-    Probed("unix_stream_sendmsg", "enter_sendmsg"),
-    Probed("unix_stream_sendpage", "enter_sendpage", optional=True),
-    Probed("unix_seqpacket_sendmsg", "enter_sendmsg"),
-    Probed("unix_stream_recvmsg", "enter_recvmsg"),
-    Probed("unix_stream_splice_read", "enter_splice_read"),
-    Probed("unix_seqpacket_recvmsg", "enter_recvmsg"),
-    Probed("unix_shutdown", "enter_shutdown", leave=None),
-    Probed("unix_release_sock", "enter_release", leave=None),
-    Probed("unix_sock_destructor", "enter_destructor", leave=None, optional=True, selecting=True),
+    Probed("unix_stream_connect", "connect", "leave_address"),
+    Probed("unix_accept", "accept", "leave_address"),
+    Probed("unix_socketpair", "socketpair"),
+    Probed("unix_stream_sendmsg", "sendmsg"),
+    Probed("unix_stream_sendpage", "sendpage", optional=True),
+    Probed("unix_seqpacket_sendmsg", "sendmsg"),
+    Probed("unix_stream_recvmsg", "recvmsg"),
+    Probed("unix_stream_splice_read", "splice_read"),
+    Probed("unix_seqpacket_recvmsg", "recvmsg"),
+    Probed("unix_shutdown", "shutdown", leave=None),
+    Probed("unix_release_sock", "release", leave=None),
+    Probed("unix_sock_destructor", "destructor", leave=None, optional=True, selecting=True),
 )
 """The functions that hangup attaches to."""
 
@@ -81,6 +82,12 @@ _MOST_RECORDS = 100_000
 
 KRETPROBE_SLOTS = 4096
 """As many as tracefs grants one probe (KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c)."""
+
+ENDPOINTS = 65_536
+"""Of how many endpoints a history is kept: a KiB each."""
+
+WAYS = 4
+"""How many of them share a bucket (bpf/history.h)."""
 
 KALLSYMS = Path("/proc/kallsyms")
 
@@ -273,20 +280,28 @@ def keeper() -> Keeper:
     return Keeper(kept.Kept(kept.directory()), [probed.function for probed in PROBED])
 
 
-def options(flavour: Flavour, *, selecting: bool) -> Options:
+def options(flavour: Flavour, *, recording: bool, selecting: bool) -> Options:
     """Return how the probes are compiled on this host."""
-    return Options(flavour, selecting, _RING_BYTES, wake_records(os.cpu_count() or 1))
+    cpus = os.cpu_count() or 1
+    return Options(flavour, recording, selecting, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
 
 
 class Probes:
     """The attached probes. Closing it detaches them; so does the end of the process."""
 
     def __init__(
-        self, *, flavour: str = "auto", pids: Collection[int] = (), kretprobe_slots: int = KRETPROBE_SLOTS
+        self,
+        *,
+        flavour: str = "auto",
+        recording: bool = False,
+        pids: Collection[int] = (),
+        kretprobe_slots: int = KRETPROBE_SLOTS,
+        endpoints: int = ENDPOINTS,
     ) -> None:
         """Find what is kept of an earlier run or compile, load and attach.
 
-        flavour: "kprobe", "fentry" or "auto". pids: trace only connections of these thread groups (pids as the host
+        flavour: "kprobe", "fentry" or "auto". recording: keep histories, and tell only of connections that went wrong;
+        else every operation is a record. endpoints: of how many a history is kept, a power of two; a KiB each. pids: trace only connections of these thread groups (pids as the host
         sees them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns
         are missed (and counted); 0: what the kernel gives by default. Raises HangupError if this host cannot do it.
         """
@@ -313,17 +328,17 @@ class Probes:
         self._programs: list[int] = []
         self._misses_offset: int | None = None
         self._skipped = 0
+        self._recording = recording
+        self._endpoints = endpoints
         try:
             keeps = keeper()
             facts = keeps.facts()
             self.flavour = choose_flavour(flavour, facts, preempted=preempts_programs())
             self._misses_offset = facts.misses_offset
-            compiled = keeps.compiled(facts, options(self.flavour, selecting=bool(pids)))
+            compiled = keeps.compiled(facts, options(self.flavour, recording=recording, selecting=bool(pids)))
+            sizes = {"selected_pids": max(1, len(pids)), "buckets": endpoints // WAYS, "histories": endpoints}
             self._maps = create_maps(
-                [
-                    replace(each, max_entries=max(1, len(pids))) if each.name == "selected_pids" else each
-                    for each in compiled.maps
-                ]
+                [replace(each, max_entries=sizes.get(each.name, each.max_entries)) for each in compiled.maps]
             )
             loaded = self._load_all(compiled, facts, selecting=bool(pids))
             tracepoints = self._load_tracepoints(compiled)
@@ -501,7 +516,7 @@ class Probes:
         loaded = []
         kallsyms = ""
         for probed in PROBED:
-            if probed.selecting and not selecting:
+            if probed.selecting and (not selecting or self._recording):
                 continue
             symbol = probed.function
             described = facts.functions.get(probed.function)
@@ -516,10 +531,14 @@ class Probes:
                         continue
                     raise HangupError(f"this kernel has no function {probed.function}", _SEE_DOCTOR)
                 symbol = found
-            points = [(probed.enter, False)]
-            if probed.leave:
-                suffix = f"_{described.arguments}" if described and self.flavour == "fentry" else ""
-                points.append((probed.leave + suffix, True))
+            suffix = f"_{described.arguments}" if described and self.flavour == "fentry" else ""
+            if suffix and self._recording and probed.leave:
+                # A fexit program sees the arguments, too.
+                points = [(f"exit_{probed.name}{suffix}", True)]
+            else:
+                points = [(f"enter_{probed.name}", False)]
+                if probed.leave:
+                    points.append((probed.leave + suffix, True))
             for name, at_return in points:
                 options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
                 kind = _PROGRAM_KPROBE
@@ -547,7 +566,11 @@ class Probes:
         return loaded
 
     def _load(self, kind: int, name: str, compiled: Compiled, options: _ProgramLoadOptions) -> int:
-        instructions = relocated(compiled.programs[name], self._maps, {RunValue.TRACER_PID: os.getpid()})
+        instructions = relocated(
+            compiled.programs[name],
+            self._maps,
+            {RunValue.TRACER_PID: os.getpid(), RunValue.BUCKET_MASK: self._endpoints // WAYS - 1},
+        )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.
         short = f"hangup_{name}"[:15].encode()
         arguments = (kind, short, b"GPL", instructions, len(instructions) // _INSTRUCTION, options)

@@ -1,9 +1,9 @@
-"""The event record as Python sees it, derived from bpf/event.h.
+"""The records as Python sees them, derived from bpf/record.h.
 
-The header is the contract; nothing of its layout is written here a second time. `Event` is a named tuple whose fields
-are the header's, in the header's order, so that a record is unpacked by one call of struct; behind them stands what may
-follow a record, an address or who sent a signal (`sender_of`). `Sender` and the enums `Operation`, `EventFlag`,
-`SenderFlag` and `Loss` are the header's too.
+The header is the contract; nothing of its layout is written here a second time. `Event` is a named tuple of one
+operation: what the record's header says of it, then the fields of struct operation in the header's order, so that a
+record is unpacked by one call of struct; behind them stands what may follow, an address or who sent a signal
+(`sender_of`). `History` is what the kernel kept of one endpoint. The enums are the header's too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-HEADER = Path(__file__).parent.parent.parent / "bpf" / "event.h"
+HEADER = Path(__file__).parent.parent.parent / "bpf" / "record.h"
 
 # The header keeps to these types; anything else is a mistake that is found at import.
 _FORMATS = {"__u64": "Q", "__s64": "q", "__u32": "I", "__s32": "i", "__u16": "H", "__u8": "B"}
 
-_FIELD = re.compile(r"^\t(?:(?P<type>__[us]\d+)|char) (?P<name>\w+)(?:\[(?P<length>\d+)\])?;", re.MULTILINE)
+_FIELD = re.compile(
+    r"^\t(?:(?P<type>__[us]\d+)|struct (?P<struct>\w+)|char) (?P<name>\w+)(?:\[(?P<length>\w+)\])?;", re.MULTILINE
+)
 _ENUMERATOR = re.compile(r"^\t(?P<name>[A-Z_]+) = (?P<value>\d+),", re.MULTILINE)
 _DEFINE = re.compile(r"^#define (?P<name>\w+) (?P<value>\d+)$", re.MULTILINE)
 
@@ -35,9 +37,28 @@ def _fields(source: str, structure: str) -> list[tuple[str, str]]:
     """Return (name, struct format) of each field of a struct."""
     fields = []
     for match in _FIELD.finditer(_block(source, f"struct {structure}")):
-        code = _FORMATS[match["type"]] if match["type"] else f"{match['length']}s"
+        length = match["length"]
+        count = int(_DEFINES.get(length, length)) if length else 1
+        if match["struct"]:
+            size = struct.calcsize("=" + "".join(code for _, code in _fields(source, match["struct"])))
+            code = f"{count * size}s"
+        elif match["type"]:
+            # No name: the reader looks at none of several.
+            code = (
+                _FORMATS[match["type"]] if count == 1 else f"{count * struct.calcsize('=' + _FORMATS[match['type']])}s"
+            )
+        else:
+            code = f"{count}s"
         fields.append((match["name"], code))
     return fields
+
+
+def _layout(structure: str) -> struct.Struct:
+    return struct.Struct("=" + "".join(code for _, code in _fields(_SOURCE, structure)))
+
+
+def _named(structure: str) -> list[str]:
+    return [name for name, _ in _fields(_SOURCE, structure)]
 
 
 def _enumerators(source: str, name: str, prefixes: str) -> dict[str, int]:
@@ -48,18 +69,31 @@ def _enumerators(source: str, name: str, prefixes: str) -> dict[str, int]:
 
 
 _SOURCE = HEADER.read_text()
-_FIELDS = _fields(_SOURCE, "event")
-_SENDER_FIELDS = _fields(_SOURCE, "sender")
 _DEFINES = {match["name"]: int(match["value"]) for match in _DEFINE.finditer(_SOURCE)}
+_FIELDS = _fields(_SOURCE, "operation")
+_SENDER_FIELDS = _fields(_SOURCE, "sender")
 
-VERSION = _DEFINES["EVENT_VERSION"]
-"""The record's version, which a capture file carries."""
+VERSION = _DEFINES["RECORD_VERSION"]
+"""The records' version, which a capture file carries."""
 
-_LAYOUT = struct.Struct("=" + "".join(code for _, code in _FIELDS))
-_SENDER_LAYOUT = struct.Struct("=" + "".join(code for _, code in _SENDER_FIELDS))
+_RECORD = _layout("record")
+_SECTION = _layout("section")
+_OPERATION_LAYOUT = _layout("operation")
+_SENDER_LAYOUT = _layout("sender")
+_HISTORY_LAYOUT = _layout("history")
+_USER_LAYOUT = _layout("user")
+_MOMENT_LAYOUT = _layout("moment")
+_COUNTED_KEY_LAYOUT = _layout("counted_key")
+_COUNTED_LAYOUT = _layout("counted")
+
+# Of an operation, in one go: flags, time and connection of the header, then the operation behind its section's header.
+_LAYOUT = struct.Struct(f"=4x2xHQQ{_SECTION.size}x" + "".join(code for _, code in _FIELDS))
 
 SIZE = _LAYOUT.size
-"""Bytes of a record without what may follow it."""
+"""Bytes of an operation's record without what may follow it."""
+
+SMALLEST = _RECORD.size
+"""Bytes of a record without any section."""
 
 LOST_PERIODS = _DEFINES["LOST_PERIODS"]
 """How many periods of each loss the kernel keeps apart."""
@@ -68,10 +102,15 @@ if TYPE_CHECKING:
     # For readers and mypy; tests/unit/test_layout.py checks that it is the header's list.
 
     class Event(NamedTuple):
-        """One finished operation, as the kernel recorded it; the fields are described in bpf/event.h."""
+        """One finished operation, as the kernel recorded it; the fields are described in bpf/record.h.
 
-        start: int
+        `end` is the record's time, `flags` and `connection` are its header's.
+        """
+
+        flags: int
         end: int
+        connection: int
+        start: int
         sock: int
         peer: int
         inode: int
@@ -95,19 +134,18 @@ if TYPE_CHECKING:
         syscall: int
         descriptor: int
         cpu: int
-        flags: int
-        address_length: int
         operation: int
         type: int
         shutdown: int
         peer_shutdown: int
+        unused: int
         comm: bytes
         leader: bytes
         address: bytes
         sender: bytes
 
     class Sender(NamedTuple):
-        """Who sent the signal that a process ended by, or got before it ended; described in bpf/event.h."""
+        """Who sent the signal that a process ended by, or got before it ended; described in bpf/record.h."""
 
         time: int
         signal: int
@@ -117,6 +155,103 @@ if TYPE_CHECKING:
         uid: int
         flags: int
         comm: bytes
+
+    class User(NamedTuple):
+        """Who used an endpoint; described in bpf/record.h."""
+
+        cgroup: int
+        pid: int
+        tid: int
+        uid: int
+        gid: int
+        inner_pid: int
+        inner_tid: int
+        comm: bytes
+        leader: bytes
+
+    class KeptMoment(NamedTuple):
+        """One operation as far as it was kept; described in bpf/record.h."""
+
+        end: int
+        result: int
+        size: int
+        message_flags: int
+        operation: int
+        user: int
+        shutdown: int
+        unused: int
+
+    class History(NamedTuple):
+        """What the kernel kept of an endpoint; described in bpf/record.h."""
+
+        sock: int
+        key: int
+        peer: int
+        connection: int
+        inode: int
+        inode_number: int
+        start: int
+        holder: int
+        read_bytes: int
+        written_bytes: int
+        turn_start: int
+        turn_bytes: int
+        last_use: int
+        last_write: int
+        unread_bytes: int
+        unread_messages: int
+        exit_code: int
+        owner_pid: int
+        syscall: int
+        descriptor: int
+        error: int
+        operations: int
+        entered: int
+        reads: int
+        writes: int
+        turns: int
+        opener_pid: int
+        state: int
+        release_flags: int
+        type: int
+        user: int
+        users_kept: int
+        heard: int
+        unused: int
+        unused2: int
+        sender: bytes
+        users: bytes
+        first: bytes
+        last: bytes
+
+    class RecordType(enum.IntEnum):
+        """The kinds of records, enum record_type."""
+
+        OPERATION = 1
+        HISTORY = 2
+
+    class SectionType(enum.IntEnum):
+        """The kinds of their sections, enum section_type."""
+
+        OPERATION = 1
+        HISTORY = 2
+        ADDRESS = 3
+        SENDER = 4
+
+    class HistoryState(enum.IntFlag):
+        """What is known of an endpoint, enum history_state."""
+
+        CLIENT = 1
+        SERVER = 2
+        PAIR = 4
+        BEGUN = 8
+        HANDED_OVER = 16
+        RELEASED = 32
+        ENDED_SENDING = 64
+        ENDED_RECEIVING = 128
+        SELECTED = 256
+        EXCLUDED = 512
+        USERS_LOST = 1024
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation."""
@@ -143,6 +278,8 @@ if TYPE_CHECKING:
         KERNEL_THREAD = 256
         SENDER = 512
         OWNER_EXITED = 1024
+        HANDED_OVER = 2048
+        AFTERMATH = 4096
 
     class SenderFlag(enum.IntFlag):
         """What else is known of a signal, enum sender_flag."""
@@ -160,34 +297,114 @@ if TYPE_CHECKING:
         MISSED_RETURN = 2
         SOCKETS_FULL = 3
         SKIPPED = 4
+        HISTORY_GIVEN_UP = 5
 
 else:
-    Event = NamedTuple("Event", [*((name, Any) for name, _ in _FIELDS), ("address", bytes), ("sender", bytes)])
-    Sender = NamedTuple("Sender", [(name, Any) for name, _ in _SENDER_FIELDS])
+    Event = NamedTuple(
+        "Event",
+        [
+            ("flags", Any),
+            ("end", Any),
+            ("connection", Any),
+            *((name, Any) for name, _ in _FIELDS),
+            ("address", bytes),
+            ("sender", bytes),
+        ],
+    )
+    Sender = NamedTuple("Sender", [(name, Any) for name in _named("sender")])
+    User = NamedTuple("User", [(name, Any) for name in _named("user")])
+    KeptMoment = NamedTuple("KeptMoment", [(name, Any) for name in _named("moment")])
+    History = NamedTuple("History", [(name, Any) for name in _named("history")])
+    RecordType = enum.IntEnum("RecordType", _enumerators(_SOURCE, "record_type", "^RECORD_"))
+    SectionType = enum.IntEnum("SectionType", _enumerators(_SOURCE, "section_type", "^SECTION_"))
+    HistoryState = enum.IntFlag("HistoryState", _enumerators(_SOURCE, "history_state", "^HISTORY_"))
     Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation", "^OPERATION_"))
     EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
     SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))
     Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
 
+
+class Handed(NamedTuple):
+    """A connection that was handed over: what was kept of both its ends."""
+
+    time: int
+    """When, in ns of CLOCK_MONOTONIC."""
+    connection: int
+    one: History
+    """The end that was hurt, or that was released last."""
+    other: History | None
+    """None: nothing was kept of it."""
+    address: bytes
+
+
 _unpack = _LAYOUT.unpack_from
 _new = tuple.__new__
-_ADDRESS_LENGTH = [name for name, _ in _FIELDS].index("address_length")
-_FLAGS = [name for name, _ in _FIELDS].index("flags")
-_WITH_SENDER = int(EventFlag.SENDER)
-_OPERATION = [name for name, _ in _FIELDS].index("operation")
+_OPERATION = int(RecordType.OPERATION)
+_HISTORY = int(RecordType.HISTORY)
+_ADDRESS_SECTION = int(SectionType.ADDRESS)
+_SENDER_SECTION = int(SectionType.SENDER)
+_HISTORY_SECTION = int(SectionType.HISTORY)
+_PLACE = [name for name, _ in _FIELDS].index("operation")
 # It is one byte, so that its place in a record is all that is needed to read it.
-_operation_of = itemgetter(struct.calcsize("=" + "".join(code for _, code in _FIELDS[:_OPERATION])))
-assert _FIELDS[_OPERATION][1] == "B"
+_operation_of = itemgetter(
+    _RECORD.size + _SECTION.size + struct.calcsize("=" + "".join(code for _, code in _FIELDS[:_PLACE]))
+)
+assert _FIELDS[_PLACE][1] == "B"
 
 
 def unpack(record: bytes) -> Event:
-    """Return the event of one record; struct.error if the record is too short to be one."""
+    """Return the event of an operation's record; struct.error if it is too short to be one."""
     values = _unpack(record)
-    length = values[_ADDRESS_LENGTH]
-    if not length:
+    if len(record) == SIZE:
         return _new(Event, (*values, b"", b""))
-    follows = record[SIZE : SIZE + length]
-    return _new(Event, (*values, b"", follows) if values[_FLAGS] & _WITH_SENDER else (*values, follows, b""))
+    address = sender = b""
+    for kind, content in _sections(record, SIZE):
+        if kind == _ADDRESS_SECTION:
+            address = content
+        elif kind == _SENDER_SECTION:
+            sender = content
+    return _new(Event, (*values, address, sender))
+
+
+def _sections(record: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield type and content of the sections from an offset on."""
+    end = min(len(record), int.from_bytes(record[:4], "little"))
+    while offset + _SECTION.size <= end:
+        kind, length, _ = _SECTION.unpack_from(record, offset)
+        offset += _SECTION.size
+        yield kind, record[offset : min(offset + length, end)]
+        offset += (length + 7) & ~7
+
+
+def unpack_history(record: bytes) -> Handed:
+    """Return what a record of kept histories says; struct.error if it is none."""
+    _, _, _, time, connection = _RECORD.unpack_from(record)
+    ends: list[History] = []
+    address = b""
+    for kind, content in _sections(record, _RECORD.size):
+        if kind == _HISTORY_SECTION:
+            ends.append(History._make(_HISTORY_LAYOUT.unpack(content)))
+        elif kind == _ADDRESS_SECTION:
+            address = content
+    if not ends:
+        raise struct.error("no history in the record")
+    other = ends[1] if len(ends) > 1 and ends[1].sock else None
+    return Handed(time, connection, ends[0], other, address)
+
+
+def users_of(history: History) -> list[User]:
+    """Return who used an endpoint, as far as it was kept: the first one first."""
+    return [User._make(values) for values in _USER_LAYOUT.iter_unpack(history.users)][: history.users_kept]
+
+
+def moments_of(history: History) -> tuple[list[KeptMoment], list[KeptMoment]]:
+    """Return the first operations of an endpoint, and after those that were not kept the last ones."""
+    first = [KeptMoment._make(values) for values in _MOMENT_LAYOUT.iter_unpack(history.first)]
+    last = [KeptMoment._make(values) for values in _MOMENT_LAYOUT.iter_unpack(history.last)]
+    later = max(history.operations - len(first), 0)
+    place = later % len(last)
+    ordered = last[place:] + last[:place] if later > len(last) else last[:later]
+    return first[: history.operations], ordered
 
 
 def sender_of(event: Event) -> Sender | None:
@@ -202,16 +419,36 @@ def pack_sender(sender: Sender) -> bytes:
     return _SENDER_LAYOUT.pack(*sender)
 
 
-def unpack_all(records: Iterable[bytes]) -> Iterator[Event]:
-    """Yield the events of many records."""
-    return map(unpack, records)
+def type_of(record: bytes) -> int:
+    """Return what kind of record it is (RecordType)."""
+    return record[4] | record[5] << 8
+
+
+def unpack_all(records: Iterable[bytes]) -> Iterator[Event | Handed]:
+    """Yield what many records say; those of kinds that are not known are passed over."""
+    for record in records:
+        kind = record[4] | record[5] << 8
+        if kind == _OPERATION:
+            yield unpack(record)
+        elif kind == _HISTORY:
+            yield unpack_history(record)
 
 
 def operations(records: Iterable[bytes]) -> Iterator[int]:
-    """Yield the operation of each record, for a fraction of what unpacking costs."""
-    return map(_operation_of, records)
+    """Yield the operation of each record of one, for a fraction of what unpacking costs."""
+    return (_operation_of(record) for record in records if record[4] == _OPERATION)
 
 
 def pack(event: Event) -> bytes:
     """Return the record of an event, as the kernel would write it; what generators of test data use."""
-    return _LAYOUT.pack(*event[:-2]) + (event.sender if event.flags & _WITH_SENDER else event.address)
+    flags, end, connection, *fields = event[:-2]
+    sections = b""
+    for kind, content in ((_ADDRESS_SECTION, event.address), (_SENDER_SECTION, event.sender)):
+        if content:
+            sections += _SECTION.pack(kind, len(content), 0) + content + bytes(-len(content) % 8)
+    return (
+        _RECORD.pack(SIZE + len(sections), _OPERATION, flags, end, connection)
+        + _SECTION.pack(int(SectionType.OPERATION), _OPERATION_LAYOUT.size, 0)
+        + _OPERATION_LAYOUT.pack(*fields)
+        + sections
+    )

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is kept of each endpoint while nothing goes wrong: who used it, how much it read
+ * and wrote, whose turn it is, its first operations and its last ones. A connection is
+ * handed over, as one record, when an operation shows that somebody was hurt; from then
+ * on each of its operations is a record of its own. One that ends well is counted.
+ *
+ * The table is a set-associative array: nothing is allocated and nothing deleted, and a
+ * look-up costs the same however many connections are open.
+ */
+#ifndef HANGUP_HISTORY_H
+#define HANGUP_HISTORY_H
+
+#include "kernel.h"
+#include "losses.h"
+#include "operation.h"
+#include "record.h"
+
+#define WAYS 4
+#define COUNTED_MAX 4096
+/* Of those that left something unread, and hurt nobody, so many are handed over in a second. */
+#define LATENT_A_SECOND 64
+/* What a thread does so soon after it released an end of a failed connection belongs to the story. */
+#define AFTERMATH_NS 100000000ULL
+#define AFTERMATHS 1024
+
+/* recv(2): the bytes stay in the queue. send(2): it does not wait for room. */
+#define MSG_PEEK 2
+#define MSG_DONTWAIT 0x40
+/* shutdown(2) */
+#define SHUT_WR 1
+
+struct bucket {
+	u64 keys[WAYS];         /* 0: none */
+};
+
+struct latent_budget {
+	u64 second;
+	u64 used;
+};
+
+/* A thread whose next operation tells what a failure cost. */
+struct awaited {
+	u64 until;
+	u32 tid;
+	u32 unused;
+};
+
+/* The loader makes these as large as they have to be; a bucket has WAYS histories. */
+BPF_ARRAY(buckets, struct bucket, 1);
+BPF_ARRAY(histories, struct history, 1);
+BPF_PERCPU_ARRAY(numbers, u64, 1);
+BPF_HASH(counted, struct counted_key, struct counted, COUNTED_MAX);
+BPF_ARRAY(latent_budget, struct latent_budget, 1);
+BPF_ARRAY(aftermaths, struct awaited, AFTERMATHS);
+
+struct history_record {
+	struct record record;
+	struct section one_section;
+	struct history one;
+	struct section other_section;
+	struct history other;
+	struct section address_section;
+	char address[128];
+};
+
+/*
+ * What an endpoint is found by. The verifier lets nobody calculate with a typed pointer,
+ * but the difference of two pointers is a number to it (adjust_reg_min_max_vals()).
+ */
+static __always_inline u64 key_of(u64 sock)
+{
+#ifdef PROBES_FENTRY
+	u64 key = sock, map = SOME_MAP;
+
+	asm volatile("%0 -= %1" : "+r"(key) : "r"(map));
+	return key;
+#else
+	return sock;
+#endif
+}
+
+static __always_inline u64 peer_key(struct history *history)
+{
+	return history->key + (history->peer - history->sock);
+}
+
+static __always_inline u32 bucket_of(u64 key)
+{
+	/* hash_64(), include/linux/hash.h */
+	return ((key * 0x61C8864680B583EBULL) >> 32) & BUCKET_MASK;
+}
+
+static __always_inline struct history *find_history(u64 key)
+{
+	u32 number = bucket_of(key);
+	struct bucket *bucket = buckets.lookup(&number);
+	u32 index = number * WAYS;
+
+	if (!bucket)
+		return NULL;
+	if (bucket->keys[0] != key) {
+		if (bucket->keys[1] == key)
+			index += 1;
+		else if (bucket->keys[2] == key)
+			index += 2;
+		else if (bucket->keys[3] == key)
+			index += 3;
+		else
+			return NULL;
+	}
+	return histories.lookup(&index);
+}
+
+static __always_inline void free_history(u64 key)
+{
+	u32 number = bucket_of(key);
+	struct bucket *bucket = buckets.lookup(&number);
+
+	if (!bucket)
+		return;
+	if (bucket->keys[0] == key)
+		bucket->keys[0] = 0;
+	else if (bucket->keys[1] == key)
+		bucket->keys[1] = 0;
+	else if (bucket->keys[2] == key)
+		bucket->keys[2] = 0;
+	else if (bucket->keys[3] == key)
+		bucket->keys[3] = 0;
+}
+
+static __always_inline u64 last_use_of(u32 index)
+{
+	struct history *history = histories.lookup(&index);
+
+	if (!history)
+		return 0;
+	/* What is released waits for its other end, and may go before anything that lives. */
+	return history->state & HISTORY_RELEASED ? history->last_use >> 1 : history->last_use;
+}
+
+/* Finds room: a free place, else that of whoever has not been used for longest. */
+static __always_inline struct history *take_history(u64 key)
+{
+	u32 number = bucket_of(key);
+	struct bucket *bucket = buckets.lookup(&number);
+	u32 way = 0, index = number * WAYS;
+	struct history *given_up;
+	u64 oldest, use;
+
+	if (!bucket)
+		return NULL;
+	if (bucket->keys[0] == key || !bucket->keys[0]) {
+		way = 0;
+	} else if (bucket->keys[1] == key || !bucket->keys[1]) {
+		way = 1;
+	} else if (bucket->keys[2] == key || !bucket->keys[2]) {
+		way = 2;
+	} else if (bucket->keys[3] == key || !bucket->keys[3]) {
+		way = 3;
+	} else {
+		oldest = last_use_of(index);
+		use = last_use_of(index + 1);
+		if (use < oldest) {
+			oldest = use;
+			way = 1;
+		}
+		use = last_use_of(index + 2);
+		if (use < oldest) {
+			oldest = use;
+			way = 2;
+		}
+		use = last_use_of(index + 3);
+		if (use < oldest)
+			way = 3;
+		index += way;
+		given_up = histories.lookup(&index);
+		if (given_up && !(given_up->state & HISTORY_EXCLUDED))
+			count_since(LOSS_HISTORY_GIVEN_UP, given_up->start);
+		index -= way;
+	}
+	if (way == 0)
+		bucket->keys[0] = key;
+	else if (way == 1)
+		bucket->keys[1] = key;
+	else if (way == 2)
+		bucket->keys[2] = key;
+	else
+		bucket->keys[3] = key;
+	index += way;
+	return histories.lookup(&index);
+}
+
+/* Unique, and small: cpus take turns. */
+static __always_inline u64 next_number(void)
+{
+	u32 zero = 0;
+	u64 *number = numbers.lookup(&zero);
+
+	if (!number)
+		return 0;
+	*number += 1;
+	return *number * CPUS + bpf_get_smp_processor_id() + 1 - CPUS;
+}
+
+/* What is kept of an end from here on. Costs some reads: once an endpoint. */
+static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer, u32 state, u64 now)
+{
+	struct history *history = take_history(key);
+	struct history *other;
+	u64 socket;
+
+	if (!history)
+		return NULL;
+	__builtin_memset(history, 0, offsetof(struct history, users));
+	history->sock = sock;
+	history->key = key;
+	history->peer = peer;
+	socket = LOAD(u64, sock + OFFSET(sock, sk_socket));
+	if (socket) {
+		history->inode = socket + (OFFSET(socket_alloc, vfs_inode) - OFFSET(socket_alloc, socket));
+		history->inode_number = read_u64(socket + (OFFSET(socket_alloc, vfs_inode) -
+							   OFFSET(socket_alloc, socket) + OFFSET(inode, i_ino)));
+	}
+	history->start = now;
+	history->last_use = now;
+	history->state = state;
+	history->type = LOAD(u16, sock + OFFSET(sock, sk_type));
+	history->opener_pid = sock_peer_pid(sock);
+	other = find_history(peer_key(history));
+	if (other && other->sock == peer && other->peer == history->sock) {
+		history->connection = other->connection;
+		history->state |= other->state & (HISTORY_SELECTED | HISTORY_EXCLUDED | HISTORY_HANDED_OVER);
+	} else {
+		history->connection = next_number();
+	}
+	return history;
+}
+
+static __always_inline struct history *peer_history(struct history *history)
+{
+	struct history *other = find_history(peer_key(history));
+
+	if (!other || other->sock != history->peer || other->peer != history->sock)
+		return NULL;
+	return other;
+}
+
+/* Excludes both ends: our own output, and what nobody selected. */
+static __always_inline void exclude(struct history *history)
+{
+	struct history *other = peer_history(history);
+
+	history->state |= HISTORY_EXCLUDED;
+	if (other)
+		other->state |= HISTORY_EXCLUDED;
+}
+
+/* Another task than before uses an endpoint. */
+static __always_inline void remember_user(struct history *history, u64 pid_tgid)
+{
+	u64 task = current_task();
+	u32 pid = pid_tgid >> 32, tid = pid_tgid;
+	u64 uid_gid;
+	struct user *user;
+	u32 place;
+
+	history->holder = pid_tgid;
+	if (pid == TRACER_PID) {
+		exclude(history);
+		return;
+	}
+#if SELECT_PIDS
+	if (pid_selected(pid))
+		history->state |= HISTORY_SELECTED;
+#endif
+	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
+		history->user = 0;
+		return;
+	}
+	if (history->users_kept > 1 && history->users[1].tid == tid && history->users[1].pid == pid) {
+		history->user = 1;
+		return;
+	}
+	if (history->users_kept > 2 && history->users[2].tid == tid && history->users[2].pid == pid) {
+		history->user = 2;
+		return;
+	}
+	place = history->users_kept;
+	if (place < USERS) {
+		history->users_kept = place + 1;
+	} else {
+		/* The first one stays, and the last one. */
+		place = history->user == 1 ? 2 : 1;
+		history->state |= HISTORY_USERS_LOST;
+	}
+	if (place >= USERS)
+		return;
+	user = &history->users[place];
+	history->user = place;
+	uid_gid = bpf_get_current_uid_gid();
+	user->cgroup = bpf_get_current_cgroup_id();
+	user->pid = pid;
+	user->tid = tid;
+	user->uid = uid_gid;
+	user->gid = uid_gid >> 32;
+	find_inner_pid(&user->inner_pid, &user->inner_tid, task, pid_tgid);
+	fill_comms(user->comm, user->leader, task, pid_tgid);
+#if HAS_MEMBER(task_struct, io_uring)
+	if (TASK_LOAD(u64, task + OFFSET(task_struct, io_uring)))
+		history->owner_pid = pid;
+#endif
+}
+
+static __always_inline void note(struct history *history, u8 operation, u32 size, u32 message_flags, s32 result,
+				 u8 shutdown, u64 now)
+{
+	u32 count = history->operations;
+	struct moment *moment;
+
+	__sync_fetch_and_add(&history->entered, 1);
+	history->operations = count + 1;
+	history->last_use = now;
+	if (count < FIRST_MOMENTS)
+		moment = &history->first[count];
+	else
+		moment = &history->last[(count - FIRST_MOMENTS) & (LAST_MOMENTS - 1)];
+	moment->end = now;
+	moment->result = result;
+	moment->size = size;
+	moment->message_flags = message_flags;
+	moment->operation = operation;
+	moment->user = history->user;
+	moment->shutdown = shutdown;
+}
+
+/* It sent something: with that its turn goes on, or the next one begins (Endpoint.wrote() in tracer/story). */
+static __always_inline void wrote(struct history *history, s64 result, u64 now)
+{
+	struct history *other;
+	bool begins = !history->turns;
+
+	if (history->heard) {
+		other = peer_history(history);
+		begins = !other || other->turn_start > history->turn_start;
+	}
+	if (begins) {
+		history->turns += 1;
+		history->turn_start = now;
+		history->turn_bytes = 0;
+		history->heard = 0;
+	}
+	history->turn_bytes += result;
+	history->last_write = now;
+	__sync_fetch_and_add(&history->written_bytes, result);
+	__sync_fetch_and_add(&history->writes, 1);
+}
+
+/*
+ * Whether a reader that meets the end of the stream may have been owed something. Sure
+ * is only that no such reader is left out; what it was is for the reader of the records.
+ */
+static __always_inline bool may_be_cut(struct history *history)
+{
+	struct history *other = peer_history(history);
+	bool asked = history->turns && !(history->state & (HISTORY_SERVER | HISTORY_PAIR));
+
+	if (!other || history->state & HISTORY_ENDED_RECEIVING)
+		return false;
+	if (other->state & HISTORY_RELEASED) {
+		if (other->unread_messages)
+			return true;
+		if (other->exit_code && history->turns && !(history->state & HISTORY_SERVER))
+			return true;
+	} else if (!(other->state & HISTORY_ENDED_SENDING)) {
+		return false;
+	}
+	/* The last word was the answer's, and nothing was read after it that could have been asked. */
+	return asked && (other->last_write <= history->last_write || other->heard);
+}
+
+static __always_inline void await_aftermath(u64 now)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u32 place = tid & (AFTERMATHS - 1);
+	struct awaited *awaited = aftermaths.lookup(&place);
+
+	if (!awaited)
+		return;
+	awaited->tid = tid;
+	awaited->until = now + AFTERMATH_NS;
+}
+
+/* Whether this is the next operation of a thread for which that is waited. */
+static __always_inline bool is_aftermath(u32 tid, u64 now)
+{
+	u32 place = tid & (AFTERMATHS - 1);
+	struct awaited *awaited = aftermaths.lookup(&place);
+
+	if (!awaited || awaited->tid != tid)
+		return false;
+	awaited->tid = 0;
+	return now < awaited->until;
+}
+
+/* Both ends' histories as one record, before anything else of this connection is one. */
+static __always_inline void hand_over(struct history *history, u64 sock, u64 wake)
+{
+	struct history *other = peer_history(history);
+	struct history_record *record;
+	u64 peer = history->peer;
+	u32 length;
+
+	history->state |= HISTORY_HANDED_OVER;
+	if (other)
+		other->state |= HISTORY_HANDED_OVER;
+	record = ring.ringbuf_reserve(sizeof(struct history_record));
+	if (!record) {
+		count(LOSS_RING_FULL);
+		return;
+	}
+	record->record.length = sizeof(*record) - sizeof(record->address);
+	record->record.type = RECORD_HISTORY;
+	record->record.flags = 0;
+	record->record.time = bpf_ktime_get_ns();
+	record->record.connection = history->connection;
+	record->one_section.type = SECTION_HISTORY;
+	record->one_section.length = sizeof(record->one);
+	record->one_section.unused = 0;
+	bpf_probe_read_kernel(&record->one, sizeof(record->one), history);
+	record->other_section.type = SECTION_HISTORY;
+	record->other_section.length = sizeof(record->other);
+	record->other_section.unused = 0;
+	if (other)
+		bpf_probe_read_kernel(&record->other, sizeof(record->other), other);
+	else
+		record->other.sock = 0;
+	/* The server's end has an address, its listener's; a client seldom binds itself. */
+	if (history->state & HISTORY_SERVER)
+		length = read_bound_address(record->address, sock);
+	else
+		length = read_bound_address(record->address, peer);
+	if (!length && !(history->state & (HISTORY_CLIENT | HISTORY_SERVER)))
+		length = read_bound_address(record->address, sock);
+	record->address_section.type = SECTION_ADDRESS;
+	record->address_section.length = length;
+	record->address_section.unused = 0;
+	record->record.length += (length + 7) & ~7U;
+	ring.ringbuf_submit(record, wake);
+}
+
+static __always_inline void count_ended(struct history *history, u64 sock, bool latent)
+{
+	struct history *other = peer_history(history);
+	struct history *client = history, *server = other;
+	struct counted_key key = {};
+	struct counted *found, fresh = {};
+	u64 operations = history->operations + (other ? other->operations : 0);
+	u64 listened = history->peer;
+	u32 place;
+
+	if (history->state & HISTORY_SERVER ||
+	    (other && (other->state & HISTORY_CLIENT || (!(history->state & HISTORY_CLIENT) &&
+							 !(other->state & HISTORY_SERVER) && other->start < history->start)))) {
+		client = other;
+		server = history;
+		listened = sock;
+	}
+	if (client) {
+		place = client->user;
+		if (place < USERS)
+			__builtin_memcpy(key.client, client->users[place].leader, sizeof(key.client));
+	}
+	if (server) {
+		place = server->user;
+		if (place < USERS)
+			__builtin_memcpy(key.server, server->users[place].leader, sizeof(key.server));
+	}
+	key.pair = (history->state & HISTORY_PAIR) != 0;
+	key.latent = latent;
+	if (!key.pair)
+		key.path_length = read_bound_address(key.path, listened);
+	found = counted.lookup(&key);
+	if (!found) {
+		counted.insert(&key, &fresh);
+		found = counted.lookup(&key);
+	}
+	if (!found) {
+		/* The table is full: all others are one. */
+		__builtin_memset(&key, 0, offsetof(struct counted_key, latent));
+		key.path_length = COUNTED_OTHER;
+		key.pair = 0;
+		found = counted.lookup(&key);
+	}
+	if (!found)
+		return;
+	__sync_fetch_and_add(&found->connections, 1);
+	__sync_fetch_and_add(&found->operations, operations);
+}
+
+/* Whether one more latent hang-up is told in full in this second. */
+static __always_inline bool tell_latent(u64 now)
+{
+	u32 zero = 0;
+	u64 second = now >> 30;
+	struct latent_budget *budget = latent_budget.lookup(&zero);
+
+	if (!budget)
+		return false;
+	if (budget->second != second) {
+		budget->second = second;
+		budget->used = 0;
+	}
+	if (budget->used >= LATENT_A_SECOND)
+		return false;
+	budget->used += 1;
+	return true;
+}
+
+#endif /* HANGUP_HISTORY_H */
