@@ -605,6 +605,18 @@ def test_a_forked_child_that_shuts_down_is_blamed_and_not_its_parent() -> None:
     assert alert.server.comm == "child"
 
 
+@pytest.mark.parametrize(
+    ("leave", "went"), [(closed, "hung up 10 µs"), (killed, "was killed by SIGKILL, sent by uwsgi[800], 10 µs")]
+)
+def test_who_shut_down_is_not_said_to_have_hung_up_when_another_process_did(leave: Leave, went: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR, by=Task("child", 999))
+    leave(story, story.server)
+    story.client.write(30, error=errno.EPIPE)
+    assert f"shut the connection down (SHUT_RDWR), and uwsgi[815] {went} after that; " in verdict(story).sentence
+
+
 def test_our_own_shutdown_is_not_blamed_on_the_other_end() -> None:
     story = established()
     story.client.shutdown(SHUT_WR)

@@ -278,7 +278,10 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
         after = duration(max(release.start - shutdown.start, 0))
         # A status would run into the time, and so would who sent the signal.
         pause = "," if facts.died else ""
-        followed = f", and {_way(gone, release)}{pause} {after} after that"
+        left = released_by(gone)
+        # Its last descriptor may have been another process's: that one went then.
+        whose = f"{_name(left)} " if left and left.pid != process_of(shutdown).pid else ""
+        followed = f", and {whose}{_way(gone, release)}{pause} {after} after that"
     return f"{who} shut the connection down ({how}){unread}{answered}{followed}; {later} {_what(facts, figures)}"
 
 
