@@ -543,6 +543,19 @@ def test_a_blocked_write_that_the_hangup_cuts_short_is_a_failure() -> None:
     assert "write of 4.19 MB was cut to 219 kB" in judged.sentence
 
 
+def test_a_blocked_write_that_a_shutdown_cuts_short_is_a_failure() -> None:
+    story = established()
+    began = story.now
+    story.wait(SECOND)
+    story.server.shutdown(SHUT_RDWR)
+    story.client.write(4 << 20, result=219_264, start=began)
+    story.server.release()
+    story.client.release(size=errno.ECONNRESET)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.PEER_SHUTDOWN, Symptom.SHORT_WRITE)
+    assert judged.sentence.endswith("httpd[4711]'s write of 4.19 MB was cut to 219 kB")
+
+
 def test_a_write_that_does_not_wait_is_cut_by_no_hangup_that_it_meets() -> None:
     story = established()
     story.server.queue.append(219_264)
