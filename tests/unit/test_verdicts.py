@@ -14,6 +14,7 @@ from hangup.tracer.source import LostPeriod
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind, Verdict
+from hangup.tracer.verdicts.rules import judge_connect
 from tests import stories
 from tests.stories import (
     MILLISECOND,
@@ -686,6 +687,21 @@ def test_a_connect_that_failed_is_an_alert(error: int, kind: Kind) -> None:
     assert judged.kind is kind
     assert "/run/app.s" in judged.sentence
     assert "httpd[4711]" in judged.sentence
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        (129, "was full (129 waited, the backlog is 128): "),
+        (128, "was full (the backlog is 128; 128 waited when it was looked at): "),
+        (0, "was full (the backlog is 128; 0 waited when it was looked at): "),
+    ],
+)
+def test_a_backlog_that_had_room_again_when_it_was_looked_at_is_not_told_as_the_full_one(
+    waiting: int, said: str
+) -> None:
+    refusal = Story().connect(error=errno.EAGAIN)
+    assert said in judge_connect(refusal, "/run/app.s", backlog=(waiting, 128)).sentence
 
 
 def test_a_path_that_was_never_there_is_counted_by_its_error_and_no_alert() -> None:

@@ -64,14 +64,23 @@ def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, i
     if kind is Kind.REFUSED:
         return f"nobody listens on {where}: it refused {who}"
     if kind is Kind.BACKLOG_FULL:
-        # One more than the backlog may wait (unix_recvq_full()), which "2 of 1" would not tell.
-        full = f" ({backlog[0]} waited, the backlog is {backlog[1]})" if backlog else ""
-        return f"the backlog of {where} was full{full}: it turned {who} away"
+        return f"the backlog of {where} was full{_backlog(backlog)}: it turned {who} away"
     if kind is Kind.LISTENER_GONE:
         return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
     if kind is Kind.NOT_PERMITTED:
         return f"{who} (uid {event.uid}) may not connect to {where} ({error_name(-event.result)})"
     return f"{who} could not connect to {where} ({error_name(-event.result)})"
+
+
+def _backlog(backlog: tuple[int, int] | None) -> str:
+    """Say how many waited of how many, as far as it is known: the kernel was asked at about that time."""
+    if backlog is None:
+        return ""
+    waiting, length = backlog
+    # One more than the backlog may wait (unix_recvq_full()), which "2 of 1" would not tell.
+    if waiting > length:
+        return f" ({waiting} waited, the backlog is {length})"
+    return f" (the backlog is {length}; {waiting} waited when it was looked at)"
 
 
 def of_consequence(consequence: Consequence, victim: Process | None) -> str | None:
