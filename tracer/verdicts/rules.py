@@ -393,7 +393,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
     release = next((event for event in operations if event.operation == Operation.RELEASE), None)
     if release is None:
         return "went on" if operations else None
-    if not release.flags & EventFlag.EXITING:
+    if not release.flags & _DIED:
         return "closed"
     number = release.exit_code & 0x7F
     if not number:
