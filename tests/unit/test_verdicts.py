@@ -340,6 +340,17 @@ def test_the_kernel_is_named_where_it_sent_the_signal(number: signal.Signals, fl
     assert said in verdict(story).sentence
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGPIPE, "a broken write of its own"), (signal.SIGABRT, "sent by itself")]
+)
+def test_who_dies_of_a_broken_write_has_not_sent_the_signal_itself(number: signal.Signals, said: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.release(killed_by=number, sender=signalled(number, by=UWSGI))
+    story.client.read(0)
+    assert f"was killed by {number.name}, {said}, " in verdict(story).sentence
+
+
 def test_a_signal_that_was_handled_before_the_exit_is_named_too() -> None:
     story = established()
     request_read(story)

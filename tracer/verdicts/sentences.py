@@ -347,7 +347,8 @@ def _sent_by(release: Event, number: int) -> str:
             return ", a timer of its own"
         return ", sent by the kernel"
     if sender.pid == (release.owner_pid or release.pid):
-        return ", sent by itself"
+        # The kernel sends SIGPIPE in the name of who wrote (unix_stream_sendmsg()).
+        return ", a broken write of its own" if name == "SIGPIPE" else ", sent by itself"
     who = f", sent by {escape_comm(sender.comm)}[{sender.pid}]"
     # Worth a word only where it is another user's.
     return f"{who} (uid {sender.uid})" if sender.uid not in (release.uid, 0) else who
