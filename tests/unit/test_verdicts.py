@@ -351,6 +351,24 @@ def test_who_dies_of_a_broken_write_has_not_sent_the_signal_itself(number: signa
     assert f"was killed by {number.name}, {said}, " in verdict(story).sentence
 
 
+def test_who_had_asked_it_to_end_did_not_send_the_other_signal_that_it_died_of() -> None:
+    story = established()
+    request_read(story)
+    asked = signalled(signal.SIGTERM, flags=int(SenderFlag.HANDLED), when=story.now)
+    story.server.release(killed_by=signal.SIGSEGV, sender=asked)
+    story.client.read(0)
+    assert "was killed by SIGSEGV, 0 ns after it had read the request" in verdict(story).sentence
+
+
+@pytest.mark.parametrize(("uid", "said"), [(0, ""), (998, ""), (1000, " (uid 1000)")], ids=["root", "its own", "other"])
+def test_the_sender_s_user_is_named_where_it_is_another_one(uid: int, said: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, Task("kill", 77, uid=uid)), uid=998)
+    story.client.read(0)
+    assert f"was killed by SIGKILL, sent by kill[77]{said}, " in verdict(story).sentence
+
+
 def test_a_signal_that_was_handled_before_the_exit_is_named_too() -> None:
     story = established()
     request_read(story)
@@ -978,6 +996,16 @@ def test_who_closes_in_the_same_instant_was_told_of_no_error(by_itself: bool) ->
     story.server.release(start=story.now - 1)
     story.client.release(size=0, shutdown=3 if shutdown else 0)
     assert verdict(story).kind is Kind.LATENT
+
+
+def test_who_reads_the_end_of_the_stream_where_an_error_was_left_had_been_told_of_that() -> None:
+    story = established()
+    request_unread(story)
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.UNREAD, Symptom.TOLD)
 
 
 def test_who_was_told_and_shuts_down_before_it_closes_was_told_all_the_same() -> None:

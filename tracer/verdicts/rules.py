@@ -116,7 +116,7 @@ def judge_failure(story: Story, failure: Failure, *, lost: int = 0, first: Verdi
     victim = process_of(failure.event)
     ends: dict[Role, Process | None] = {failure.role: victim, facts.gone.role: culprit}
     sentence = sentences.of_failure(kind, facts, figures)
-    if first is not None and first.victim is not None and first.victim != failure.role:
+    if first is not None:
         sentence += sentences.second(first)
     return Verdict(
         kind,
