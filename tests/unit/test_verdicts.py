@@ -616,7 +616,10 @@ def test_what_the_other_end_shut_down_is_told_with_what_it_left() -> None:
     judged = verdict(story)
     assert judged.kind is Kind.PEER_SHUTDOWN
     assert judged.figures.unread_bytes == 99_996
-    assert "(SHUT_RDWR) with 100 kB unread, and hung up 1.01 ms after that; 1.03 ms later" in judged.sentence
+    assert (
+        "(SHUT_RDWR) with 100 kB unread, without an answer, and hung up 1.01 ms after that; 1.03 ms later"
+        in judged.sentence
+    )
 
 
 def test_a_thread_that_ends_the_connection_of_another_is_named_and_so_is_each_victim() -> None:
@@ -657,7 +660,10 @@ def test_who_shut_down_is_not_said_to_have_hung_up_when_another_process_did(leav
     story.server.shutdown(SHUT_RDWR, by=Task("child", 999))
     leave(story, story.server)
     story.client.write(30, error=errno.EPIPE)
-    assert f"shut the connection down (SHUT_RDWR), and uwsgi[815] {went} after that; " in verdict(story).sentence
+    assert (
+        f"shut the connection down (SHUT_RDWR), without an answer, and uwsgi[815] {went} after that; "
+        in verdict(story).sentence
+    )
 
 
 def test_our_own_shutdown_is_not_blamed_on_the_other_end() -> None:
@@ -968,6 +974,20 @@ def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_do
     assert verdict(story).consequence.harmless is not asks
 
 
+def test_a_client_that_shuts_down_before_its_answer_is_told_with_what_it_had_sent() -> None:
+    story = established(client=Task("nginx", 206), server=Task("gunicorn", 222))
+    story.client.write(103)
+    story.server.read()
+    story.wait(SECOND)
+    shut_down(story, story.client)
+    story.wait(2 * SECOND)
+    story.server.write(119, error=errno.EPIPE)
+    assert verdict(story).sentence == (
+        "nginx[206] shut the connection down (SHUT_RDWR), 1 s after it had sent 103 bytes, and hung up 1.01 ms after "
+        "that; 2 s later gunicorn[222]'s answer of 119 bytes failed with EPIPE"
+    )
+
+
 def test_a_trailer_to_a_client_that_has_all_and_shut_down_is_harmless() -> None:
     story = established()
     answer_begun(story)
@@ -1086,7 +1106,7 @@ def test_what_came_after_the_failure_is_no_part_of_the_shutdown_that_caused_it()
     story.server.release()
     story.client.release()
     assert verdict(story).sentence == (
-        "uwsgi[815] shut the connection down (SHUT_RDWR); "
+        "uwsgi[815] shut the connection down (SHUT_RDWR), without an answer; "
         "1.02 ms later httpd[4711]'s write of 30 bytes failed with EPIPE"
     )
 
@@ -1101,7 +1121,9 @@ def test_the_shutdown_that_cut_a_read_is_told_and_not_a_later_one_by_somebody_el
     story.server.shutdown(SHUT_RD, by=Task("child", 999))
     story.client.release()
     (alert,) = alerts(story)
-    assert alert.verdict.sentence.startswith("uwsgi[815] shut the connection down (SHUT_WR); 1.02 ms later ")
+    assert alert.verdict.sentence.startswith(
+        "uwsgi[815] shut the connection down (SHUT_WR), without an answer; 1.02 ms later "
+    )
     assert alert.server is not None
     assert alert.server.pid == UWSGI.pid
     assert alert.shutdown is not None
@@ -1114,7 +1136,7 @@ def test_of_two_shutdowns_a_broken_write_is_told_of_the_one_that_broke_it() -> N
     story.server.shutdown(SHUT_WR)
     story.server.shutdown(SHUT_RD)
     story.client.write(30, error=errno.EPIPE)
-    assert "shut the connection down (SHUT_RD); " in verdict(story).sentence
+    assert "shut the connection down (SHUT_RD), without an answer; " in verdict(story).sentence
 
 
 def test_who_shut_down_what_another_process_was_using_is_the_one_to_ask() -> None:

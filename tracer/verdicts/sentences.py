@@ -278,7 +278,6 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
         who += f" (not {_name(user)}, which used it)"
     elif user is not None and user.tid is not None and user.tid != shutdown.tid:
         who = f"thread {shutdown.tid} of {who} (thread {user.tid} used it)"
-    answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     unread = f" with {size(facts.unread)} unread" if facts.unread else ""
     later = f"{duration(max(failed.end - shutdown.start, 0))} later"
     release = facts.release
@@ -291,7 +290,21 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
         # Its last descriptor may have been another process's: that one went then.
         whose = f"{_name(left)} " if left and left.pid != process_of(shutdown).pid else ""
         followed = f", and {whose}{_way(gone, release)}{pause} {after} after that"
-    return f"{who} shut the connection down ({how}){unread}{answered}{followed}; {later} {_what(facts, figures)}"
+    answer = _answer_to_shutdown(facts, figures, shutdown)
+    return f"{who} shut the connection down ({how}){unread}{answer}{followed}; {later} {_what(facts, figures)}"
+
+
+def _answer_to_shutdown(facts: Facts, figures: Figures, shutdown: Event) -> str:
+    """Say how the exchange stood that a shutdown ended."""
+    exchange = facts.exchange
+    if figures.answered_bytes:
+        return f", {size(figures.answered_bytes)} answered"
+    if exchange.asked:
+        return ", without an answer"
+    if exchange.owed_to_peer:
+        waited = duration(max(shutdown.start - exchange.peer.last, 0))
+        return f", {waited} after it had sent {size(exchange.peer.bytes)}"
+    return ""
 
 
 def _what(facts: Facts, figures: Figures | None = None, *, whose: str | None = None) -> str:
