@@ -937,6 +937,36 @@ def test_a_farewell_that_is_answered_by_the_end_of_the_stream_is_harmless(
     assert judged.consequence.harmless is harmless
 
 
+@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize(
+    ("how", "size", "waits", "status", "harmless"),
+    [
+        (SHUT_RDWR, 6, 0, None, True),
+        (SHUT_WR, 6, 0, None, True),
+        (SHUT_RDWR, 30, 0, None, False),
+        (SHUT_WR, 6, SECOND, None, False),
+        (SHUT_RDWR, 6, 0, 1, False),
+    ],
+    ids=["both ways", "its own way", "a request", "after a while", "a death"],
+)
+def test_a_farewell_that_is_answered_by_a_shutdown_is_as_harmless(
+    *, closes: bool, how: int, size: int, waits: int, status: int | None, harmless: bool
+) -> None:
+    """Whether the one that shuts down has closed, too, when the other reads the end of the stream is by accident."""
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    story.client.write(size)
+    story.server.read()
+    story.wait(waits)
+    story.server.shutdown(how)
+    if closes or status:
+        story.server.release(exit_status=status)
+    story.client.read(0)
+    story.client.release()
+    assert verdict(story).consequence.harmless is harmless
+
+
 def test_a_first_request_without_an_answer_is_no_farewell_however_short() -> None:
     story = established()
     story.client.write(6)
