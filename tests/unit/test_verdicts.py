@@ -263,6 +263,19 @@ def test_how_a_process_went_that_only_inherited_the_connection_says_nothing_abou
     assert alerts(story) == []
 
 
+@pytest.mark.parametrize("how", [SHUT_WR, SHUT_RDWR])
+@pytest.mark.parametrize("leave", [killed, exited])
+def test_how_a_process_went_that_had_ended_its_answer_says_nothing_about_that(how: int, leave: Leave) -> None:
+    story = established()
+    answer_begun(story)
+    story.server.shutdown(how)
+    leave(story, story.server)
+    story.client.read(sum(story.client.queue))
+    story.client.read(0)
+    story.client.release()
+    assert alerts(story) == []
+
+
 def test_a_process_that_only_inherited_the_connection_still_owes_what_nobody_answered() -> None:
     story = established()
     request_read(story)

@@ -442,6 +442,9 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
         # been told to stop or to go on executes or exits, a parent without more work closes.
         return None
     answered = other.turns and other.turn_start > endpoint.turn_start
+    if answered and other.ended_sending is not None:
+        # It had said that this was all. How it went after that is no matter, and may not have been by now.
+        return None
     if answered and release is not None and (_only_inherited(other, release) or _ended_by(event.pid, release)):
         return None
     if release is not None and died_badly:
