@@ -36,11 +36,15 @@ class _Printer:
         self.cgroup: Callable[[Event], Cgroup | None] = lambda _event: None
         """Finds the cgroup of who did an operation."""
         self.count = 0
+        self._offset: int | None = None
         self.after_batch()
 
     def operation(self, traced: Traced) -> None:
         """Print one operation."""
         self.count += 1
+        if self._offset is None:
+            # The host may have been suspended since the last batch.
+            self._offset = wall_clock_offset()
         if self._as_json:
             self._output.line(operation_line(traced, self._offset, self.cgroup(traced.event)))
         else:
@@ -50,7 +54,8 @@ class _Printer:
         """Hand over what was printed; see whether somebody reads it; look at the clock and the terminal again."""
         self._output.flush()
         self._output.require_reader()
-        self._offset = wall_clock_offset()
+        wall_clock_offset()
+        self._offset = None
         self._width = terminal.columns(self._output.file)
 
 

@@ -101,6 +101,7 @@ def command(
         output.flush()
 
     def look_around(*, ending: bool = False) -> None:
+        wall_clock_offset()
         for text in alerts.counts(time.monotonic(), ending=ending):
             output.line(text)
             output.flush()

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hangup.cli.clock import local
+from hangup.cli.clock import local, wall_clock
 from hangup.cli.reporters.operation import operation_text
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.host.cgroups import Cgroup
@@ -88,7 +88,7 @@ def alert_row(alert: Alert, offset: int) -> str:
     verdict = alert.verdict
     # The sentence about a failed connect names the path itself.
     where = f" #{alert.story.number} {_place(alert)}" if alert.story else ""
-    return f"{local(alert.when + offset, '%H:%M:%S')} {verdict.kind.label}{where}: {verdict.sentence}"
+    return f"{local(wall_clock(alert.when, offset), '%H:%M:%S')} {verdict.kind.label}{where}: {verdict.sentence}"
 
 
 def _heading(alert: Alert, offset: int) -> str:
@@ -99,7 +99,7 @@ def _heading(alert: Alert, offset: int) -> str:
         parts.append("harmless")
     if verdict.symptom is not Symptom.FAILED_CONNECT:
         parts.append(verdict.symptom.value if verdict.symptom is not Symptom.NONE else "nobody failed")
-    parts.append(local(alert.when + offset))
+    parts.append(local(wall_clock(alert.when, offset)))
     if alert.story:
         parts.append(f"#{alert.story.number}")
     return "  ".join([*parts, _place(alert)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hangup.cli import json_lines
-from hangup.cli.clock import utc
+from hangup.cli.clock import utc, wall_clock
 from hangup.cli.json_lines import Field
 from hangup.cli.reporters.cgroup_json import cgroup_fields
 from hangup.cli.reporters.operation_json import operation_values
@@ -212,7 +212,7 @@ def _timeline(shown: Shown) -> list[dict[str, Any]]:
 ALERT_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     (
         Field("time", "string", "when it happened, by the wall clock: RFC 3339, UTC, microseconds"),
-        lambda shown: utc(shown.alert.when + shown.offset),
+        lambda shown: utc(wall_clock(shown.alert.when, shown.offset)),
     ),
     (Field("monotonic_ns", "number", "the same in ns of CLOCK_MONOTONIC"), lambda shown: shown.alert.when),
     (

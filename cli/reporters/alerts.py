@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hangup.cli.reporters.alert import alert_row
 from hangup.tracer.path_pattern import path_pattern
+from hangup.tracer.statistics import OTHER
 from hangup.tracer.tracer import Alert
 from hangup.tracer.units import counted
 
@@ -19,6 +20,10 @@ AS_ROWS = 10
 
 COUNT_SECONDS = 5.0
 """The rest is counted, and the counts are shown this often."""
+
+
+MAX_KINDS = 1000
+"""So many kinds are told apart; whatever more come (a process renames itself) are one for each verdict."""
 
 
 class Alike(NamedTuple):
@@ -44,6 +49,8 @@ class Alerts:
     def shown(self, alert: Alert, offset: int, now: float) -> Iterator[str]:
         """Yield what is to be printed for an alert; now: in seconds, of a clock that never jumps."""
         kind = alike(alert)
+        if kind not in self._seen and len(self._seen) >= MAX_KINDS:
+            kind = Alike(kind.verdict, OTHER, OTHER, OTHER)
         self._seen[kind] += 1
         if self._show_all or self._seen[kind] <= IN_FULL:
             yield self._block(alert, offset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hangup.cli.clock import local
+from hangup.cli.clock import local, wall_clock
 from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.process import process_of
@@ -62,7 +62,7 @@ def operation_row(traced: Traced, offset: int, width: int, *, addresses: bool = 
     peer = f"{other.comm}[{other.pid}]" if other and other.comm != "?" else None
     path = "(socketpair)" if traced.pair else traced.path
     who = f"{process.comm}[{process.pid}{thread}]"
-    row = f"{local(event.end + offset, '%H:%M:%S')} {who:<16} {operation:<14} {number:<4}"
+    row = f"{local(wall_clock(event.end, offset), '%H:%M:%S')} {who:<16} {operation:<14} {number:<4}"
     if addresses:
         row += f" {address(event.sock)}->{address(event.peer) or 'none'}"
     # So many operations of one connection stand below each other that the path is only missed at the first.

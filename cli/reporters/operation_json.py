@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hangup.cli import json_lines
-from hangup.cli.clock import utc
+from hangup.cli.clock import utc, wall_clock
 from hangup.cli.json_lines import Field
 from hangup.cli.reporters.cgroup_json import cgroup_fields
 from hangup.tracer.escape import escape_comm
@@ -31,7 +31,7 @@ class Shown:
 OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     (
         Field("time", "string", "when it ended, by the wall clock: RFC 3339, UTC, microseconds"),
-        lambda shown: utc(shown.event.end + shown.offset),
+        lambda shown: utc(wall_clock(shown.event.end, shown.offset)),
     ),
     (Field("start_ns", "number", "when it started, in ns of CLOCK_MONOTONIC"), lambda shown: shown.event.start),
     (Field("end_ns", "number", "when it ended, in ns of CLOCK_MONOTONIC"), lambda shown: shown.event.end),

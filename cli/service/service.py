@@ -118,6 +118,7 @@ class Service:
                     signals.reload = False
                     self._reload()
                 self._systemd.alive(time.monotonic())
+                wall_clock_offset()
                 self._tell()
             self._systemd.stopping()
             tracer.stop()

@@ -60,7 +60,7 @@ SHORT_WRITES = Described(
     "counter",
     _ENDS,
     "",
-    "Ends of connections on which a hang-up cut a blocked write short.",
+    "Ends of connections on which a hang-up or a shutdown cut a blocked write short.",
 )
 ERRORS_TOLD = Described(
     "hangup_errors_told_total",

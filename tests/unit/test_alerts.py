@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from hangup.cli.reporters import alerts as reporter
 from hangup.cli.reporters.alert import alert_row
 from hangup.cli.reporters.alerts import AS_ROWS, COUNT_SECONDS, IN_FULL, Alerts
 from hangup.tracer.tracer import Alert
@@ -130,3 +131,16 @@ def test_a_new_kind_in_the_middle_of_a_storm_is_a_block() -> None:
     [new] = many(1, path="/run/new.s")
     show(storm, shower)
     assert show([new], shower) == ["BLOCK /run/new.s"]
+
+
+def test_who_renames_itself_for_each_alert_fills_neither_the_screen_nor_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporter, "MAX_KINDS", 5)
+    shower = Alerts(block, show_all=False)
+    alerts = [alert for number in range(50) for alert in many(1, client=Task(f"client {number}", 7))]
+    texts = show(alerts, shower)
+    assert len(texts) == 5 + IN_FULL + AS_ROWS
+    assert list(shower.counts(0.0, ending=True)) == [
+        "32 more alerts: answered, (other) to (other), (other) (--all shows each)"
+    ]

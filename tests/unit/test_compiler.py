@@ -309,10 +309,12 @@ def complaint() -> str:
 
 def test_a_missing_bcc_is_named_by_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Debian's packages hold the real one, where there is one.
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if "dist-packages" not in place])
+    without = [place for place in sys.path if "dist-packages" not in place]
+    monkeypatch.setattr(sys, "path", without)
     assert complaint() == "the bcc Python module is missing: apt install python3-bpfcc"
     bcc(tmp_path, "# another project")
-    monkeypatch.syspath_prepend(tmp_path)
+    # Not syspath_prepend(): it would leave the other tests the path without Debian's packages.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *without])
     assert complaint() == "the bcc Python module is missing: apt install python3-bpfcc"
 
 

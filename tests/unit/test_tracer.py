@@ -12,7 +12,7 @@ import pytest
 from hangup.tracer.capture.file import FileSource, LostPeriod, write_capture
 from hangup.tracer.host.inventory import Inventory
 from hangup.tracer.host.unix_diag import UnixDiagMissingError
-from hangup.tracer.record.layout import Event, Loss, pack
+from hangup.tracer.record.layout import Event, EventFlag, Loss, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.story.aftermath import WAIT
@@ -23,6 +23,9 @@ from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
+
+# A kernel thread drops what io_uring of a process had, which has ended.
+OWNER_EXITED = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
 
 
 class ListSource:
@@ -172,6 +175,9 @@ def test_who_only_reads_on_went_on() -> None:
         ({"exit_status": 1}, "exited"),
         ({"killed_by": 13}, "killed by SIGPIPE"),
         ({"killed_by": 9}, "killed"),
+        ({"owner_pid": 4711, "flags": int(EventFlag.KERNEL_THREAD)}, "closed"),
+        ({"owner_pid": 4711, "flags": OWNER_EXITED, "exit_code": 0}, "exited"),
+        ({"owner_pid": 4711, "flags": OWNER_EXITED, "exit_code": 13}, "killed by SIGPIPE"),
     ],
 )
 def test_how_the_survivor_left_is_told(how: dict[str, int], survivor: str) -> None:

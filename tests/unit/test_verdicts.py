@@ -14,6 +14,7 @@ from hangup.tracer.record.layout import Event, EventFlag, Loss, Sender, SenderFl
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind, Verdict
+from hangup.tracer.verdicts.rules import judge_connect
 from tests import stories
 from tests.stories import (
     MILLISECOND,
@@ -262,6 +263,19 @@ def test_how_a_process_went_that_only_inherited_the_connection_says_nothing_abou
     assert alerts(story) == []
 
 
+@pytest.mark.parametrize("how", [SHUT_WR, SHUT_RDWR])
+@pytest.mark.parametrize("leave", [killed, exited])
+def test_how_a_process_went_that_had_ended_its_answer_says_nothing_about_that(how: int, leave: Leave) -> None:
+    story = established()
+    answer_begun(story)
+    story.server.shutdown(how)
+    leave(story, story.server)
+    story.client.read(sum(story.client.queue))
+    story.client.read(0)
+    story.client.release()
+    assert alerts(story) == []
+
+
 def test_a_process_that_only_inherited_the_connection_still_owes_what_nobody_answered() -> None:
     story = established()
     request_read(story)
@@ -337,6 +351,35 @@ def test_the_kernel_is_named_where_it_sent_the_signal(number: signal.Signals, fl
     story.server.release(killed_by=number, sender=signalled(number, flags=int(flags)))
     story.client.read(0)
     assert said in verdict(story).sentence
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGPIPE, "a broken write of its own"), (signal.SIGABRT, "sent by itself")]
+)
+def test_who_dies_of_a_broken_write_has_not_sent_the_signal_itself(number: signal.Signals, said: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.release(killed_by=number, sender=signalled(number, by=UWSGI))
+    story.client.read(0)
+    assert f"was killed by {number.name}, {said}, " in verdict(story).sentence
+
+
+def test_who_had_asked_it_to_end_did_not_send_the_other_signal_that_it_died_of() -> None:
+    story = established()
+    request_read(story)
+    asked = signalled(signal.SIGTERM, flags=int(SenderFlag.HANDLED), when=story.now)
+    story.server.release(killed_by=signal.SIGSEGV, sender=asked)
+    story.client.read(0)
+    assert "was killed by SIGSEGV, 0 ns after it had read the request" in verdict(story).sentence
+
+
+@pytest.mark.parametrize(("uid", "said"), [(0, ""), (998, ""), (1000, " (uid 1000)")], ids=["root", "its own", "other"])
+def test_the_sender_s_user_is_named_where_it_is_another_one(uid: int, said: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.release(killed_by=signal.SIGKILL, sender=signalled(signal.SIGKILL, Task("kill", 77, uid=uid)), uid=998)
+    story.client.read(0)
+    assert f"was killed by SIGKILL, sent by kill[77]{said}, " in verdict(story).sentence
 
 
 def test_a_signal_that_was_handled_before_the_exit_is_named_too() -> None:
@@ -543,6 +586,19 @@ def test_a_blocked_write_that_the_hangup_cuts_short_is_a_failure() -> None:
     assert "write of 4.19 MB was cut to 219 kB" in judged.sentence
 
 
+def test_a_blocked_write_that_a_shutdown_cuts_short_is_a_failure() -> None:
+    story = established()
+    began = story.now
+    story.wait(SECOND)
+    story.server.shutdown(SHUT_RDWR)
+    story.client.write(4 << 20, result=219_264, start=began)
+    story.server.release()
+    story.client.release(size=errno.ECONNRESET)
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.PEER_SHUTDOWN, Symptom.SHORT_WRITE)
+    assert judged.sentence.endswith("httpd[4711]'s write of 4.19 MB was cut to 219 kB")
+
+
 def test_a_write_that_does_not_wait_is_cut_by_no_hangup_that_it_meets() -> None:
     story = established()
     story.server.queue.append(219_264)
@@ -573,7 +629,10 @@ def test_what_the_other_end_shut_down_is_told_with_what_it_left() -> None:
     judged = verdict(story)
     assert judged.kind is Kind.PEER_SHUTDOWN
     assert judged.figures.unread_bytes == 99_996
-    assert "(SHUT_RDWR) with 100 kB unread, and hung up 1.01 ms after that; 1.03 ms later" in judged.sentence
+    assert (
+        "(SHUT_RDWR) with 100 kB unread, without an answer, and hung up 1.01 ms after that; 1.03 ms later"
+        in judged.sentence
+    )
 
 
 def test_a_thread_that_ends_the_connection_of_another_is_named_and_so_is_each_victim() -> None:
@@ -603,6 +662,21 @@ def test_a_forked_child_that_shuts_down_is_blamed_and_not_its_parent() -> None:
     assert alert.verdict.sentence.startswith("child[999] (not uwsgi[815], which used it) shut the connection down")
     assert alert.server is not None
     assert alert.server.comm == "child"
+
+
+@pytest.mark.parametrize(
+    ("leave", "went"), [(closed, "hung up 10 µs"), (killed, "was killed by SIGKILL, sent by uwsgi[800], 10 µs")]
+)
+def test_who_shut_down_is_not_said_to_have_hung_up_when_another_process_did(leave: Leave, went: str) -> None:
+    story = established()
+    request_read(story)
+    story.server.shutdown(SHUT_RDWR, by=Task("child", 999))
+    leave(story, story.server)
+    story.client.write(30, error=errno.EPIPE)
+    assert (
+        f"shut the connection down (SHUT_RDWR), without an answer, and uwsgi[815] {went} after that; "
+        in verdict(story).sentence
+    )
 
 
 def test_our_own_shutdown_is_not_blamed_on_the_other_end() -> None:
@@ -661,6 +735,21 @@ def test_a_connect_that_failed_is_an_alert(error: int, kind: Kind) -> None:
     assert judged.kind is kind
     assert "/run/app.s" in judged.sentence
     assert "httpd[4711]" in judged.sentence
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        (129, "was full (129 waited, the backlog is 128): "),
+        (128, "was full (the backlog is 128; 128 waited when it was looked at): "),
+        (0, "was full (the backlog is 128; 0 waited when it was looked at): "),
+    ],
+)
+def test_a_backlog_that_had_room_again_when_it_was_looked_at_is_not_told_as_the_full_one(
+    waiting: int, said: str
+) -> None:
+    refusal = Story().connect(error=errno.EAGAIN)
+    assert said in judge_connect(refusal, "/run/app.s", backlog=(waiting, 128)).sentence
 
 
 def test_a_path_that_was_never_there_is_counted_by_its_error_and_no_alert() -> None:
@@ -861,6 +950,36 @@ def test_a_farewell_that_is_answered_by_the_end_of_the_stream_is_harmless(
     assert judged.consequence.harmless is harmless
 
 
+@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize(
+    ("how", "size", "waits", "status", "harmless"),
+    [
+        (SHUT_RDWR, 6, 0, None, True),
+        (SHUT_WR, 6, 0, None, True),
+        (SHUT_RDWR, 30, 0, None, False),
+        (SHUT_WR, 6, SECOND, None, False),
+        (SHUT_RDWR, 6, 0, 1, False),
+    ],
+    ids=["both ways", "its own way", "a request", "after a while", "a death"],
+)
+def test_a_farewell_that_is_answered_by_a_shutdown_is_as_harmless(
+    *, closes: bool, how: int, size: int, waits: int, status: int | None, harmless: bool
+) -> None:
+    """Whether the one that shuts down has closed, too, when the other reads the end of the stream is by accident."""
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    story.client.write(size)
+    story.server.read()
+    story.wait(waits)
+    story.server.shutdown(how)
+    if closes or status:
+        story.server.release(exit_status=status)
+    story.client.read(0)
+    story.client.release()
+    assert verdict(story).consequence.harmless is harmless
+
+
 def test_a_first_request_without_an_answer_is_no_farewell_however_short() -> None:
     story = established()
     story.client.write(6)
@@ -898,6 +1017,20 @@ def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_do
     assert verdict(story).consequence.harmless is not asks
 
 
+def test_a_client_that_shuts_down_before_its_answer_is_told_with_what_it_had_sent() -> None:
+    story = established(client=Task("nginx", 206), server=Task("gunicorn", 222))
+    story.client.write(103)
+    story.server.read()
+    story.wait(SECOND)
+    shut_down(story, story.client)
+    story.wait(2 * SECOND)
+    story.server.write(119, error=errno.EPIPE)
+    assert verdict(story).sentence == (
+        "nginx[206] shut the connection down (SHUT_RDWR), 1 s after it had sent 103 bytes, and hung up 1.01 ms after "
+        "that; 2 s later gunicorn[222]'s answer of 119 bytes failed with EPIPE"
+    )
+
+
 def test_a_trailer_to_a_client_that_has_all_and_shut_down_is_harmless() -> None:
     story = established()
     answer_begun(story)
@@ -926,6 +1059,16 @@ def test_who_closes_in_the_same_instant_was_told_of_no_error(by_itself: bool) ->
     story.server.release(start=story.now - 1)
     story.client.release(size=0, shutdown=3 if shutdown else 0)
     assert verdict(story).kind is Kind.LATENT
+
+
+def test_who_reads_the_end_of_the_stream_where_an_error_was_left_had_been_told_of_that() -> None:
+    story = established()
+    request_unread(story)
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.UNREAD, Symptom.TOLD)
 
 
 def test_who_was_told_and_shuts_down_before_it_closes_was_told_all_the_same() -> None:
@@ -1006,7 +1149,7 @@ def test_what_came_after_the_failure_is_no_part_of_the_shutdown_that_caused_it()
     story.server.release()
     story.client.release()
     assert verdict(story).sentence == (
-        "uwsgi[815] shut the connection down (SHUT_RDWR); "
+        "uwsgi[815] shut the connection down (SHUT_RDWR), without an answer; "
         "1.02 ms later httpd[4711]'s write of 30 bytes failed with EPIPE"
     )
 
@@ -1021,7 +1164,9 @@ def test_the_shutdown_that_cut_a_read_is_told_and_not_a_later_one_by_somebody_el
     story.server.shutdown(SHUT_RD, by=Task("child", 999))
     story.client.release()
     (alert,) = alerts(story)
-    assert alert.verdict.sentence.startswith("uwsgi[815] shut the connection down (SHUT_WR); 1.02 ms later ")
+    assert alert.verdict.sentence.startswith(
+        "uwsgi[815] shut the connection down (SHUT_WR), without an answer; 1.02 ms later "
+    )
     assert alert.server is not None
     assert alert.server.pid == UWSGI.pid
     assert alert.shutdown is not None
@@ -1034,7 +1179,7 @@ def test_of_two_shutdowns_a_broken_write_is_told_of_the_one_that_broke_it() -> N
     story.server.shutdown(SHUT_WR)
     story.server.shutdown(SHUT_RD)
     story.client.write(30, error=errno.EPIPE)
-    assert "shut the connection down (SHUT_RD); " in verdict(story).sentence
+    assert "shut the connection down (SHUT_RD), without an answer; " in verdict(story).sentence
 
 
 def test_who_shut_down_what_another_process_was_using_is_the_one_to_ask() -> None:

@@ -16,7 +16,7 @@ WAIT = 100_000_000
 
 _CONNECT = int(Operation.CONNECT)
 _RELEASE = int(Operation.RELEASE)
-_EXITING = int(EventFlag.EXITING)
+_DIED = int(EventFlag.EXITING | EventFlag.OWNER_EXITED)
 
 
 class Aftermath:
@@ -104,7 +104,7 @@ class Aftermaths:
         aftermath.operations.append(event)
         if event.operation == _RELEASE:
             del self._by_sock[event.sock]
-            if event.flags & _EXITING:
+            if event.flags & _DIED:
                 yield from self._settled(aftermath)
             else:
                 aftermath.thread = event.tid

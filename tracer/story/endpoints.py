@@ -409,16 +409,16 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
 
 
 def _cut_short(endpoint: Endpoint, event: Event) -> bool:
-    """Whether a write that sent less than it was asked for was blocked when the other end hung up.
+    """Whether a write that sent less than it was asked for was blocked when the other end hung up, or shut down.
 
     sock_alloc_send_pskb() wakes to find the error, and unix_stream_sendmsg() returns what it has sent by then: the
     error is gone. One that does not wait for room (MSG_DONTWAIT, which O_NONBLOCK sets too: sock_write_iter()) sends
     what fits, whatever else happens meanwhile.
     """
-    release = endpoint.other.release
-    if release is None or event.message_flags & _MSG_DONTWAIT:
+    other = endpoint.other
+    if event.message_flags & _MSG_DONTWAIT:
         return False
-    return event.start < release.start < event.end
+    return any(left and event.start < left.start < event.end for left in (other.ended_receiving, other.release))
 
 
 def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
@@ -442,6 +442,9 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
         # been told to stop or to go on executes or exits, a parent without more work closes.
         return None
     answered = other.turns and other.turn_start > endpoint.turn_start
+    if answered and other.ended_sending is not None:
+        # It had said that this was all. How it went after that is no matter, and may not have been by now.
+        return None
     if answered and release is not None and (_only_inherited(other, release) or _ended_by(event.pid, release)):
         return None
     if release is not None and died_badly:

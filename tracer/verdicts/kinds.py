@@ -97,7 +97,7 @@ class Kind(Enum):
     REFUSED = (
         "refused",
         True,
-        "Connect failed with ECONNREFUSED: a socket file that nobody listens behind (unix_find_other()).",
+        "Connect failed with ECONNREFUSED: nobody listens behind the file or the abstract name (unix_find_other()).",
         "Start the server, or remove the file that a dead one has left behind.",
     )
     BACKLOG_FULL = (

@@ -116,7 +116,7 @@ def judge_failure(story: Story, failure: Failure, *, lost: int = 0, first: Verdi
     victim = process_of(failure.event)
     ends: dict[Role, Process | None] = {failure.role: victim, facts.gone.role: culprit}
     sentence = sentences.of_failure(kind, facts, figures)
-    if first is not None and first.victim is not None and first.victim != failure.role:
+    if first is not None:
         sentence += sentences.second(first)
     return Verdict(
         kind,
@@ -323,10 +323,10 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
 def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
     failure, exchange, release, left = facts.failure, facts.exchange, facts.release, facts.left
-    if left is None:
-        return False
     if failure.symptom is Symptom.CUT_READ:
         return _was_taken_leave_of(facts, kind, afterwards)
+    if left is None:
+        return False
     if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
         # Whoever asked misses its answer; a server misses nothing by it that its client left.
         return _left_unasked(facts, kind, release)
@@ -349,11 +349,13 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
 def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether what had no answer was a farewell: a few bytes after an earlier exchange, at which the other left."""
     exchange, left = facts.exchange, facts.left
+    if kind is Kind.PEER_SHUTDOWN:
+        shutdown = sentences.peer_shutdown(facts.gone, facts.failure.event, facts.failure.symptom)
+        left = shutdown.start if shutdown else None
     if left is None or exchange.victim.bytes > FAREWELL or afterwards not in ("closed", "exited"):
         return False
-    well = kind is Kind.UNANSWERED or (
-        kind is Kind.EXITED and facts.release is not None and not facts.release.exit_code
-    )
+    badly = facts.died and facts.release is not None and facts.release.exit_code
+    well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not badly
     had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
     return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
 
@@ -393,7 +395,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
     release = next((event for event in operations if event.operation == Operation.RELEASE), None)
     if release is None:
         return "went on" if operations else None
-    if not release.flags & EventFlag.EXITING:
+    if not release.flags & _DIED:
         return "closed"
     number = release.exit_code & 0x7F
     if not number:

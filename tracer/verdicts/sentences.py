@@ -64,14 +64,23 @@ def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, i
     if kind is Kind.REFUSED:
         return f"nobody listens on {where}: it refused {who}"
     if kind is Kind.BACKLOG_FULL:
-        # One more than the backlog may wait (unix_recvq_full()), which "2 of 1" would not tell.
-        full = f" ({backlog[0]} waited, the backlog is {backlog[1]})" if backlog else ""
-        return f"the backlog of {where} was full{full}: it turned {who} away"
+        return f"the backlog of {where} was full{_backlog(backlog)}: it turned {who} away"
     if kind is Kind.LISTENER_GONE:
         return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
     if kind is Kind.NOT_PERMITTED:
         return f"{who} (uid {event.uid}) may not connect to {where} ({error_name(-event.result)})"
     return f"{who} could not connect to {where} ({error_name(-event.result)})"
+
+
+def _backlog(backlog: tuple[int, int] | None) -> str:
+    """Say how many waited of how many, as far as it is known: the kernel was asked at about that time."""
+    if backlog is None:
+        return ""
+    waiting, length = backlog
+    # One more than the backlog may wait (unix_recvq_full()), which "2 of 1" would not tell.
+    if waiting > length:
+        return f" ({waiting} waited, the backlog is {length})"
+    return f" (the backlog is {length}; {waiting} waited when it was looked at)"
 
 
 def of_consequence(consequence: Consequence, victim: Process | None) -> str | None:
@@ -269,7 +278,6 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
         who += f" (not {_name(user)}, which used it)"
     elif user is not None and user.tid is not None and user.tid != shutdown.tid:
         who = f"thread {shutdown.tid} of {who} (thread {user.tid} used it)"
-    answered = f", {size(figures.answered_bytes)} answered" if figures.answered_bytes else ""
     unread = f" with {size(facts.unread)} unread" if facts.unread else ""
     later = f"{duration(max(failed.end - shutdown.start, 0))} later"
     release = facts.release
@@ -278,8 +286,25 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
         after = duration(max(release.start - shutdown.start, 0))
         # A status would run into the time, and so would who sent the signal.
         pause = "," if facts.died else ""
-        followed = f", and {_way(gone, release)}{pause} {after} after that"
-    return f"{who} shut the connection down ({how}){unread}{answered}{followed}; {later} {_what(facts, figures)}"
+        left = released_by(gone)
+        # Its last descriptor may have been another process's: that one went then.
+        whose = f"{_name(left)} " if left and left.pid != process_of(shutdown).pid else ""
+        followed = f", and {whose}{_way(gone, release)}{pause} {after} after that"
+    answer = _answer_to_shutdown(facts, figures, shutdown)
+    return f"{who} shut the connection down ({how}){unread}{answer}{followed}; {later} {_what(facts, figures)}"
+
+
+def _answer_to_shutdown(facts: Facts, figures: Figures, shutdown: Event) -> str:
+    """Say how the exchange stood that a shutdown ended."""
+    exchange = facts.exchange
+    if figures.answered_bytes:
+        return f", {size(figures.answered_bytes)} answered"
+    if exchange.asked:
+        return ", without an answer"
+    if exchange.owed_to_peer:
+        waited = duration(max(shutdown.start - exchange.peer.last, 0))
+        return f", {waited} after it had sent {size(exchange.peer.bytes)}"
+    return ""
 
 
 def _what(facts: Facts, figures: Figures | None = None, *, whose: str | None = None) -> str:
@@ -335,7 +360,8 @@ def _sent_by(release: Event, number: int) -> str:
             return ", a timer of its own"
         return ", sent by the kernel"
     if sender.pid == (release.owner_pid or release.pid):
-        return ", sent by itself"
+        # The kernel sends SIGPIPE in the name of who wrote (unix_stream_sendmsg()).
+        return ", a broken write of its own" if name == "SIGPIPE" else ", sent by itself"
     who = f", sent by {escape_comm(sender.comm)}[{sender.pid}]"
     # Worth a word only where it is another user's.
     return f"{who} (uid {sender.uid})" if sender.uid not in (release.uid, 0) else who
