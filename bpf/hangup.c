@@ -62,7 +62,7 @@ static __always_inline void tell(u64 connection, u32 flags, u64 sock, u64 peer, 
  * them, the broken write as well as the next user of a freed struct sock.
  */
 static __always_inline void tell_entry(u64 connection, u32 flags, u32 operation, u64 sock, u64 peer, s64 size, s64 result,
-				       bool embryo)
+				       struct unread *unread, bool embryo)
 {
 	struct pending entered = {
 		.size = size,
@@ -83,7 +83,7 @@ static __always_inline void tell_entry(u64 connection, u32 flags, u32 operation,
 	fill(record, connection, operation, sock, peer, peer_dead, &entered, result);
 	record->record.flags |= flags;
 	if (operation == OPERATION_RELEASE)
-		fill_release((void *)record, sock, embryo);
+		fill_release((void *)record, sock, unread, embryo);
 	ring.ringbuf_submit(record, wake_flags(operation, result));
 }
 
@@ -283,7 +283,7 @@ static __always_inline int shut_down(u64 sock, s32 how)
 		return 0;
 	if (history->state & HISTORY_HANDED_OVER) {
 		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_SHUTDOWN, sock, history->peer, how, result,
-			   false);
+			   NULL, false);
 		return 0;
 	}
 	if (!result && how != SHUT_WR)
@@ -295,7 +295,7 @@ static __always_inline int shut_down(u64 sock, s32 how)
 }
 
 /* How an endpoint was released, as long as nobody is told yet. */
-static __always_inline void note_release(struct history *history, u64 sock, u32 unread, bool embryo, u64 now)
+static __always_inline void note_release(struct history *history, u64 sock, struct unread *unread, bool embryo, u64 now)
 {
 	u64 task = current_task();
 	struct caller caller = {};
@@ -305,9 +305,9 @@ static __always_inline void note_release(struct history *history, u64 sock, u32 
 	find_caller(&caller, task, OPERATION_RELEASE);
 	if (embryo)
 		caller.flags |= EVENT_EMBRYO;
-	history->unread_messages = unread;
-	if (unread)
-		history->unread_bytes = unread_bytes(sock, &caller.flags);
+	caller.flags |= unread->flags;
+	history->unread_messages = unread->messages;
+	history->unread_bytes = unread->bytes;
 	history->error = LOAD(u32, sock + OFFSET(sock, sk_err));
 	history->syscall = caller.syscall;
 	history->descriptor = caller.descriptor;
@@ -340,14 +340,14 @@ static __always_inline void note_release(struct history *history, u64 sock, u32 
 	history->state |= HISTORY_RELEASED;
 }
 
-static __always_inline int released(u64 sock, bool embryo)
+static __always_inline int released(u64 sock, struct unread *unread, bool embryo)
 {
 	u64 now = bpf_ktime_get_ns();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 key = key_of(sock);
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now);
 	struct history *other;
-	u32 unread, error;
+	u32 error;
 	bool latent = false, over;
 
 	is_aftermath(pid_tgid, now);
@@ -361,7 +361,6 @@ static __always_inline int released(u64 sock, bool embryo)
 	if (history->holder != pid_tgid)
 		remember_user(history, pid_tgid);
 	other = peer_history(history);
-	unread = LOAD(u32, sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
 	error = LOAD(u32, sock + OFFSET(sock, sk_err));
 	/* An error had been left with it and is gone: somebody was told by getsockopt(2) or recvmmsg(2). */
 	if (!(history->state & HISTORY_HANDED_OVER) && other && other->state & HISTORY_RELEASED && !error && !embryo &&
@@ -369,7 +368,7 @@ static __always_inline int released(u64 sock, bool embryo)
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : sock_dead(history->peer);
 	if (history->state & HISTORY_HANDED_OVER) {
-		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_RELEASE, sock, history->peer, 0, 0, embryo);
+		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_RELEASE, sock, history->peer, 0, 0, unread, embryo);
 		history->state |= HISTORY_RELEASED;
 		await_aftermath(now);
 	} else {
@@ -418,11 +417,12 @@ static __always_inline int shut_down(u64 sock, s32 how)
 		return 0;
 	/* A thread that is here is not inside another function with a connection. */
 	count_left_behind(bpf_get_current_pid_tgid());
-	tell_entry(0, 0, OPERATION_SHUTDOWN, sock, peer, how, how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0, false);
+	tell_entry(0, 0, OPERATION_SHUTDOWN, sock, peer, how, how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0, NULL,
+		   false);
 	return 0;
 }
 
-static __always_inline int released(u64 sock, bool embryo)
+static __always_inline int released(u64 sock, struct unread *unread, bool embryo)
 {
 	u64 peer = unix_peer(sock);
 	bool wanted;
@@ -435,7 +435,7 @@ static __always_inline int released(u64 sock, bool embryo)
 	if (!wanted)
 		return 0;
 	count_left_behind(bpf_get_current_pid_tgid());
-	tell_entry(0, 0, OPERATION_RELEASE, sock, peer, 0, 0, embryo);
+	tell_entry(0, 0, OPERATION_RELEASE, sock, peer, 0, 0, unread, embryo);
 	return 0;
 }
 
@@ -573,7 +573,12 @@ int enter_shutdown(CONTEXT *ctx)
 /* void unix_release_sock(struct sock *, int embrion): the receive queue has not been purged */
 int enter_release(CONTEXT *ctx)
 {
-	return released(ARGUMENT(1), (s32)ARGUMENT(2));
+	u64 sock = ARGUMENT(1);
+	struct unread unread = {};
+
+	/* First, while the verifier has little else to remember. */
+	find_unread(&unread, sock);
+	return released(sock, &unread, (s32)ARGUMENT(2));
 }
 
 #if !RECORDING

@@ -212,7 +212,7 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 
 	if (!history)
 		return NULL;
-	__builtin_memset(history, 0, offsetof(struct history, users));
+	__builtin_memset(history, 0, __builtin_offsetof(struct history, users));
 	history->sock = sock;
 	history->key = key;
 	history->peer = peer;
@@ -241,8 +241,12 @@ static __always_inline struct history *peer_history(struct history *history)
 {
 	struct history *other = find_history(peer_key(history));
 
-	if (!other || other->sock != history->peer || other->peer != history->sock)
+	if (!other)
 		return NULL;
+	if (other->sock != history->peer || other->peer != history->sock)
+		other = NULL;
+	/* So that it is this pointer that is compared later on, and not the addresses once more. */
+	asm volatile("" : "+r"(other));
 	return other;
 }
 
@@ -261,9 +265,8 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 {
 	u64 task = current_task();
 	u32 pid = pid_tgid >> 32, tid = pid_tgid;
-	u64 uid_gid;
+	u64 uid_gid, place;
 	struct user *user;
-	u32 place;
 
 	history->holder = pid_tgid;
 	if (pid == TRACER_PID) {
@@ -294,6 +297,7 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 		place = history->user == 1 ? 2 : 1;
 		history->state |= HISTORY_USERS_LOST;
 	}
+	asm volatile("" : "+r"(place));
 	if (place >= USERS)
 		return;
 	user = &history->users[place];
@@ -315,16 +319,19 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 static __always_inline void note(struct history *history, u8 operation, u32 size, u32 message_flags, s32 result,
 				 u8 shutdown, u64 now)
 {
-	u32 count = history->operations;
+	u64 place = history->operations;
 	struct moment *moment;
 
 	__sync_fetch_and_add(&history->entered, 1);
-	history->operations = count + 1;
+	history->operations = place + 1;
 	history->last_use = now;
-	if (count < FIRST_MOMENTS)
-		moment = &history->first[count];
-	else
-		moment = &history->last[(count - FIRST_MOMENTS) & (LAST_MOMENTS - 1)];
+	if (place >= FIRST_MOMENTS)
+		place = FIRST_MOMENTS + ((place - FIRST_MOMENTS) & (LAST_MOMENTS - 1));
+	/* So that the verifier sees the bound on the very register that is used. */
+	asm volatile("" : "+r"(place));
+	if (place >= FIRST_MOMENTS + LAST_MOMENTS)
+		return;
+	moment = &history->moments[place];
 	moment->end = now;
 	moment->result = result;
 	moment->size = size;
@@ -457,7 +464,7 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 	struct counted *found, fresh = {};
 	u64 operations = history->operations + (other ? other->operations : 0);
 	u64 listened = history->peer;
-	u32 place;
+	u64 place;
 
 	if (history->state & HISTORY_SERVER ||
 	    (other && (other->state & HISTORY_CLIENT || (!(history->state & HISTORY_CLIENT) &&
@@ -468,11 +475,13 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 	}
 	if (client) {
 		place = client->user;
+		asm volatile("" : "+r"(place));
 		if (place < USERS)
 			__builtin_memcpy(key.client, client->users[place].leader, sizeof(key.client));
 	}
 	if (server) {
 		place = server->user;
+		asm volatile("" : "+r"(place));
 		if (place < USERS)
 			__builtin_memcpy(key.server, server->users[place].leader, sizeof(key.server));
 	}
@@ -487,7 +496,7 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 	}
 	if (!found) {
 		/* The table is full: all others are one. */
-		__builtin_memset(&key, 0, offsetof(struct counted_key, latent));
+		__builtin_memset(&key, 0, __builtin_offsetof(struct counted_key, latent));
 		key.path_length = COUNTED_OTHER;
 		key.pair = 0;
 		found = counted.lookup(&key);

@@ -165,17 +165,27 @@ static __always_inline void find_inner_pid(u32 *inner_pid, u32 *inner_tid, u64 t
 	*inner_pid = pid_inner_number(pid, level);
 }
 
+/* What is in the queue of an endpoint that is released. */
+struct unread {
+	u64 bytes;
+	u32 messages;
+	u32 flags;              /* enum event_flag */
+};
+
 /*
  * unix_skb_len() over the receive queue, as unix_inq_len() sums it: what has
  * been sent to this endpoint and not been read, half-read messages included.
  */
-static __always_inline u64 unread_bytes(u64 sock, u32 *flags)
+static __always_inline void find_unread(struct unread *unread, u64 sock)
 {
 	u64 queue = sock + OFFSET(sock, sk_receive_queue);
 	u64 skb = read_u64(queue + OFFSET(sk_buff_head, next));
 	u64 bytes = 0;
 	int i;
 
+	unread->messages = read_u32(queue + OFFSET(sk_buff_head, qlen));
+	if (!unread->messages)
+		return;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < UNREAD_WALK; i++) {
 		if (!skb || skb == queue)
@@ -185,8 +195,8 @@ static __always_inline u64 unread_bytes(u64 sock, u32 *flags)
 		skb = read_u64(skb + OFFSET(sk_buff, next));
 	}
 	if (i == UNREAD_WALK)
-		*flags |= EVENT_UNREAD_AT_LEAST;
-	return bytes;
+		unread->flags = EVENT_UNREAD_AT_LEAST;
+	unread->bytes = bytes;
 }
 
 /* Whether a socket was bound, or came from a listener, which was: unix_bind_bsd(), unix_stream_connect(). */
@@ -357,15 +367,16 @@ static __always_inline void fill_owner(struct operation_with_sender *record)
 	}
 }
 
-static __always_inline void fill_release(struct operation_with_sender *record, u64 sock, bool embryo)
+static __always_inline void fill_release(struct operation_with_sender *record, u64 sock, struct unread *unread,
+					 bool embryo)
 {
 	struct operation *operation = &record->base.operation;
-	u32 flags = record->base.record.flags;
+	u32 flags = record->base.record.flags | unread->flags;
 
 	if (embryo)
 		flags |= EVENT_EMBRYO;
 	operation->size = read_u32(sock + OFFSET(sock, sk_err));
-	operation->unread_bytes = unread_bytes(sock, &flags);
+	operation->unread_bytes = unread->bytes;
 	record->base.record.flags = flags;
 	if (flags & EVENT_KERNEL_THREAD)
 		fill_owner(record);

@@ -47,7 +47,7 @@ struct section {
 	__u32 unused;
 };
 
-enum operation {
+enum operation_type {
 	OPERATION_CONNECT = 1,
 	OPERATION_ACCEPT = 2,
 	OPERATION_SOCKETPAIR = 3,
@@ -180,7 +180,7 @@ struct operation {
 	__s32 syscall;          /* number in the task's saved registers, -1: none */
 	__s32 descriptor;       /* -1: not known */
 	__u32 cpu;
-	__u8 operation;         /* enum operation */
+	__u8 operation;         /* enum operation_type */
 	__u8 type;              /* SOCK_STREAM 1, SOCK_SEQPACKET 5 */
 	__u8 shutdown;          /* this endpoint's sk_shutdown: 1 receive, 2 send */
 	__u8 peer_shutdown;     /* the other endpoint's sk_shutdown */
@@ -223,7 +223,7 @@ struct moment {
 	__s32 result;           /* bytes done, or -errno */
 	__u32 size;             /* as in struct operation, at most 2^32 - 1 */
 	__u32 message_flags;
-	__u8 operation;         /* enum operation */
+	__u8 operation;         /* enum operation_type */
 	__u8 user;              /* which of the users did it */
 	__u8 shutdown;          /* this endpoint's sk_shutdown then, of releases and shutdowns */
 	__u8 unused;
@@ -295,8 +295,7 @@ struct history {
 	__u32 unused2;
 	struct sender sender;
 	struct user users[USERS];
-	struct moment first[FIRST_MOMENTS];
-	struct moment last[LAST_MOMENTS];
+	struct moment moments[22]; /* FIRST_MOMENTS, then LAST_MOMENTS in a ring */
 };
 
 #define COUNTED_OTHER 255

@@ -95,6 +95,9 @@ SIZE = _LAYOUT.size
 SMALLEST = _RECORD.size
 """Bytes of a record without any section."""
 
+FIRST_MOMENTS = _DEFINES["FIRST_MOMENTS"]
+"""Of an endpoint's operations so many are kept from the first one on."""
+
 LOST_PERIODS = _DEFINES["LOST_PERIODS"]
 """How many periods of each loss the kernel keeps apart."""
 
@@ -221,8 +224,7 @@ if TYPE_CHECKING:
         unused2: int
         sender: bytes
         users: bytes
-        first: bytes
-        last: bytes
+        moments: bytes
 
     class RecordType(enum.IntEnum):
         """The kinds of records, enum record_type."""
@@ -254,7 +256,7 @@ if TYPE_CHECKING:
         USERS_LOST = 1024
 
     class Operation(enum.IntEnum):
-        """The families of operations, enum operation."""
+        """The families of operations, enum operation_type."""
 
         CONNECT = 1
         ACCEPT = 2
@@ -318,7 +320,7 @@ else:
     RecordType = enum.IntEnum("RecordType", _enumerators(_SOURCE, "record_type", "^RECORD_"))
     SectionType = enum.IntEnum("SectionType", _enumerators(_SOURCE, "section_type", "^SECTION_"))
     HistoryState = enum.IntFlag("HistoryState", _enumerators(_SOURCE, "history_state", "^HISTORY_"))
-    Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation", "^OPERATION_"))
+    Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation_type", "^OPERATION_"))
     EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
     SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))
     Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
@@ -399,8 +401,8 @@ def users_of(history: History) -> list[User]:
 
 def moments_of(history: History) -> tuple[list[KeptMoment], list[KeptMoment]]:
     """Return the first operations of an endpoint, and after those that were not kept the last ones."""
-    first = [KeptMoment._make(values) for values in _MOMENT_LAYOUT.iter_unpack(history.first)]
-    last = [KeptMoment._make(values) for values in _MOMENT_LAYOUT.iter_unpack(history.last)]
+    kept = [KeptMoment._make(values) for values in _MOMENT_LAYOUT.iter_unpack(history.moments)]
+    first, last = kept[:FIRST_MOMENTS], kept[FIRST_MOMENTS:]
     later = max(history.operations - len(first), 0)
     place = later % len(last)
     ordered = last[place:] + last[:place] if later > len(last) else last[:later]
