@@ -350,11 +350,11 @@ def test_a_latent_hangup_is_an_alert_only_if_asked_for() -> None:
 
 
 def test_a_refused_connect_is_an_alert_without_a_server() -> None:
-    story = Story(path=b"\0app")
+    story = Story()
     story.connect(error=errno.ECONNREFUSED)
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is Kind.REFUSED
-    assert alert.path == "@app"
+    assert alert.path == "/run/app.s"
     assert alert.client == Process(4711, "httpd", 4713, "httpd", 33, 33, 4711, 1)
     assert alert.server is None
     assert alert.story is None

@@ -762,6 +762,40 @@ def test_a_path_that_was_never_there_is_counted_by_its_error_and_no_alert() -> N
     assert row.errors == {"ENOENT": 1}
 
 
+def test_an_abstract_name_that_nobody_was_seen_listening_on_is_counted_as_a_path_that_is_not_there() -> None:
+    story = Story(path="\0app")
+    story.connect(error=errno.ECONNREFUSED)
+    with Tracer(source=Told(story.events)) as tracer:
+        assert list(tracer.alerts()) == []
+        ((key, row),) = tracer.statistics.rows.items()
+    assert (key.path, key.kind) == ("@app", Kind.CONNECT_FAILED)
+    assert row.errors == {"ECONNREFUSED": 1}
+
+
+def test_an_abstract_name_that_went_with_its_listener_is_an_alert() -> None:
+    story = stories.clean(path="\0app")
+    later = Story(path="\0app", start=story.now + SECOND)
+    later.connect(error=errno.ECONNREFUSED)
+    story.events += later.events
+    judged = verdict(story)
+    assert judged.kind is Kind.LISTENER_GONE
+    assert judged.sentence == (
+        "@app is gone, where somebody had listened: httpd[4711] could not connect (ECONNREFUSED)"
+    )
+
+
+@pytest.mark.parametrize("path", ["/run/app.s", "@app", "app"])
+def test_a_file_that_nobody_listens_behind_refuses_whether_or_not_somebody_had_listened(path: str) -> None:
+    story = Story(path=path)
+    story.connect(error=errno.ECONNREFUSED)
+    assert verdict(story).kind is Kind.REFUSED
+    before = stories.clean(path=path)
+    later = Story(path=path, start=before.now + SECOND)
+    later.connect(error=errno.ECONNREFUSED)
+    before.events += later.events
+    assert verdict(before).kind is Kind.REFUSED
+
+
 def test_a_path_where_somebody_had_listened_and_nobody_does_is_an_alert() -> None:
     story = stories.clean()
     later = Story(start=story.now + SECOND)

@@ -9,6 +9,7 @@ import errno
 import signal
 from collections.abc import Callable, Sequence
 
+from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.record import EventFlag, Sender, pack_sender
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import judge_connect
@@ -33,6 +34,7 @@ _GUNICORN = Task("gunicorn", 222)
 _PHP_FPM = Task("php-fpm", 169)
 _MARIADBD = Task("mariadbd", 254)
 _PYTHON = Task("python3", 275)
+_XTERM = Task("xterm", 806)
 
 Stories = Sequence[Story]
 
@@ -42,8 +44,8 @@ def verdicts(kind: Kind) -> list[Verdict]:
     examples = [example() for example in EXAMPLES.get(kind, ())]
     if kind in _JUDGED_ALONE:
         backlog = _JUDGED_ALONE[kind]
-        stories = [story for story in examples if isinstance(story, Story)]
-        return [judge_connect(story.events[-1], story.address.decode(), backlog=backlog) for story in stories]
+        connects = [story.events[-1] for story in examples if isinstance(story, Story)]
+        return [judge_connect(event, escape_socket_path(event.address), backlog=backlog) for event in connects]
     return [verdict for example in examples for verdict in said(example)]
 
 
@@ -278,6 +280,16 @@ def listener_gone() -> Stories:
     return [before, _not_connected(errno.ENOENT)]
 
 
+def abstract_listener_gone() -> Stories:
+    """Tell of an X server that has ended: its clients try its abstract name first."""
+    before = established(path="\0/tmp/.X11-unix/X0", client=_XTERM, server=Task("Xorg", 512))
+    before.client.release()
+    before.server.release()
+    after = Story(path="\0/tmp/.X11-unix/X0", client=_XTERM)
+    after.connect(error=errno.ECONNREFUSED)
+    return [before, after]
+
+
 def not_permitted() -> Story:
     return _not_connected(errno.EACCES)
 
@@ -285,6 +297,13 @@ def not_permitted() -> Story:
 def connect_failed() -> Story:
     story = Story(path="/run/nscd/socket", client=Task("id", 431))
     story.connect(error=errno.ENOENT)
+    return story
+
+
+def connect_failed_to_an_abstract_name() -> Story:
+    """Tell of a boot without a splash screen, which systemd would have shown what it does."""
+    story = Story(path="\0/org/freedesktop/plymouthd", client=Task("systemd", 1, uid=0))
+    story.connect(error=errno.ECONNREFUSED)
     return story
 
 
@@ -308,9 +327,9 @@ EXAMPLES: dict[Kind, tuple[Callable[[], Story | Stories], ...]] = {
     Kind.UNSEEN: (unseen,),
     Kind.REFUSED: (refused,),
     Kind.BACKLOG_FULL: (backlog_full,),
-    Kind.LISTENER_GONE: (listener_gone,),
+    Kind.LISTENER_GONE: (listener_gone, abstract_listener_gone),
     Kind.NOT_PERMITTED: (not_permitted,),
-    Kind.CONNECT_FAILED: (connect_failed,),
+    Kind.CONNECT_FAILED: (connect_failed, connect_failed_to_an_abstract_name),
     Kind.LATENT: (latent,),
 }
 

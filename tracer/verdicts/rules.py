@@ -167,12 +167,15 @@ def judge_connect(
     known: whether somebody was seen listening on the path before. backlog: how many wait there of how many, if known.
     """
     error = -event.result
-    if error == errno.ECONNREFUSED:
+    # An abstract name goes with its listener, as a file does that is removed: unix_find_other() has another error for
+    # it. A file that nobody listens behind is what a dead server has left.
+    missing = errno.ECONNREFUSED if event.address.startswith(b"\0") else errno.ENOENT
+    if error == missing:
+        kind = Kind.LISTENER_GONE if known else Kind.CONNECT_FAILED
+    elif error == errno.ECONNREFUSED:
         kind = Kind.REFUSED
     elif error == errno.EAGAIN:
         kind = Kind.BACKLOG_FULL
-    elif error == errno.ENOENT and known:
-        kind = Kind.LISTENER_GONE
     elif error in (errno.EACCES, errno.EPERM):
         kind = Kind.NOT_PERMITTED
     else:

@@ -66,7 +66,7 @@ def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, i
     if kind is Kind.BACKLOG_FULL:
         return f"the backlog of {where} was full{_backlog(backlog)}: it turned {who} away"
     if kind is Kind.LISTENER_GONE:
-        return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
+        return f"{where} is gone, where somebody had listened: {who} could not connect ({error_name(-event.result)})"
     if kind is Kind.NOT_PERMITTED:
         return f"{who} (uid {event.uid}) may not connect to {where} ({error_name(-event.result)})"
     return f"{who} could not connect to {where} ({error_name(-event.result)})"
