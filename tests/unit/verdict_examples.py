@@ -201,6 +201,20 @@ def own_shutdown_by_another_thread() -> Story:
     return story
 
 
+def own_shutdown_then_hangup() -> Story:
+    """Tell of a forked child that ends what its parent serves; the client takes it for the end of its early answer."""
+    story = established(path="/run/gunicorn.sock", client=_NGINX, server=_GUNICORN)
+    story.client.write(65_536)
+    story.server.read(8192)
+    story.server.write(120)
+    story.server.shutdown(SHUT_RDWR, by=Task("gunicorn", 230))
+    story.client.read(120)
+    story.client.release()
+    story.wait(MILLISECOND)
+    story.server.write(4096, error=errno.EPIPE)
+    return story
+
+
 def two_victims() -> Story:
     """Tell of MySQL's KILL: first the server's own thread is hurt, then its client."""
     story = own_shutdown_by_another_thread()
@@ -321,7 +335,7 @@ EXAMPLES: dict[Kind, tuple[Callable[[], Story | Stories], ...]] = {
     Kind.ANSWERED: (seeds_failure,),
     Kind.GAVE_UP: (gave_up, gave_up_in_the_middle),
     Kind.REUSED: (reused,),
-    Kind.OWN_SHUTDOWN: (own_shutdown, own_shutdown_by_another_thread),
+    Kind.OWN_SHUTDOWN: (own_shutdown, own_shutdown_by_another_thread, own_shutdown_then_hangup),
     Kind.PEER_SHUTDOWN: (peer_shutdown, peer_shutdown_then_hangup),
     Kind.NEVER_ACCEPTED: (never_accepted,),
     Kind.UNSEEN: (unseen,),

@@ -57,6 +57,8 @@ class Facts:
     """The release of the other end, if that was before the failure."""
     unread: int
     """What the other end left unread of what was sent to it, in bytes."""
+    kept_unread: int
+    """What the one that was hurt had not read by then of what was sent to it, in bytes; 0: none, or it is not known."""
     lost: int
     """How many records were lost while the connection was open."""
 
@@ -95,11 +97,13 @@ def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
         release = None
     exchange = failure.exchange
     unread = release.unread_bytes if release else 0
+    kept_unread = 0
     if _exact(story, lost):
+        kept_unread = max(exchange.peer.written - exchange.victim.read, 0)
         # The queue is counted when the release begins. A write may still slip in before the kernel closes it, and a
         # very long queue is not counted to its end; what was written and not read is exact.
         unread = max(unread, exchange.victim.written - exchange.peer.read)
-    return Facts(story, failure, release, unread, lost)
+    return Facts(story, failure, release, unread, kept_unread, lost)
 
 
 def judge_failure(story: Story, failure: Failure, *, lost: int = 0, first: Verdict | None = None) -> Verdict:

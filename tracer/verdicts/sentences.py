@@ -258,12 +258,40 @@ def _own_shutdown(facts: Facts) -> str:
     failed = facts.failure.event
     how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
     before = duration(max(failed.end - shutdown.start, 0))
+    unread = f", with {size(facts.kept_unread)} unread" if facts.kept_unread else ""
+    stood = f"{before} before{unread}{_answer_at_own_shutdown(facts)}"
+    followed = ""
+    release = facts.release
+    if release is not None:
+        left = f" with {size(facts.unread)} unread" if facts.unread else ""
+        followed = f", and {_who_left(facts.gone)} {_way_after(facts, release, shutdown)}{left}"
     if shutdown.tid == failed.tid:
-        return f"{_victim(facts)} had itself ended sending ({how}) {before} before; its{_what(facts, whose='')}"
+        # Who else is named would be taken for who "its" is about.
+        met = _what(facts) if followed else f"its{_what(facts, whose='')}"
+        return f"{_victim(facts)} had itself ended sending ({how}) {stood}{followed}; {met}"
     who = _name(process_of(shutdown))
     if shutdown.pid == failed.pid:
         who = f"thread {shutdown.tid} of {who}"
-    return f"{who} had shut down ({how}) what {_victim(facts)} was using, {before} before; {_what(facts)}"
+    return f"{who} had shut down ({how}) what {_victim(facts)} was using, {stood}{followed}; {_what(facts)}"
+
+
+def _answer_at_own_shutdown(facts: Facts) -> str:
+    """Say how the exchange stood, whichever of the two was to answer."""
+    exchange = facts.exchange
+    if exchange.asked or exchange.owed_to_peer:
+        return ", without an answer"
+    request, answer = exchange.victim, exchange.peer
+    if exchange.requester == "peer":
+        request, answer = answer, request
+    return f", {size(answer.bytes)} {'answered' if request.turns else 'sent'}" if answer.turns else ""
+
+
+def _way_after(facts: Facts, release: Event, shutdown: Event) -> str:
+    """Say how the other end's release came about, and how long after a shutdown."""
+    after = duration(max(release.start - shutdown.start, 0))
+    # A status would run into the time, and so would who sent the signal.
+    pause = "," if facts.died else ""
+    return f"{_way(facts.gone, release)}{pause} {after} after that"
 
 
 def _peer_shutdown(facts: Facts, figures: Figures) -> str:
@@ -283,13 +311,10 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     release = facts.release
     followed = ""
     if release is not None:
-        after = duration(max(release.start - shutdown.start, 0))
-        # A status would run into the time, and so would who sent the signal.
-        pause = "," if facts.died else ""
         left = released_by(gone)
         # Its last descriptor may have been another process's: that one went then.
         whose = f"{_name(left)} " if left and left.pid != process_of(shutdown).pid else ""
-        followed = f", and {whose}{_way(gone, release)}{pause} {after} after that"
+        followed = f", and {whose}{_way_after(facts, release, shutdown)}"
     answer = _answer_to_shutdown(facts, figures, shutdown)
     return f"{who} shut the connection down ({how}){unread}{answer}{followed}; {later} {_what(facts, figures)}"
 
