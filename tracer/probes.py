@@ -399,6 +399,14 @@ class Probes:
         self._records.clear()
         return records
 
+    @property
+    def drained(self) -> bool:
+        """Whether no record is in the ring buffer, also none that is being written."""
+        if self._ring_positions is None:
+            return True
+        consumed, produced = self._positions(self._ring_positions)
+        return consumed == produced
+
     def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""
         if self._losses is None:
@@ -491,10 +499,16 @@ class Probes:
 
     def _look_at_ring(self) -> None:
         if self._ring_positions is not None:
-            (consumed,) = _POSITION.unpack_from(self._ring_positions)
-            (produced,) = _POSITION.unpack_from(self._ring_positions, _PAGE)
+            consumed, produced = self._positions(self._ring_positions)
             waiting = produced - consumed
             self.ring = RingFill(waiting, _RING_BYTES, max(self.ring.highest, waiting))
+
+    @staticmethod
+    def _positions(positions: mmap.mmap) -> tuple[int, int]:
+        """Return how many bytes the ring's reader and its writers have come to."""
+        (consumed,) = _POSITION.unpack_from(positions)
+        (produced,) = _POSITION.unpack_from(positions, _PAGE)
+        return consumed, produced
 
     def _load_all(self, compiled: Compiled, facts: KernelFacts, *, selecting: bool) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields the symbol, whether at its return, and descriptor."""

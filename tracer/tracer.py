@@ -94,6 +94,14 @@ class _Counted(NamedTuple):
     operations: int
 
 
+class _Batch(NamedTuple):
+    """What was read at once."""
+
+    records: list[bytes]
+    until: int | None
+    """Everything that had been recorded by then has been read, in ns of CLOCK_MONOTONIC; None: there is more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """What is missing, by cause; a cause with 0 is included."""
@@ -236,9 +244,9 @@ class Tracer:
     def alerts(self) -> Iterator[Alert]:
         """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
         while True:
-            records = self._read(POLL_SECONDS)
-            yield from self._process(records)
-            if not records and self._ended:
+            batch = self._read(POLL_SECONDS)
+            yield from self._process(batch)
+            if not batch.records and batch.until is not None and self._ended:
                 yield from self._settle(None)
                 return
 
@@ -249,18 +257,19 @@ class Tracer:
         """
         yield from self._process(self._read(timeout))
 
-    def _read(self, timeout: float) -> list[bytes]:
+    def _read(self, timeout: float) -> _Batch:
         assert self._source is not None, "enter the context first"
         records = self._source.read(timeout)
+        # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
+        now = time.monotonic_ns()
+        until = now if self._source.drained else None
         self._losses = self._source.losses()
         self._lost_periods = self._source.lost_periods()
         self.statistics.read(operations(records))
-        return records
+        return _Batch(records, until)
 
-    def _process(self, records: list[bytes]) -> Iterator[Alert]:
-        # What comes later than this is not in the records, however many they are.
-        now = time.monotonic_ns()
-        for occurrence in self._endpoints.feed(unpack_all(records)):
+    def _process(self, batch: _Batch) -> Iterator[Alert]:
+        for occurrence in self._endpoints.feed(unpack_all(batch.records)):
             alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
@@ -272,9 +281,13 @@ class Tracer:
                 self._on_operation(traced(occurrence.endpoint, occurrence.event))
             if alert is not None:
                 yield alert
+        if batch.until is None:
+            # What somebody did next may be in the records that are left. Those that were read have settled what was
+            # before them.
+            return
         if self._probes is not None:
-            yield from self._settle(now)
-        elif not records:
+            yield from self._settle(batch.until)
+        elif not batch.records:
             yield from self._settle(None)
 
     def _settle(self, now: int | None) -> Iterator[Alert]:

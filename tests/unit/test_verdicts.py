@@ -46,6 +46,11 @@ class Told:
         records, self._records = self._records, []
         return records
 
+    @property
+    def drained(self) -> bool:
+        """Whether they have been read."""
+        return not self._records
+
     def losses(self) -> dict[Loss, int]:
         """Return what was lost."""
         return {Loss.RING_FULL: sum(period.count for period in self._lost)}
