@@ -15,7 +15,7 @@ from hangup.tracer.errors import HangupError
 from hangup.tracer.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.probes import Probes, RingFill
 from hangup.tracer.process import ProcessNames, read_inner_pid
-from hangup.tracer.record import Event, Loss, operations, unpack_all
+from hangup.tracer.record import STREAM, Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import FileSource, LostPeriod, Source
 from hangup.tracer.statistics import Key, Statistics
@@ -303,7 +303,7 @@ class Tracer:
         if connection.failed or not self._selects(connection):
             return None
         lost = self._lost_during(connection.start, _end_of(connection))
-        if not connection.left_unread(exact=connection.complete and connection.type == _STREAM and not lost):
+        if not connection.left_unread(exact=connection.complete and connection.type == STREAM and not lost):
             key = _key(
                 connection.path,
                 connection.client.process,
@@ -445,9 +445,6 @@ def _holder(socket: Socket | None) -> Process | None:
         return None
     holder = socket.holders[0]
     return Process(holder.pid, holder.comm, inner_pid=holder.inner_pid, cgroup=holder.cgroup)
-
-
-_STREAM = 1
 
 
 def _end_of(connection: Connection) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record import DIED, MSG_PEEK, Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.process import Process, process_of
@@ -29,8 +29,6 @@ _WRITE = int(Operation.WRITE)
 _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
 _EMBRYO = int(EventFlag.EMBRYO)
-_EXITING = int(EventFlag.EXITING)
-_OWNER_EXITED = int(EventFlag.OWNER_EXITED)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _BOUND = int(EventFlag.BOUND)
@@ -46,8 +44,6 @@ _SHUTDOWN_MASK = 3
 _EPIPE = -errno.EPIPE
 _ECONNRESET = -errno.ECONNRESET
 
-# recv(2): the bytes stay in the queue.
-_MSG_PEEK = 2
 # send(2): it does not wait for room.
 _MSG_DONTWAIT = 0x40
 
@@ -389,7 +385,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
     if operation == _READ:
         endpoint.last_transfer = event
         if result > 0:
-            if not event.message_flags & _MSG_PEEK:
+            if not event.message_flags & MSG_PEEK:
                 endpoint.read_bytes += result
                 endpoint.read_messages += 1
             endpoint.heard = True
@@ -436,7 +432,7 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
         return Symptom.TOLD
     if connection.requester is not endpoint:
         return None
-    died_badly = release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code
+    died_badly = release is not None and release.flags & DIED and release.exit_code
     if connection.pair and not died_badly:
         # Who asks whom over a socketpair is a guess, and an orderly end is often the answer itself: a child that has
         # been told to stop or to go on executes or exits, a parent without more work closes.

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hangup.tracer.record import Event, EventFlag, Operation
+from hangup.tracer.record import DIED, STREAM, Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of
@@ -20,8 +20,6 @@ from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
 from hangup.tracer.verdicts.verdict import Afterwards, Answer, Consequence, Figures, Verdict
 
-_STREAM = 1
-_DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
 _SIGPIPE = 13
 
 FAREWELL = 8
@@ -87,7 +85,7 @@ class Facts:
     @property
     def died(self) -> bool:
         """Whether the other end went because its process ended."""
-        return self.release is not None and bool(self.release.flags & _DIED)
+        return self.release is not None and bool(self.release.flags & DIED)
 
 
 def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
@@ -271,7 +269,7 @@ def _kind_of_shutdown(facts: Facts) -> Kind | None:
 
 def _exact(story: Story, lost: int) -> bool:
     """Whether every byte that was written and read has been recorded."""
-    return story.complete and story.type == _STREAM and not lost
+    return story.complete and story.type == STREAM and not lost
 
 
 def _figures(facts: Facts, kind: Kind) -> Figures:
@@ -402,7 +400,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
     release = next((event for event in operations if event.operation == Operation.RELEASE), None)
     if release is None:
         return "went on" if operations else None
-    if not release.flags & _DIED:
+    if not release.flags & DIED:
         return "closed"
     number = release.exit_code & 0x7F
     if not number:

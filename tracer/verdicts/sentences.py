@@ -6,8 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.names import error_name, signal_name
-from hangup.tracer.record import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.names import error_name, shutdown_name, signal_name
+from hangup.tracer.record import DIED, Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
@@ -18,8 +18,6 @@ from hangup.tracer.verdicts.verdict import Consequence, Figures, Verdict
 if TYPE_CHECKING:
     from hangup.tracer.verdicts.rules import Facts
 
-_SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
-_DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
 # signal(7): what the kernel sends for a fault of the program's own, and for a timer that it set.
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
 _TIMERS = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU")
@@ -182,7 +180,7 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
 def _listener_went(gone: End, release: Event) -> str:
     """Say how a connection was lost in the backlog."""
     who, way = _who_left(gone), _way(gone, release)
-    if release.flags & _DIED:
+    if release.flags & DIED:
         return f"{who}, which listened, {way}{_pause(way)} before it had accepted the connection"
     return f"{who} closed the listener before it had accepted the connection"
 
@@ -215,7 +213,7 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
     """Say how the one that waited for an answer left, or was in the middle of one."""
     gone, exchange = facts.gone, facts.exchange
     who = _who_left(gone)
-    died = release.flags & _DIED
+    died = release.flags & DIED
     left = _way(gone, release)
     if exchange.owed_to_peer:
         waited = duration(figures.waited or 0)
@@ -243,7 +241,7 @@ def _accepted_before(facts: Facts, release: Event) -> bool:
 
 def _reused(facts: Facts, figures: Figures, release: Event) -> str:
     who, way = _who_left(facts.gone), _way(facts.gone, release)
-    if not release.flags & _DIED:
+    if not release.flags & DIED:
         way = way.replace("hung up", "closed the connection", 1)
     silence = duration(max(figures.silence or 0, 0))
     used = "" if figures.gap is None else f" {duration(max(figures.gap, 0))} later"
@@ -256,7 +254,7 @@ def _own_shutdown(facts: Facts) -> str:
     shutdown = facts.victim.ended_sending
     assert shutdown is not None
     failed = facts.failure.event
-    how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
+    how = shutdown_name(shutdown.size)
     before = duration(max(failed.end - shutdown.start, 0))
     unread = f", with {size(facts.kept_unread)} unread" if facts.kept_unread else ""
     stood = f"{before} before{unread}{_answer_at_own_shutdown(facts)}"
@@ -299,7 +297,7 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     shutdown = peer_shutdown(gone, failed, facts.failure.symptom)
     if shutdown is None:
         return f"{_end(gone)} had ended receiving (shutdown); {_what(facts, figures)}"
-    how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
+    how = shutdown_name(shutdown.size)
     who = _name(process_of(shutdown))
     user = gone.process
     if user is not None and user.pid != shutdown.pid and user.comm != "?":
@@ -361,7 +359,7 @@ def _who_left(gone: End) -> str:
 
 def _way(gone: End, release: Event) -> str:
     """Say how an end's release came about."""
-    if not release.flags & _DIED:
+    if not release.flags & DIED:
         if release.flags & EventFlag.KERNEL_THREAD:
             return "hung up (a kernel thread dropped its last descriptor)"
         return f"hung up{_heir(gone, release)}"
