@@ -221,7 +221,11 @@ def _reset(failure: Failure) -> bool:
 
 
 def _idle(facts: Facts) -> bool:
-    """Whether nothing was owed when the other end went: neither an answer nor the rest of one."""
+    """Whether nothing was owed when the other end went: neither an answer nor the rest of one.
+
+    It is asked of every failure. Whether a death that only the end of the stream tells of is a failure at all has been
+    decided by then (`_died_idle`, story/endpoints.py), of the same silence.
+    """
     exchange, release, left = facts.exchange, facts.release, facts.left
     if left is None or facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
         return False
@@ -235,11 +239,9 @@ def _idle(facts: Facts) -> bool:
     silence = left - peer.last_end
     broken = facts.failure.symptom is Symptom.BROKEN_WRITE
     if release and facts.died and release.exit_code:
-        # Whoever dies is taken to die in the middle of its answer, unless it had long been silent: after an earlier
-        # answer, or after one that was read and followed by a new request. One that exits may send a last word after
-        # its silence; a signal's victim does not.
-        silent = silence >= IDLE or (bool(peer.silence) and not release.exit_code & 0x7F)
-        return silent and not peer.held_up and (peer.turns > 1 or (broken and victim.read >= peer.written))
+        # After an earlier answer, or after one that was read and followed by a new request.
+        had_been = peer.turns > 1 or (broken and victim.read >= peer.written)
+        return had_been and exchange.silent_at_death(left, release.exit_code)
     # Answered and closed at once, it may be the rest of the request that fails: only time tells that from a new one.
     later = facts.failure.event.end - left
     return broken and victim.read >= peer.written and (silence >= IDLE or later >= IDLE)
