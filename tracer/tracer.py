@@ -325,7 +325,7 @@ class Tracer:
         connection, failed = aftermath.connection, aftermath.failed
         if not self._selects(connection):
             return None
-        story = tell(connection, failed)
+        story = tell(connection, failed, aftermath.number)
         failure = Failure(
             aftermath.endpoint.role,
             failed,

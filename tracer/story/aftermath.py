@@ -28,6 +28,7 @@ class Aftermath:
         "exchange",
         "failed",
         "later",
+        "number",
         "operations",
         "reconnect",
         "settled",
@@ -40,6 +41,8 @@ class Aftermath:
         self.endpoint = endpoint
         """The end that was hurt."""
         self.failed = failed
+        self.number = endpoint.count
+        """Which of the end's operations that was, counted from 1."""
         self.symptom = symptom
         self.exchange: Exchange = exchange_of(endpoint)
         """Whose turn it was then."""
