@@ -32,8 +32,15 @@ VERBS = {
 }
 
 
+# What goes wrong in these has a status that is not taken for the COMMAND's, which may be any of the usual ones.
+_RUN_A_COMMAND = ("watch",)
+
+
 class Frame(click.Group):
     """The group of verbs. `main` never returns, and shows no traceback unless HANGUP_TRACEBACK is set."""
+
+    _verb: str | None = None
+    """What was asked for, once that is known."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the verbs in the order of their use."""
@@ -79,7 +86,15 @@ class Frame(click.Group):
             # A locale that lacks a character of somebody's path is no reason to stop.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        sys.exit(_status_of(lambda: run(args, "hangup", complete_var, standalone_mode=False, **extra)))
+        self._verb = None
+        sys.exit(self._status_of(lambda: run(args, "hangup", complete_var, standalone_mode=False, **extra)))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; whatever goes wrong from here on is that one's."""
+        self._verb = args[0]
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the arguments; it is here that --help prints."""
@@ -99,31 +114,33 @@ class Frame(click.Group):
             ctx.exit(ExitStatus.BROKEN_PIPE)
         return result
 
+    def _status_of(self, run: Callable[[], Any]) -> int:
+        """Run the command; return the status to end with, having said in one line what went wrong, if anything did."""
+        try:
+            result = run()
+        except click.ClickException as error:
+            error.show()
+            return self._failed(ExitStatus.USAGE)
+        except click.Abort:
+            # click makes it of Ctrl-C, in a verb that does not handle that itself.
+            return 128 + signal.SIGINT
+        except HangupError as error:
+            _complain(str(error), error)
+            return error.exit_status
+        except Exception as error:
+            # Whatever it is, the text may quote what a traced process chose.
+            text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+            printable = "".join(character for character in text if character.isprintable())
+            _complain(
+                f"a fault of hangup itself ({type(error).__name__}: {printable}): "
+                "please report it with the output of the same command under HANGUP_TRACEBACK=1",
+                error,
+            )
+            return self._failed(ExitStatus.FAULT)
+        return result if isinstance(result, int) else ExitStatus.OK
 
-def _status_of(run: Callable[[], Any]) -> int:
-    """Run the command; return the status to end with, having said in one line what went wrong, if anything did."""
-    try:
-        result = run()
-    except click.ClickException as error:
-        error.show()
-        return ExitStatus.USAGE
-    except click.Abort:
-        # click makes it of Ctrl-C, in a verb that does not handle that itself.
-        return 128 + signal.SIGINT
-    except HangupError as error:
-        _complain(str(error), error)
-        return error.exit_status
-    except Exception as error:
-        # Whatever it is, the text may quote what a traced process chose.
-        text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
-        printable = "".join(character for character in text if character.isprintable())
-        _complain(
-            f"a fault of hangup itself ({type(error).__name__}: {printable}): "
-            "please report it with the output of the same command under HANGUP_TRACEBACK=1",
-            error,
-        )
-        return ExitStatus.FAULT
-    return result if isinstance(result, int) else ExitStatus.OK
+    def _failed(self, status: ExitStatus) -> ExitStatus:
+        return ExitStatus.CANNOT_RUN if self._verb in _RUN_A_COMMAND else status
 
 
 def _complain(line: str, error: BaseException) -> None:

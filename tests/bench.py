@@ -86,10 +86,14 @@ class Stream:
 
     def __init__(self, records: Iterable[bytes]) -> None:
         self._records = iter(records)
+        self.drained = False
+        """Whether all have been read."""
 
     def read(self, timeout: float) -> list[bytes]:  # noqa: ARG002 - it never makes wait
         """Return the next records."""
-        return list(islice(self._records, _BATCH))
+        records = list(islice(self._records, _BATCH))
+        self.drained = len(records) < _BATCH
+        return records
 
     def losses(self) -> Mapping[Loss, int]:
         """Return that nothing was lost."""

@@ -95,7 +95,7 @@ def event(operation: Operation, **fields: Any) -> Event:
     made = Event(**{"leader": fields.get("comm", defaults["comm"]), **defaults, **fields})
     if made.sender:
         made = made._replace(flags=made.flags | EventFlag.SENDER, address=b"")
-    return made._replace(address_length=len(made.sender or made.address))
+    return made
 
 
 class End:

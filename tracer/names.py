@@ -45,6 +45,9 @@ SYSCALLS = {
 # include/linux/errno.h: the kernel's own, which a system call's restart hides from programs.
 KERNEL_RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"}
 
+# shutdown(2)
+_SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
+
 
 def syscall_name(number: int, *, compat: bool = False, io_uring: bool = False) -> str:
     """Return a system call's name; io_uring's operations are named after it, for the call says little about them."""
@@ -55,6 +58,11 @@ def syscall_name(number: int, *, compat: bool = False, io_uring: bool = False) -
     if compat:
         return f"32-bit call {number}"
     return SYSCALLS.get(number, f"call {number}")
+
+
+def shutdown_name(how: int) -> str:
+    """Return what shutdown(2) is asked to end, SHUT_RDWR for 2."""
+    return _SHUTDOWNS.get(how, str(how))
 
 
 def error_name(number: int) -> str:

@@ -15,7 +15,10 @@ COMM_LENGTH = 15
 
 
 IGNORED_PATHS = ("/run/systemd/private", "@/org/freedesktop/plymouthd")
-"""Connections of systemd's own that every systemctl and every boot breaks: real broken writes that nobody misses."""
+"""Connections of systemd's own that every systemctl and every boot breaks: real broken writes that nobody misses.
+
+Where there is a splash screen, plymouthd goes when the boot is over, and systemd goes on asking for it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

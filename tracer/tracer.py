@@ -16,7 +16,7 @@ from hangup.tracer.host.process import ProcessNames, read_inner_pid
 from hangup.tracer.kernel import preflight
 from hangup.tracer.kernel.compiler import Flavour
 from hangup.tracer.kernel.probes import Probes, RingFill
-from hangup.tracer.record.layout import Event, Loss, operations, unpack_all
+from hangup.tracer.record.layout import STREAM, Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import Key, Statistics
 from hangup.tracer.story.connection import Connection
@@ -92,6 +92,14 @@ class _Counted(NamedTuple):
     verdict: Verdict
     key: Key
     operations: int
+
+
+class _Batch(NamedTuple):
+    """What was read at once."""
+
+    records: list[bytes]
+    until: int | None
+    """Everything that had been recorded by then has been read, in ns of CLOCK_MONOTONIC; None: there is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +244,9 @@ class Tracer:
     def alerts(self) -> Iterator[Alert]:
         """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
         while True:
-            records = self._read(POLL_SECONDS)
-            yield from self._process(records)
-            if not records and self._ended:
+            batch = self._read(POLL_SECONDS)
+            yield from self._process(batch)
+            if not batch.records and batch.until is not None and self._ended:
                 yield from self._settle(None)
                 return
 
@@ -249,18 +257,19 @@ class Tracer:
         """
         yield from self._process(self._read(timeout))
 
-    def _read(self, timeout: float) -> list[bytes]:
+    def _read(self, timeout: float) -> _Batch:
         assert self._source is not None, "enter the context first"
         records = self._source.read(timeout)
+        # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
+        now = time.monotonic_ns()
+        until = now if self._source.drained else None
         self._losses = self._source.losses()
         self._lost_periods = self._source.lost_periods()
         self.statistics.read(operations(records))
-        return records
+        return _Batch(records, until)
 
-    def _process(self, records: list[bytes]) -> Iterator[Alert]:
-        # What comes later than this is not in the records, however many they are.
-        now = time.monotonic_ns()
-        for occurrence in self._endpoints.feed(unpack_all(records)):
+    def _process(self, batch: _Batch) -> Iterator[Alert]:
+        for occurrence in self._endpoints.feed(unpack_all(batch.records)):
             alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
@@ -272,9 +281,13 @@ class Tracer:
                 self._on_operation(traced(occurrence.endpoint, occurrence.event))
             if alert is not None:
                 yield alert
+        if batch.until is None:
+            # What somebody did next may be in the records that are left. Those that were read have settled what was
+            # before them.
+            return
         if self._probes is not None:
-            yield from self._settle(now)
-        elif not records:
+            yield from self._settle(batch.until)
+        elif not batch.records:
             yield from self._settle(None)
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
@@ -290,7 +303,7 @@ class Tracer:
         if connection.failed or not self._selects(connection):
             return None
         lost = self._lost_during(connection.start, _end_of(connection))
-        if not connection.left_unread(exact=connection.complete and connection.type == _STREAM and not lost):
+        if not connection.left_unread(exact=connection.complete and connection.type == STREAM and not lost):
             key = _key(
                 connection.path,
                 connection.client.process,
@@ -312,7 +325,7 @@ class Tracer:
         connection, failed = aftermath.connection, aftermath.failed
         if not self._selects(connection):
             return None
-        story = tell(connection, failed)
+        story = tell(connection, failed, aftermath.number)
         failure = Failure(
             aftermath.endpoint.role,
             failed,
@@ -432,9 +445,6 @@ def _holder(socket: Socket | None) -> Process | None:
         return None
     holder = socket.holders[0]
     return Process(holder.pid, holder.comm, inner_pid=holder.inner_pid, cgroup=holder.cgroup)
-
-
-_STREAM = 1
 
 
 def _end_of(connection: Connection) -> int:

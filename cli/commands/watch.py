@@ -82,7 +82,8 @@ def command(
 
     COMMAND is run as the user who called sudo, with the environment as it is here but HOME, USER and LOGNAME of that
     user in place of root's. The probes are attached before it starts. Signals are passed on to it, and SIGTERM after
-    --duration. If it fails, its own status becomes hangup's, whether there was an alert or not.
+    --duration. If it fails, its own status becomes hangup's, whether there was an alert or not. 125 is hangup's own
+    failure, of whatever kind; 126 and 127 say that COMMAND could not be run.
     """
     if command_line:
         look_up(command_line[0])

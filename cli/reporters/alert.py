@@ -15,7 +15,7 @@ from hangup.cli.reporters.operation import operation_text
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.host.cgroups import Cgroup
 from hangup.tracer.record.layout import Event, EventFlag
-from hangup.tracer.story.connection import IDLE, KEPT_LAST
+from hangup.tracer.story.connection import IDLE
 from hangup.tracer.story.operation import address
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.symptom import Symptom
@@ -235,9 +235,11 @@ def _rows(alert: Alert) -> list[_Row]:
             rows.append(_Row(when, role, [text], note=True, silence=when - before, stands_for=0))
         before = when
         end = story.end(role)
-        if end.operations_not_kept and kept[role] == end.operations - end.operations_not_kept - KEPT_LAST:
-            text = f"... {end.operations_not_kept} operations of the {role} not kept ..."
-            rows.append(_Row(when, role, [text], note=True, stands_for=end.operations_not_kept))
+        for gap in end.gaps:
+            if gap.after == kept[role]:
+                noun = "operation" if gap.operations == 1 else "operations"
+                text = f"... {gap.operations} {noun} of the {role} not kept ..."
+                rows.append(_Row(when, role, [text], note=True, stands_for=gap.operations))
         kept[role] += 1
         row = _Row(when, role, [operation_text(event)])
         who = process_of(event)
@@ -251,9 +253,9 @@ def _rows(alert: Alert) -> list[_Row]:
             row.style = "bold yellow"
         elif failed is not None and role == victim and event is failed:
             row.parts.append(_SYMPTOMS.get(alert.verdict.symptom) or alert.verdict.symptom.value.upper())
-            gap = alert.verdict.figures.gap
-            if gap is not None and gap >= 0:
-                row.parts.append(f"{duration(gap)} after the hang-up")
+            later = alert.verdict.figures.gap
+            if later is not None and later >= 0:
+                row.parts.append(f"{duration(later)} after the hang-up")
             row.style = "bold red"
         last = rows[-1] if rows else None
         if last and not (last.style or row.style or last.note) and (last.role, last.parts) == (row.role, row.parts):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hangup.cli.clock import local, wall_clock
-from hangup.tracer.record.layout import Event, Operation
+from hangup.tracer.names import shutdown_name
+from hangup.tracer.record.layout import MSG_PEEK, Event, Operation
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.process import process_of
 from hangup.tracer.story.story import Traced
@@ -11,14 +12,10 @@ from hangup.tracer.units import size
 
 _BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)
 
-_SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 
 # Of these system calls the name alone does not say whether they read, write, or what they release.
 _VAGUE = ("splice", "io_uring", "kernel", "32-bit call", "call ")
 _RELEASING = ("close", "close_range", "dup2", "dup3", "execve", "exit", "exit_group")
-
-# recv(2): the bytes stay in the queue.
-_MSG_PEEK = 2
 
 
 def operation_text(event: Event, *, descriptor: bool = False) -> str:
@@ -35,12 +32,12 @@ def operation_text(event: Event, *, descriptor: bool = False) -> str:
             return f"{name} {event.size}: {error}"
         return f"{name} {event.result}" if event.result == event.size else f"{name} {event.result} of {event.size}"
     if event.operation == Operation.SHUTDOWN:
-        name = f"{name} {_SHUTDOWNS.get(event.size, event.size)}"
+        name = f"{name} {shutdown_name(event.size)}"
     if error:
         return f"{name}: {error}"
     if event.operation == Operation.READ:
         end = " (end)" if event.result == 0 and event.size else ""
-        peek = " (peek)" if event.message_flags & _MSG_PEEK else ""
+        peek = " (peek)" if event.message_flags & MSG_PEEK else ""
         return f"{name} {event.result}{end}{peek}"
     return name
 

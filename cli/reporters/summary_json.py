@@ -17,10 +17,13 @@ COUNT_FIELDS: tuple[tuple[Field, Callable[[Row], Any]], ...] = (
         lambda row: row.connections,
     ),
     (
-        Field("broken_writes", "number", "ends of connections whose first failure was a write"),
+        Field("broken_writes", "number", "ends whose first failure was a write that failed with EPIPE or ECONNRESET"),
         lambda row: row.broken_writes,
     ),
-    (Field("reset_reads", "number", "ends of connections whose first failure was a read"), lambda row: row.reset_reads),
+    (
+        Field("reset_reads", "number", "ends whose first failure was a read that failed with ECONNRESET"),
+        lambda row: row.reset_reads,
+    ),
     (
         Field(
             "cut_reads",

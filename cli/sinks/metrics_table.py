@@ -43,10 +43,18 @@ OPERATIONS = Described(
     "Operations of both ends of these connections, counted when the connection ends or fails.",
 )
 BROKEN_WRITES = Described(
-    "hangup_broken_writes_total", "counter", _ENDS, "", "Ends of connections whose first failure was a write."
+    "hangup_broken_writes_total",
+    "counter",
+    _ENDS,
+    "",
+    "Ends of connections whose first failure was a write that failed with EPIPE or ECONNRESET.",
 )
 RESET_READS = Described(
-    "hangup_reset_reads_total", "counter", _ENDS, "", "Ends of connections whose first failure was a read."
+    "hangup_reset_reads_total",
+    "counter",
+    _ENDS,
+    "",
+    "Ends of connections whose first failure was a read that failed with ECONNRESET.",
 )
 CUT_READS = Described(
     "hangup_cut_reads_total",

@@ -1,4 +1,4 @@
-"""What is no failure is no alert: a message bus with its clients, multiprocessing, asyncio, a reload.
+"""What is no failure is no alert: a message bus with its clients, multiprocessing, asyncio, reloads.
 
 The harmless ones count here too, but by name: what stands in EXPECTED is a true failure, or truly harmless.
 """
@@ -11,15 +11,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.scenarios import servers
+from tests.scenarios import more_servers, servers
 from tests.scenarios.flavours import exact_flavours
-from tests.scenarios.more_servers import children
+from tests.scenarios.more_servers import children, wait_until_nobody_is_connected
 from tests.scenarios.watched import Watch, watch
 
 _LIMIT = 180.0
@@ -174,14 +175,40 @@ def _reload_nginx(noise: Noise, directory: Path) -> None:
         noise.statuses["after the reload"] = servers.load(scenario.url, directory, requests=5).not_2xx
 
 
+def _reload_postgres(noise: Noise, directory: Path, initdb: subprocess.Popen[str]) -> None:
+    """Let PostgreSQL take its configuration again beside a session that goes on, and ask it from a new one."""
+    with more_servers.postgres(directory, initdb) as server:
+        session = server.connect("admin")
+        session.query("SELECT 1")
+        with (directory / "data" / "postgresql.conf").open("a") as file:
+            file.write("work_mem = '5MB'\n")
+        server.process.send_signal(signal.SIGHUP)
+        # The session, too, takes it between two queries.
+        while not any(b"5MB" in content for kind, content in session.query("SHOW work_mem") if kind == b"D"):
+            pass
+        psql = ["psql", "-X", "-h", str(server.socket("orderly").parent), "-U", "postgres", "-c", "SELECT 1"]
+        noise.run("psql after the reload", *psql, cwd=directory)
+        session.close()
+        # What still has a client when the server is stopped would be told so.
+        for cause in ("admin", "orderly"):
+            wait_until_nobody_is_connected(server.socket(cause))
+
+
 @pytest.fixture(scope="module", params=exact_flavours()[-1:])
 def noise(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Noise:
     """Do all of it under one watch."""
-    missing = [program for program in ("dbus-daemon", "gdbus", "busctl") if shutil.which(program) is None]
+    missing = [program for program in ("dbus-daemon", "gdbus", "busctl", "psql") if shutil.which(program) is None]
+    if more_servers.postgres_programs() is None:
+        missing.append("postgresql")
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; see vagrant/servers.list")
     output = tmp_path_factory.mktemp("watch") / "output"
-    with watch(output, "--probes", request.param, "--harmless") as found:
+    with ExitStack() as stack:
+        # Not below pytest's own folder, which PostgreSQL's user may not enter. Its data is made while the rest is done.
+        database = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hangup-")))
+        initdb = more_servers.start_initdb(database)
+        stack.callback(initdb.kill)
+        found = stack.enter_context(watch(output, "--probes", request.param, "--harmless"))
         made = Noise(found)
         with tempfile.TemporaryDirectory(prefix="hangup-") as folder:
             _use_a_bus(made, Path(folder))
@@ -192,6 +219,7 @@ def noise(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 made.run(name, sys.executable, str(script), str(Path(folder) / "socket"), cwd=Path(folder))
         with tempfile.TemporaryDirectory(prefix="hangup-") as folder:
             _reload_nginx(made, Path(folder))
+        _reload_postgres(made, database, initdb)
     return made
 
 

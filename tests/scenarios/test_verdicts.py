@@ -381,6 +381,25 @@ def test_a_missing_path_is_counted_and_no_alert(seen: Seen, path: Path) -> None:
     assert any(key.path == str(path) and key.kind is Kind.CONNECT_FAILED for key in seen.tracer.statistics.rows)
 
 
+def test_an_abstract_name_is_missed_only_where_somebody_had_listened(seen: Seen, path: Path) -> None:
+    name, shown = f"\0{path}", f"@{path}"
+
+    def call_nobody() -> None:
+        assert fails(lambda: client(name)) == errno.ECONNREFUSED
+
+    def call_somebody() -> None:
+        with listener(name) as waiting, client(name) as end:
+            waiting.accept()[0].close()
+            end.recv(1)
+        assert fails(lambda: client(name)) == errno.ECONNREFUSED
+
+    Player(call_nobody).end()
+    assert not seen.alerts(shown)
+    assert any(key.path == shown and key.kind is Kind.CONNECT_FAILED for key in seen.tracer.statistics.rows)
+    Player(call_somebody).end()
+    assert [alert.verdict.kind for alert in seen.alerts(shown)] == [Kind.LISTENER_GONE]
+
+
 def test_a_listener_that_closes_without_accepting_is_told_so(seen: Seen, path: Path) -> None:
     def call() -> None:
         waiting = listener(path)

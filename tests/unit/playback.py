@@ -40,6 +40,11 @@ class Playback:
         time.sleep(min(timeout, self._idle))
         return []
 
+    @property
+    def drained(self) -> bool:
+        """Whether everything has been read."""
+        return not self._batches
+
     def losses(self) -> Mapping[Loss, int]:
         """Return what was said to be lost."""
         return self._losses

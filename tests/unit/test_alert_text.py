@@ -250,6 +250,39 @@ def test_operations_that_are_not_shown_are_counted() -> None:
     assert "... 45 operations of the client not kept ..." in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "notes"),
+    [
+        # Twelve of the first ones are kept, the connect among them, and 28 of the last ones.
+        (20, 60, [9, "failed", 32]),
+        (11, 60, ["failed", 32]),
+        (20, 28, [9, "failed"]),
+        (40, 10, [12, "failed"]),
+        (20, 10, ["failed"]),
+    ],
+)
+def test_operations_that_were_not_kept_stand_on_the_side_of_the_failure_on_which_they_were(
+    before: int, after: int, notes: list[object]
+) -> None:
+    story = established()
+    for _ in range(before):
+        story.client.write(100)
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    # It does not stop at that, which nobody but a timeline with room for all of it shows.
+    for _ in range(after):
+        story.client.write(9, error=errno.EPIPE)
+    text = blocks(story)
+    found: list[object] = []
+    for line in text.splitlines():
+        if "of the client not kept" in line:
+            found.append(int(line.split()[1]))
+        elif "BROKEN WRITE" in line:
+            found.append("failed")
+    assert found == notes
+    assert operations_of(text) == len(story.events)
+
+
 def operations_of(text: str) -> int:
     """Return how many operations a block speaks of: its rows, and what is said to be folded or left out."""
     rows: list[int] = []

@@ -98,15 +98,19 @@ def test_a_long_capture_comes_in_batches(tmp_path: Path, monkeypatch: pytest.Mon
     write_capture(path, RECORDS)
     with FileSource(path) as capture:
         assert capture.read(0) == RECORDS[:4]
+        assert not capture.drained
         assert read_all(capture) == RECORDS[4:]
+        assert capture.drained
 
 
 def test_an_empty_capture_is_one(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     write_capture(path, [])
     with FileSource(path) as capture:
+        assert capture.drained
         assert read_all(capture) == []
         assert not capture.truncated
+        assert capture.drained
 
 
 END = len(b'{"losses": {}, "periods": []}') + 8

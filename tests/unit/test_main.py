@@ -76,6 +76,17 @@ def test_a_wrong_call_ends_with_status_2() -> None:
     assert CliRunner().invoke(frame.hangup, ["peers", "--pid", "0"]).exit_code == ExitStatus.USAGE
 
 
+def test_a_verb_that_cannot_be_imported_is_a_fault_of_that_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(name: str) -> None:
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(frame, "import_module", fault)
+    assert CliRunner().invoke(frame.hangup, ["peers"]).exit_code == ExitStatus.FAULT
+    assert CliRunner().invoke(frame.hangup, ["watch", "--", "true"]).exit_code == ExitStatus.CANNOT_RUN
+    # What was called before is no matter.
+    assert CliRunner().invoke(frame.hangup, ["--nonsense"]).exit_code == ExitStatus.USAGE
+
+
 def test_a_mistyped_verb_suggests_the_right_one() -> None:
     result = CliRunner().invoke(frame.hangup, ["wath"])
     assert result.exit_code == ExitStatus.USAGE

@@ -36,6 +36,12 @@ def test_the_document_describes_the_metrics_as_the_code_does(name: str) -> None:
     assert tables[name] == markdown(TABLES[name])
 
 
+def test_no_metric_is_described_by_what_is_also_true_of_another() -> None:
+    described = [metric.meaning.rstrip(".") for metric in METRICS]
+    for one in described:
+        assert [other for other in described if other.startswith(one)] == [one]
+
+
 def test_the_document_knows_every_cause_of_a_loss_and_no_other() -> None:
     with Tracer(source=ListSource()) as tracer:
         causes = {loss.name.lower() for loss in Loss} | set(tracer.losses().by_cause)

@@ -119,13 +119,22 @@ def exchanged(verdict: Verdict) -> tuple[object, ...]:
     )
 
 
+def said(verdict: Verdict) -> str:
+    """Return a verdict's sentence without what no cause decides."""
+    sentence = _TIME.sub("a while", verdict.sentence)
+    if verdict.kind is Kind.OWN_SHUTDOWN:
+        # How the exchange stood: the other end may have written before it or after.
+        sentence = re.sub("(?<=a while before), .*(?=; )", "", sentence)
+    # Whether it had been accepted when its client left is no cause either.
+    return sentence.replace("in the backlog", "for an answer")
+
+
 def conclusions(scripts: list[Script], addresses: list[int], seed: int) -> list[tuple[object, ...]]:
     alerts, _, _ = traced(interleaved(scripts, addresses, Random(seed)), 1000)
     return sorted(
         (
             str(alert.path),
-            # Whether it had been accepted when its client left is no cause either.
-            _TIME.sub("a while", alert.verdict.sentence).replace("in the backlog", "for an answer"),
+            said(alert.verdict),
             *exchanged(alert.verdict),
             alert.failed.operation if alert.failed else 0,
             # Not the thread: which of two wrote last is nobody's cause.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +46,11 @@ class ListSource:
         if self._losses:
             self._lost = self._losses.pop(0)
         return [pack(event) for event in self._batches.pop(0)]
+
+    @property
+    def drained(self) -> bool:
+        """Whether the last batch has been read."""
+        return not self._batches
 
     def losses(self) -> Mapping[Loss, int]:
         """Return what was lost till now."""
@@ -320,17 +326,96 @@ def test_a_kernel_that_does_not_list_its_sockets_is_traced_all_the_same(
     def refuse() -> Inventory:
         raise error
 
-    class Attached(ListSource):
-        def close(self) -> None:
-            """Take nothing away."""
-
-    attached = Attached(stories.seeds_failure().events)
-    monkeypatch.setattr("hangup.tracer.kernel.preflight.require", lambda: None)
-    monkeypatch.setattr("hangup.tracer.tracer.Probes", lambda **_: attached)
+    attach(monkeypatch, stories.seeds_failure().events)
     monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse)
     with Tracer() as tracer:
         list(tracer.poll(0))
         assert tracer.statistics.total.broken_writes == 1
+
+
+# ---- what a source has more of than it gives at once
+
+
+class Attached(ListSource):
+    """Records as the probes give them: a live host has no end."""
+
+    def close(self) -> None:
+        """Take nothing away."""
+
+    def detach(self) -> None:
+        """Nothing was attached."""
+
+
+def attach(monkeypatch: pytest.MonkeyPatch, *batches: list[Event]) -> None:
+    """Have the next tracer without a source take these batches for this host's."""
+    attached = Attached(*batches)
+    monkeypatch.setattr("hangup.tracer.kernel.preflight.require", lambda: None)
+    monkeypatch.setattr("hangup.tracer.tracer.Probes", lambda **_: attached)
+    monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse_to_list)
+
+
+def refuse_to_list() -> Inventory:
+    raise PermissionError(13, "Permission denied")
+
+
+def late_farewell(ago: int = 10_000 * MILLISECOND) -> Story:
+    """Return a last word to who had closed the idle connection: harmless, because the client closes after it."""
+    story = established(start=time.monotonic_ns() - ago)
+    story.client.write(40)
+    story.server.read()
+    story.server.write(90)
+    story.client.read()
+    story.wait(1000 * MILLISECOND)
+    story.server.release()
+    story.wait(1000 * MILLISECOND)
+    story.client.write(5, error=errno.EPIPE)
+    story.wait(50 * MILLISECOND)
+    story.client.release()
+    return story
+
+
+def test_what_it_cost_is_not_settled_by_the_clock_while_the_records_that_tell_are_still_in_the_ring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = late_farewell().events
+    later = late_farewell(ago=5_000 * MILLISECOND).events
+    attach(monkeypatch, events[:-1], [events[-1], *later])
+    with Tracer() as tracer:
+        assert [alert.verdict.sentence for alert in tracer.poll(0)] == []
+        assert [alert.verdict.sentence for alert in tracer.poll(0)] == []
+        assert tracer.statistics.total.harmless == 2
+
+
+def test_what_it_cost_is_settled_by_the_clock_as_soon_as_nothing_is_left_in_the_ring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attach(monkeypatch, late_farewell().events[:-1])
+    with Tracer() as tracer:
+        (alert,) = tracer.poll(0)
+    assert alert.verdict.consequence.afterwards is None
+
+
+def test_what_it_cost_is_settled_by_later_records_also_while_more_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, later = late_farewell().events, late_farewell(ago=5_000 * MILLISECOND).events
+    # A connection of its own.
+    later = [event._replace(sock=event.sock + 0x1000, peer=event.peer and event.peer + 0x1000) for event in later]
+    attach(monkeypatch, [*events[:-1], later[0]], later[1:])
+    with Tracer() as tracer:
+        (alert,) = tracer.poll(0)
+    assert alert.verdict.consequence.afterwards is None
+
+
+def test_a_read_without_records_is_the_end_only_of_a_source_that_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The next record may be one that is being written.
+    events = late_farewell().events
+    with Tracer(source=ListSource(events[:-1], [], events[-1:])) as tracer:
+        assert list(tracer.alerts()) == []
+        assert tracer.statistics.total.harmless == 1
+    attach(monkeypatch, events[:-1], [], events[-1:])
+    with Tracer() as live:
+        live.stop()
+        assert list(live.alerts()) == []
+        assert live.statistics.total.harmless == 1
 
 
 def test_a_capture_has_no_ring_buffer() -> None:
@@ -350,11 +435,11 @@ def test_a_latent_hangup_is_an_alert_only_if_asked_for() -> None:
 
 
 def test_a_refused_connect_is_an_alert_without_a_server() -> None:
-    story = Story(path=b"\0app")
+    story = Story()
     story.connect(error=errno.ECONNREFUSED)
     (alert,) = alerts(story.events)
     assert alert.verdict.kind is Kind.REFUSED
-    assert alert.path == "@app"
+    assert alert.path == "/run/app.s"
     assert alert.client == Process(4711, "httpd", 4713, "httpd", 33, 33, 4711, 1)
     assert alert.server is None
     assert alert.story is None

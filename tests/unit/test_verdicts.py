@@ -46,6 +46,11 @@ class Told:
         records, self._records = self._records, []
         return records
 
+    @property
+    def drained(self) -> bool:
+        """Whether they have been read."""
+        return not self._records
+
     def losses(self) -> dict[Loss, int]:
         """Return what was lost."""
         return {Loss.RING_FULL: sum(period.count for period in self._lost)}
@@ -688,6 +693,86 @@ def test_our_own_shutdown_is_not_blamed_on_the_other_end() -> None:
     assert judged.sentence.startswith("httpd[4711] had itself ended sending (SHUT_WR)")
 
 
+def asked(story: Story) -> None:
+    story.client.write(300)
+
+
+def answered(story: Story) -> None:
+    story.client.write(300)
+    story.server.read()
+    story.server.write(90)
+
+
+def read_in_part(story: Story) -> None:
+    answered(story)
+    story.client.read(50)
+
+
+def read(story: Story) -> None:
+    answered(story)
+    story.client.read()
+
+
+@pytest.mark.parametrize(
+    ("before", "end", "stood"),
+    [
+        (lambda _story: None, "client", "; its write"),
+        (asked, "client", ", without an answer; its write"),
+        (answered, "client", ", with 90 bytes unread, 90 bytes answered; its write"),
+        (read_in_part, "client", ", with 40 bytes unread, 90 bytes answered; its write"),
+        (read, "client", ", 90 bytes answered; its write"),
+        (lambda _story: None, "server", "; its write"),
+        (asked, "server", ", with 300 bytes unread, without an answer; its write"),
+        (answered, "server", ", 90 bytes answered; its write"),
+    ],
+)
+def test_our_own_shutdown_is_told_with_what_was_unread_and_what_was_answered(
+    before: Callable[[Story], None], end: str, stood: str
+) -> None:
+    story = established()
+    before(story)
+    ours: End = getattr(story, end)
+    ours.shutdown(SHUT_RDWR)
+    ours.write(8, error=errno.EPIPE)
+    (first, *_) = alerts(story)
+    assert first.verdict.kind is Kind.OWN_SHUTDOWN
+    who = {"client": "httpd[4711]", "server": "uwsgi[815]"}[end]
+    assert first.verdict.sentence == (
+        f"{who} had itself ended sending (SHUT_RDWR) 20 µs before{stood} of 8 bytes failed with EPIPE"
+    )
+
+
+def test_what_is_unread_at_our_own_shutdown_is_not_guessed() -> None:
+    # What was read of it before the tracer came is not known.
+    story = Story(older=True)
+    answered(story)
+    story.client.shutdown(SHUT_WR)
+    story.client.write(8, error=errno.EPIPE)
+    assert "unread" not in verdict(story).sentence
+
+
+@pytest.mark.parametrize(
+    ("leave", "went"),
+    [
+        (closed, "uwsgi[815] hung up 10 µs after that"),
+        (killed, "uwsgi[815] was killed by SIGKILL, sent by uwsgi[800], 10 µs after that"),
+    ],
+)
+@pytest.mark.parametrize(("size", "unread"), [(300, " with 300 bytes unread"), (0, "")])
+def test_our_own_shutdown_is_told_with_the_hangup_that_followed(
+    leave: Leave, went: str, size: int, unread: str
+) -> None:
+    story = established()
+    if size:
+        story.client.write(size)
+    story.client.shutdown(SHUT_WR)
+    leave(story, story.server)
+    story.client.write(8, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.OWN_SHUTDOWN
+    assert f", and {went}{unread}; httpd[4711]'s write of 8 bytes failed with EPIPE" in judged.sentence
+
+
 def test_what_came_first_is_the_cause() -> None:
     story = established()
     story.server.shutdown(SHUT_RD)
@@ -760,6 +845,40 @@ def test_a_path_that_was_never_there_is_counted_by_its_error_and_no_alert() -> N
         ((key, row),) = tracer.statistics.rows.items()
     assert key.kind is Kind.CONNECT_FAILED
     assert row.errors == {"ENOENT": 1}
+
+
+def test_an_abstract_name_that_nobody_was_seen_listening_on_is_counted_as_a_path_that_is_not_there() -> None:
+    story = Story(path="\0app")
+    story.connect(error=errno.ECONNREFUSED)
+    with Tracer(source=Told(story.events)) as tracer:
+        assert list(tracer.alerts()) == []
+        ((key, row),) = tracer.statistics.rows.items()
+    assert (key.path, key.kind) == ("@app", Kind.CONNECT_FAILED)
+    assert row.errors == {"ECONNREFUSED": 1}
+
+
+def test_an_abstract_name_that_went_with_its_listener_is_an_alert() -> None:
+    story = stories.clean(path="\0app")
+    later = Story(path="\0app", start=story.now + SECOND)
+    later.connect(error=errno.ECONNREFUSED)
+    story.events += later.events
+    judged = verdict(story)
+    assert judged.kind is Kind.LISTENER_GONE
+    assert judged.sentence == (
+        "@app is gone, where somebody had listened: httpd[4711] could not connect (ECONNREFUSED)"
+    )
+
+
+@pytest.mark.parametrize("path", ["/run/app.s", "@app", "app"])
+def test_a_file_that_nobody_listens_behind_refuses_whether_or_not_somebody_had_listened(path: str) -> None:
+    story = Story(path=path)
+    story.connect(error=errno.ECONNREFUSED)
+    assert verdict(story).kind is Kind.REFUSED
+    before = stories.clean(path=path)
+    later = Story(path=path, start=before.now + SECOND)
+    later.connect(error=errno.ECONNREFUSED)
+    before.events += later.events
+    assert verdict(before).kind is Kind.REFUSED
 
 
 def test_a_path_where_somebody_had_listened_and_nobody_does_is_an_alert() -> None:

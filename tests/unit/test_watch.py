@@ -157,7 +157,7 @@ def test_only_the_verdicts_that_are_asked_for_are_alerts_and_all_are_counted(tol
 
 def test_a_verdict_that_is_none_is_refused_and_those_there_are_named() -> None:
     result = run("watch", "--verdict", "clean")
-    assert result.exit_code == 2
+    assert result.exit_code == 125
     assert "gave-up" in result.output
 
 
@@ -300,6 +300,40 @@ def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_loaded(
     assert (result.exit_code, result.output) == (125, "hangup: no BTF: get some\n")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--nonsense", "--", "true"), ("--duration", "x", "--", "true"), ("--pid", "0", "true"), ("--path",)],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_no_status_that_the_command_may_have(arguments: tuple[str, ...]) -> None:
+    result = run("watch", *arguments)
+    assert result.exit_code == 125
+    assert "Error: " in result.output
+    assert run("trace", "--nonsense").exit_code == 2
+
+
+def test_a_fault_is_no_status_that_the_command_may_have(
+    told: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(clean())
+
+    def fault(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    for verb in (watch, trace):
+        monkeypatch.setattr(verb, "run", fault)
+    result = run("watch", "--duration", "0.01", "--", "true")
+    assert result.exit_code == 125
+    assert "hangup: a fault of hangup itself (RuntimeError: boom): " in result.output
+    assert run("trace", "--duration", "0.01").exit_code == 70
+
+
+@pytest.mark.parametrize("status", [2, 70])
+def test_the_commands_own_status_is_not_taken_for_ours(told: Callable[..., None], status: int) -> None:
+    told(clean())
+    assert run("watch", "--", "sh", "-c", f"exit {status}").exit_code == status
+
+
 @pytest.mark.parametrize("verb", ["watch", "trace", "serve"])
 def test_the_host_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     looks: list[None] = []
@@ -316,7 +350,7 @@ def test_the_host_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) 
 @pytest.mark.parametrize("time", ["0", "-1", "x", "1d", "nan", "inf", "1e9", "99999999h"])
 def test_a_duration_that_is_none_is_refused(time: str) -> None:
     result = run("watch", f"--duration={time}")
-    assert result.exit_code == 2
+    assert result.exit_code == 125
     assert "is not a time; write it like 10, 1.5, 30s, 5m or 1h" in " ".join(result.output.split())
 
 

@@ -9,6 +9,7 @@ import errno
 import signal
 from collections.abc import Callable, Sequence
 
+from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.record.layout import EventFlag, Sender, pack_sender
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import judge_connect
@@ -33,6 +34,7 @@ _GUNICORN = Task("gunicorn", 222)
 _PHP_FPM = Task("php-fpm", 169)
 _MARIADBD = Task("mariadbd", 254)
 _PYTHON = Task("python3", 275)
+_XTERM = Task("xterm", 806)
 
 Stories = Sequence[Story]
 
@@ -42,8 +44,8 @@ def verdicts(kind: Kind) -> list[Verdict]:
     examples = [example() for example in EXAMPLES.get(kind, ())]
     if kind in _JUDGED_ALONE:
         backlog = _JUDGED_ALONE[kind]
-        stories = [story for story in examples if isinstance(story, Story)]
-        return [judge_connect(story.events[-1], story.address.decode(), backlog=backlog) for story in stories]
+        connects = [story.events[-1] for story in examples if isinstance(story, Story)]
+        return [judge_connect(event, escape_socket_path(event.address), backlog=backlog) for event in connects]
     return [verdict for example in examples for verdict in said(example)]
 
 
@@ -199,6 +201,20 @@ def own_shutdown_by_another_thread() -> Story:
     return story
 
 
+def own_shutdown_then_hangup() -> Story:
+    """Tell of a forked child that ends what its parent serves; the client takes it for the end of its early answer."""
+    story = established(path="/run/gunicorn.sock", client=_NGINX, server=_GUNICORN)
+    story.client.write(65_536)
+    story.server.read(8192)
+    story.server.write(120)
+    story.server.shutdown(SHUT_RDWR, by=Task("gunicorn", 230))
+    story.client.read(120)
+    story.client.release()
+    story.wait(MILLISECOND)
+    story.server.write(4096, error=errno.EPIPE)
+    return story
+
+
 def two_victims() -> Story:
     """Tell of MySQL's KILL: first the server's own thread is hurt, then its client."""
     story = own_shutdown_by_another_thread()
@@ -278,6 +294,16 @@ def listener_gone() -> Stories:
     return [before, _not_connected(errno.ENOENT)]
 
 
+def abstract_listener_gone() -> Stories:
+    """Tell of an X server that has ended: its clients try its abstract name first."""
+    before = established(path="\0/tmp/.X11-unix/X0", client=_XTERM, server=Task("Xorg", 512))
+    before.client.release()
+    before.server.release()
+    after = Story(path="\0/tmp/.X11-unix/X0", client=_XTERM)
+    after.connect(error=errno.ECONNREFUSED)
+    return [before, after]
+
+
 def not_permitted() -> Story:
     return _not_connected(errno.EACCES)
 
@@ -285,6 +311,13 @@ def not_permitted() -> Story:
 def connect_failed() -> Story:
     story = Story(path="/run/nscd/socket", client=Task("id", 431))
     story.connect(error=errno.ENOENT)
+    return story
+
+
+def connect_failed_to_an_abstract_name() -> Story:
+    """Tell of a boot without a splash screen, which systemd would have shown what it does."""
+    story = Story(path="\0/org/freedesktop/plymouthd", client=Task("systemd", 1, uid=0))
+    story.connect(error=errno.ECONNREFUSED)
     return story
 
 
@@ -302,15 +335,15 @@ EXAMPLES: dict[Kind, tuple[Callable[[], Story | Stories], ...]] = {
     Kind.ANSWERED: (seeds_failure,),
     Kind.GAVE_UP: (gave_up, gave_up_in_the_middle),
     Kind.REUSED: (reused,),
-    Kind.OWN_SHUTDOWN: (own_shutdown, own_shutdown_by_another_thread),
+    Kind.OWN_SHUTDOWN: (own_shutdown, own_shutdown_by_another_thread, own_shutdown_then_hangup),
     Kind.PEER_SHUTDOWN: (peer_shutdown, peer_shutdown_then_hangup),
     Kind.NEVER_ACCEPTED: (never_accepted,),
     Kind.UNSEEN: (unseen,),
     Kind.REFUSED: (refused,),
     Kind.BACKLOG_FULL: (backlog_full,),
-    Kind.LISTENER_GONE: (listener_gone,),
+    Kind.LISTENER_GONE: (listener_gone, abstract_listener_gone),
     Kind.NOT_PERMITTED: (not_permitted,),
-    Kind.CONNECT_FAILED: (connect_failed,),
+    Kind.CONNECT_FAILED: (connect_failed, connect_failed_to_an_abstract_name),
     Kind.LATENT: (latent,),
 }
 

@@ -44,7 +44,11 @@ class Source(Protocol):
     """A stream of records (bpf/event.h), in the order in which the kernel wrote them."""
 
     def read(self, timeout: float) -> list[bytes]:
-        """Return the next records; none after `timeout` seconds without any, or at the end."""
+        """Return the next records, if not all there are; none after `timeout` seconds without any, or at the end."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything that has been recorded by now has been read."""
 
     def losses(self) -> Mapping[Loss, int]:
         """Return how many records are missing, by cause."""
@@ -114,6 +118,11 @@ class FileSource:
                 break
             records.append(data)
         return records
+
+    @property
+    def drained(self) -> bool:
+        """Whether it has been read to its end, or to where it was cut short."""
+        return self.truncated or self._file.tell() == self._end
 
     def losses(self) -> Mapping[Loss, int]:
         """Return what was lost when the capture was made."""

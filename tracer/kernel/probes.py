@@ -301,8 +301,8 @@ class Probes:
         """Find what is kept of an earlier run or compile, load and attach.
 
         flavour: "kprobe", "fentry" or "auto". recording: keep histories, and tell only of connections that went wrong;
-        else every operation is a record. endpoints: of how many a history is kept, a power of two; a KiB each. pids: trace only connections of these thread groups (pids as the host
-        sees them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns
+        else every operation is a record. endpoints: of how many a history is kept, a power of two; a KiB each. pids:
+        trace only connections of these thread groups (pids as the host sees them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns
         are missed (and counted); 0: what the kernel gives by default. Raises HangupError if this host cannot do it.
         """
         self._library = _library()
@@ -414,6 +414,14 @@ class Probes:
         self._records.clear()
         return records
 
+    @property
+    def drained(self) -> bool:
+        """Whether no record is in the ring buffer, also none that is being written."""
+        if self._ring_positions is None:
+            return True
+        consumed, produced = self._positions(self._ring_positions)
+        return consumed == produced
+
     def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""
         if self._losses is None:
@@ -506,10 +514,16 @@ class Probes:
 
     def _look_at_ring(self) -> None:
         if self._ring_positions is not None:
-            (consumed,) = _POSITION.unpack_from(self._ring_positions)
-            (produced,) = _POSITION.unpack_from(self._ring_positions, _PAGE)
+            consumed, produced = self._positions(self._ring_positions)
             waiting = produced - consumed
             self.ring = RingFill(waiting, _RING_BYTES, max(self.ring.highest, waiting))
+
+    @staticmethod
+    def _positions(positions: mmap.mmap) -> tuple[int, int]:
+        """Return how many bytes the ring's reader and its writers have come to."""
+        (consumed,) = _POSITION.unpack_from(positions)
+        (produced,) = _POSITION.unpack_from(positions, _PAGE)
+        return consumed, produced
 
     def _load_all(self, compiled: Compiled, facts: KernelFacts, *, selecting: bool) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields the symbol, whether at its return, and descriptor."""

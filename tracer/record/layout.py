@@ -325,6 +325,17 @@ else:
     SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))
     Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
 
+# Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
+
+DIED = int(EventFlag.EXITING | EventFlag.OWNER_EXITED)
+"""The flags of a release by a process that was ending, or by another one of what had been its descriptor."""
+
+STREAM, SEQPACKET = 1, 5
+"""What `type` can be: SOCK_STREAM and SOCK_SEQPACKET, socket(2)."""
+
+MSG_PEEK = 2
+"""One of a read's `message_flags`, recv(2): the bytes stay in the queue."""
+
 
 class Handed(NamedTuple):
     """A connection that was handed over: what was kept of both its ends."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from hangup.tracer.escape import escape_socket_path
-from hangup.tracer.record.layout import Event, EventFlag, Operation
+from hangup.tracer.record.layout import DIED, Event, Operation
 from hangup.tracer.story.connection import Connection, Endpoint
 from hangup.tracer.story.exchange import Exchange, exchange_of
 from hangup.tracer.story.symptom import Symptom
@@ -16,7 +16,6 @@ WAIT = 100_000_000
 
 _CONNECT = int(Operation.CONNECT)
 _RELEASE = int(Operation.RELEASE)
-_DIED = int(EventFlag.EXITING | EventFlag.OWNER_EXITED)
 
 
 class Aftermath:
@@ -29,6 +28,7 @@ class Aftermath:
         "exchange",
         "failed",
         "later",
+        "number",
         "operations",
         "reconnect",
         "settled",
@@ -41,6 +41,8 @@ class Aftermath:
         self.endpoint = endpoint
         """The end that was hurt."""
         self.failed = failed
+        self.number = endpoint.count
+        """Which of the end's operations that was, counted from 1."""
         self.symptom = symptom
         self.exchange: Exchange = exchange_of(endpoint)
         """Whose turn it was then."""
@@ -104,7 +106,7 @@ class Aftermaths:
         aftermath.operations.append(event)
         if event.operation == _RELEASE:
             del self._by_sock[event.sock]
-            if event.flags & _DIED:
+            if event.flags & DIED:
                 yield from self._settled(aftermath)
             else:
                 aftermath.thread = event.tid

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record.layout import Event
+from hangup.tracer.record.layout import SEQPACKET, Event
 from hangup.tracer.story.process import Process, leader_of, process_of
 
 Role = Literal["client", "server"]
@@ -125,7 +125,7 @@ class Endpoint:
 
         What a read has no room for of a message of SOCK_SEQPACKET is dropped (unix_dgram_recvmsg()).
         """
-        if self.connection.type == _SEQPACKET and self.read_messages >= self.other.written_messages:
+        if self.connection.type == SEQPACKET and self.read_messages >= self.other.written_messages:
             return self.other.written_bytes
         return self.read_bytes
 
@@ -329,4 +329,3 @@ def _first_write(endpoint: Endpoint) -> int:
 
 # enum operation, bpf/event.h: plain numbers, an IntEnum's comparison costs more.
 _READ, _WRITE = 4, 5
-_SEQPACKET = 5

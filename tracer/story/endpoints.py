@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record.layout import DIED, MSG_PEEK, Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
-from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST, Connection, Endpoint
+from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
+from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.symptom import Symptom
 
@@ -29,8 +30,6 @@ _WRITE = int(Operation.WRITE)
 _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
 _EMBRYO = int(EventFlag.EMBRYO)
-_EXITING = int(EventFlag.EXITING)
-_OWNER_EXITED = int(EventFlag.OWNER_EXITED)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _BOUND = int(EventFlag.BOUND)
@@ -46,8 +45,6 @@ _SHUTDOWN_MASK = 3
 _EPIPE = -errno.EPIPE
 _ECONNRESET = -errno.ECONNRESET
 
-# recv(2): the bytes stay in the queue.
-_MSG_PEEK = 2
 # send(2): it does not wait for room.
 _MSG_DONTWAIT = 0x40
 
@@ -389,7 +386,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
     if operation == _READ:
         endpoint.last_transfer = event
         if result > 0:
-            if not event.message_flags & _MSG_PEEK:
+            if not event.message_flags & MSG_PEEK:
                 endpoint.read_bytes += result
                 endpoint.read_messages += 1
             endpoint.heard = True
@@ -436,7 +433,7 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
         return Symptom.TOLD
     if connection.requester is not endpoint:
         return None
-    died_badly = release is not None and release.flags & (_EXITING | _OWNER_EXITED) and release.exit_code
+    died_badly = release is not None and release.flags & DIED and release.exit_code
     if connection.pair and not died_badly:
         # Who asks whom over a socketpair is a guess, and an orderly end is often the answer itself: a child that has
         # been told to stop or to go on executes or exits, a parent without more work closes.
@@ -448,7 +445,7 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
     if answered and release is not None and (_only_inherited(other, release) or _ended_by(event.pid, release)):
         return None
     if release is not None and died_badly:
-        return Symptom.CUT_READ if endpoint.turns and not _idle(other, release) else None
+        return Symptom.CUT_READ if endpoint.turns and not _died_idle(endpoint, release) else None
     if answered:
         return None
     if not endpoint.turns or (endpoint.ended_sending is not None and not other.turns and release is not None):
@@ -472,15 +469,16 @@ def _ended_by(pid: int, release: Event) -> bool:
     return sender is not None and sender.pid == pid and not sender.flags & _FROM_KERNEL
 
 
-def _idle(gone: Endpoint, release: Event) -> bool:
-    """Whether an end that died had no answer under way: it had answered before, and had long been silent.
+def _died_idle(endpoint: Endpoint, release: Event) -> bool:
+    """Whether the end that died had no answer under way when its requester met the end of the stream.
 
-    The sockets do not tell whether an answer was whole. A process that dies after its first answer on a connection
-    counts as dying in the middle of it. One that exits may send a last word after its silence; a signal's victim not.
+    This is asked before there is a failure: if so, there is none. verdicts/rules.py asks of one that there is, however
+    it showed, whether the connection was idle (`_idle`), and so knows more: that a later request was sent in vain (then
+    one answer that was read is enough, where here it takes an earlier one), what was left unread, and when the end that
+    died had been shut down. Of a cut read it never says idle where this does not.
     """
-    had_been = gone.silence and not release.exit_code & 0x7F
-    silent = release.start - gone.last_write_end >= IDLE or bool(had_been)
-    return gone.turns > 1 and silent and not gone.held_up and gone.turn_start > gone.other.turn_start
+    exchange = exchange_of(endpoint)
+    return exchange.peer.turns > 1 and exchange.answered and exchange.silent_at_death(release.start, release.exit_code)
 
 
 def _told(endpoint: Endpoint, event: Event) -> bool:

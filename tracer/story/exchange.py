@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from hangup.tracer.story.connection import Endpoint
+from hangup.tracer.story.connection import IDLE, Endpoint
 
 
 class Turn(NamedTuple):
@@ -54,6 +54,18 @@ class Exchange:
     def owed_to_peer(self) -> bool:
         """Whether the peer had sent a request and the one that was hurt not a byte of an answer."""
         return self.requester == "peer" and bool(self.peer.turns) and self.answered
+
+    def silent_at_death(self, left: int, exit_code: int) -> bool:
+        """Whether the peer, which was killed or exited with a status, had said all it had to say, as silence tells.
+
+        left: when it went, in ns. The sockets do not tell whether an answer was whole, so whoever dies is taken to die
+        in the middle of it, unless it had long been silent, and not for want of room. One that exits may send a last
+        word after its silence; a signal's victim does not. What was whole then may have been an earlier answer only:
+        the caller has to ask for that, too.
+        """
+        peer = self.peer
+        last_word = bool(peer.silence) and not exit_code & 0x7F
+        return (left - peer.last_end >= IDLE or last_word) and not peer.held_up
 
     @property
     def request_read(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hangup.tracer.names import error_name, signal_name, syscall_name
-from hangup.tracer.record.layout import Event, EventFlag, Operation
+from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation
 
 
 def operation_name(event: Event) -> str:
@@ -30,7 +30,7 @@ def error_of(event: Event) -> str | None:
 
 def exit_of(event: Event) -> tuple[int | None, str | None]:
     """Return the exit status or the signal's name of a release by a process that was ending, or had (wait(2))."""
-    if event.operation != Operation.RELEASE or not event.flags & (EventFlag.EXITING | EventFlag.OWNER_EXITED):
+    if event.operation != Operation.RELEASE or not event.flags & DIED:
         return None, None
     number = event.exit_code & 0x7F
     return (None, signal_name(number)) if number else (event.exit_code >> 8 & 0xFF, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,15 @@ class Moment(NamedTuple):
     """When it took effect, in ns of CLOCK_MONOTONIC."""
     role: Role
     event: Event
+
+
+class Gap(NamedTuple):
+    """Operations of an end, one after the other, that were not kept."""
+
+    after: int
+    """How many of its operations that were kept were before them."""
+    operations: int
+    """How many they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +64,18 @@ class End:
     read_bytes: int
     operations: int
     """How many it has had."""
-    operations_not_kept: int
-    """How many of them, between the first and the last ones, are not in the timeline."""
+    gaps: tuple[Gap, ...]
+    """Which of them are not in the timeline: between the first and the last ones, but for one that failed there."""
     release: Event | None
     ended_receiving: Event | None
     """Its first shutdown(SHUT_RD or SHUT_RDWR)."""
     ended_sending: Event | None
     """Its first shutdown(SHUT_WR or SHUT_RDWR)."""
+
+    @property
+    def operations_not_kept(self) -> int:
+        """How many of its operations are not in the timeline."""
+        return sum(gap.operations for gap in self.gaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +121,11 @@ class Story:
         return min(releases, key=lambda moment: moment.when, default=None)
 
 
-def tell(connection: Connection, failed: Event | None = None) -> Story:
+def tell(connection: Connection, failed: Event | None = None, number: int = 0) -> Story:
     """Return the story of a connection as it stands now.
 
-    failed: the operation that failed: it is in the timeline even if so much came after it that it was not kept.
+    failed: the operation that failed: it is in the timeline even if so much came after it that it was not kept. number:
+    which one of its end's that was, counted from 1.
     """
     return Story(
         connection.number,
@@ -118,8 +134,8 @@ def tell(connection: Connection, failed: Event | None = None) -> Story:
         connection.pair,
         connection.complete,
         connection.start,
-        _end(connection.client, failed),
-        _end(connection.server, failed),
+        _end(connection.client, failed, number),
+        _end(connection.server, failed, number),
         _timeline(connection, failed),
     )
 
@@ -133,11 +149,24 @@ def traced(endpoint: Endpoint, event: Event) -> Traced:
 def _kept(endpoint: Endpoint, failed: Event | None) -> list[Event]:
     """Return the operations of an end that are told: those that were kept, and the one that failed."""
     kept = endpoint.kept
-    lost = failed is not None and failed.sock == endpoint.sock and all(event is not failed for event in kept)
-    return [*kept, failed] if failed is not None and lost else kept
+    if failed is not None and failed.sock == endpoint.sock and all(event is not failed for event in kept):
+        first = len(endpoint.operations)
+        return [*kept[:first], failed, *kept[first:]]
+    return kept
 
 
-def _end(endpoint: Endpoint, failed: Event | None) -> End:
+def _gaps(endpoint: Endpoint, told: int, number: int) -> Iterator[Gap]:
+    """Yield what is not told of an end, of which so many operations are; number: which one of them failed."""
+    first, omitted = len(endpoint.operations), endpoint.omitted
+    # The one that failed is told also where it was not kept, and has others on either side of it.
+    before = number - first - 1 if told > len(endpoint.kept) else omitted
+    if before > 0:
+        yield Gap(first, before)
+    if omitted - 1 > before:
+        yield Gap(first + 1, omitted - 1 - before)
+
+
+def _end(endpoint: Endpoint, failed: Event | None, number: int) -> End:
     kept = _kept(endpoint, failed)
     return End(
         endpoint.role,
@@ -150,7 +179,7 @@ def _end(endpoint: Endpoint, failed: Event | None) -> End:
         endpoint.written_bytes,
         endpoint.read_bytes,
         endpoint.count,
-        endpoint.count - len(kept),
+        tuple(_gaps(endpoint, len(kept), number)),
         endpoint.release,
         endpoint.ended_receiving,
         endpoint.ended_sending,

@@ -97,7 +97,7 @@ class Kind(Enum):
     REFUSED = (
         "refused",
         True,
-        "Connect failed with ECONNREFUSED: nobody listens behind the file or the abstract name (unix_find_other()).",
+        "Connect failed with ECONNREFUSED on a path: there is a file but nobody listens behind it (unix_find_other()).",
         "Start the server, or remove the file that a dead one has left behind.",
     )
     BACKLOG_FULL = (
@@ -109,7 +109,7 @@ class Kind(Enum):
     LISTENER_GONE = (
         "listener-gone",
         True,
-        "Connect failed with ENOENT on a path where somebody had listened before.",
+        "Connect failed with ENOENT, or on an abstract name with ECONNREFUSED, where somebody had listened before.",
         "See whether the server runs, and whether something else removed its socket file.",
     )
     NOT_PERMITTED = (
@@ -121,8 +121,8 @@ class Kind(Enum):
     CONNECT_FAILED = (
         "connect-failed",
         False,
-        "Connect failed with another error, or with ENOENT where nobody had been seen listening: counted by its error.",
-        "Usually nothing: programs try paths that need not be there.",
+        "Connect failed with another error, or found nothing where nobody was seen listening: counted by its error.",
+        "Usually nothing: programs try paths and names that need not be there.",
     )
     LATENT = (
         "latent",

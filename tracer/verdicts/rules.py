@@ -10,7 +10,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hangup.tracer.record.layout import Event, EventFlag, Operation
+from hangup.tracer.record.layout import DIED, STREAM, Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of
@@ -20,8 +20,6 @@ from hangup.tracer.verdicts import sentences
 from hangup.tracer.verdicts.kinds import Kind
 from hangup.tracer.verdicts.verdict import Afterwards, Answer, Consequence, Figures, Verdict
 
-_STREAM = 1
-_DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
 _SIGPIPE = 13
 
 FAREWELL = 8
@@ -57,6 +55,8 @@ class Facts:
     """The release of the other end, if that was before the failure."""
     unread: int
     """What the other end left unread of what was sent to it, in bytes."""
+    kept_unread: int
+    """What the one that was hurt had not read by then of what was sent to it, in bytes; 0: none, or it is not known."""
     lost: int
     """How many records were lost while the connection was open."""
 
@@ -85,7 +85,7 @@ class Facts:
     @property
     def died(self) -> bool:
         """Whether the other end went because its process ended."""
-        return self.release is not None and bool(self.release.flags & _DIED)
+        return self.release is not None and bool(self.release.flags & DIED)
 
 
 def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
@@ -95,11 +95,13 @@ def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
         release = None
     exchange = failure.exchange
     unread = release.unread_bytes if release else 0
+    kept_unread = 0
     if _exact(story, lost):
+        kept_unread = max(exchange.peer.written - exchange.victim.read, 0)
         # The queue is counted when the release begins. A write may still slip in before the kernel closes it, and a
         # very long queue is not counted to its end; what was written and not read is exact.
         unread = max(unread, exchange.victim.written - exchange.peer.read)
-    return Facts(story, failure, release, unread, lost)
+    return Facts(story, failure, release, unread, kept_unread, lost)
 
 
 def judge_failure(story: Story, failure: Failure, *, lost: int = 0, first: Verdict | None = None) -> Verdict:
@@ -167,12 +169,15 @@ def judge_connect(
     known: whether somebody was seen listening on the path before. backlog: how many wait there of how many, if known.
     """
     error = -event.result
-    if error == errno.ECONNREFUSED:
+    # An abstract name goes with its listener, as a file does that is removed: unix_find_other() has another error for
+    # it. A file that nobody listens behind is what a dead server has left.
+    missing = errno.ECONNREFUSED if event.address.startswith(b"\0") else errno.ENOENT
+    if error == missing:
+        kind = Kind.LISTENER_GONE if known else Kind.CONNECT_FAILED
+    elif error == errno.ECONNREFUSED:
         kind = Kind.REFUSED
     elif error == errno.EAGAIN:
         kind = Kind.BACKLOG_FULL
-    elif error == errno.ENOENT and known:
-        kind = Kind.LISTENER_GONE
     elif error in (errno.EACCES, errno.EPERM):
         kind = Kind.NOT_PERMITTED
     else:
@@ -216,7 +221,11 @@ def _reset(failure: Failure) -> bool:
 
 
 def _idle(facts: Facts) -> bool:
-    """Whether nothing was owed when the other end went: neither an answer nor the rest of one."""
+    """Whether nothing was owed when the other end went: neither an answer nor the rest of one.
+
+    It is asked of every failure. Whether a death that only the end of the stream tells of is a failure at all has been
+    decided by then (`_died_idle`, story/endpoints.py), of the same silence.
+    """
     exchange, release, left = facts.exchange, facts.release, facts.left
     if left is None or facts.unread or _reset(facts.failure) or exchange.asked or exchange.owed_to_peer:
         return False
@@ -230,11 +239,9 @@ def _idle(facts: Facts) -> bool:
     silence = left - peer.last_end
     broken = facts.failure.symptom is Symptom.BROKEN_WRITE
     if release and facts.died and release.exit_code:
-        # Whoever dies is taken to die in the middle of its answer, unless it had long been silent: after an earlier
-        # answer, or after one that was read and followed by a new request. One that exits may send a last word after
-        # its silence; a signal's victim does not.
-        silent = silence >= IDLE or (bool(peer.silence) and not release.exit_code & 0x7F)
-        return silent and not peer.held_up and (peer.turns > 1 or (broken and victim.read >= peer.written))
+        # After an earlier answer, or after one that was read and followed by a new request.
+        had_been = peer.turns > 1 or (broken and victim.read >= peer.written)
+        return had_been and exchange.silent_at_death(left, release.exit_code)
     # Answered and closed at once, it may be the rest of the request that fails: only time tells that from a new one.
     later = facts.failure.event.end - left
     return broken and victim.read >= peer.written and (silence >= IDLE or later >= IDLE)
@@ -264,7 +271,7 @@ def _kind_of_shutdown(facts: Facts) -> Kind | None:
 
 def _exact(story: Story, lost: int) -> bool:
     """Whether every byte that was written and read has been recorded."""
-    return story.complete and story.type == _STREAM and not lost
+    return story.complete and story.type == STREAM and not lost
 
 
 def _figures(facts: Facts, kind: Kind) -> Figures:
@@ -395,7 +402,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
     release = next((event for event in operations if event.operation == Operation.RELEASE), None)
     if release is None:
         return "went on" if operations else None
-    if not release.flags & _DIED:
+    if not release.flags & DIED:
         return "closed"
     number = release.exit_code & 0x7F
     if not number:

@@ -6,8 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.names import error_name, signal_name
-from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.names import error_name, shutdown_name, signal_name
+from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
@@ -18,8 +18,6 @@ from hangup.tracer.verdicts.verdict import Consequence, Figures, Verdict
 if TYPE_CHECKING:
     from hangup.tracer.verdicts.rules import Facts
 
-_SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
-_DIED = EventFlag.EXITING | EventFlag.OWNER_EXITED
 # signal(7): what the kernel sends for a fault of the program's own, and for a timer that it set.
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
 _TIMERS = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU")
@@ -66,7 +64,7 @@ def of_connect(kind: Kind, event: Event, path: str | None, backlog: tuple[int, i
     if kind is Kind.BACKLOG_FULL:
         return f"the backlog of {where} was full{_backlog(backlog)}: it turned {who} away"
     if kind is Kind.LISTENER_GONE:
-        return f"{where} is gone, where somebody had listened: {who} could not connect (ENOENT)"
+        return f"{where} is gone, where somebody had listened: {who} could not connect ({error_name(-event.result)})"
     if kind is Kind.NOT_PERMITTED:
         return f"{who} (uid {event.uid}) may not connect to {where} ({error_name(-event.result)})"
     return f"{who} could not connect to {where} ({error_name(-event.result)})"
@@ -182,7 +180,7 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
 def _listener_went(gone: End, release: Event) -> str:
     """Say how a connection was lost in the backlog."""
     who, way = _who_left(gone), _way(gone, release)
-    if release.flags & _DIED:
+    if release.flags & DIED:
         return f"{who}, which listened, {way}{_pause(way)} before it had accepted the connection"
     return f"{who} closed the listener before it had accepted the connection"
 
@@ -215,7 +213,7 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
     """Say how the one that waited for an answer left, or was in the middle of one."""
     gone, exchange = facts.gone, facts.exchange
     who = _who_left(gone)
-    died = release.flags & _DIED
+    died = release.flags & DIED
     left = _way(gone, release)
     if exchange.owed_to_peer:
         waited = duration(figures.waited or 0)
@@ -243,7 +241,7 @@ def _accepted_before(facts: Facts, release: Event) -> bool:
 
 def _reused(facts: Facts, figures: Figures, release: Event) -> str:
     who, way = _who_left(facts.gone), _way(facts.gone, release)
-    if not release.flags & _DIED:
+    if not release.flags & DIED:
         way = way.replace("hung up", "closed the connection", 1)
     silence = duration(max(figures.silence or 0, 0))
     used = "" if figures.gap is None else f" {duration(max(figures.gap, 0))} later"
@@ -256,14 +254,42 @@ def _own_shutdown(facts: Facts) -> str:
     shutdown = facts.victim.ended_sending
     assert shutdown is not None
     failed = facts.failure.event
-    how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
+    how = shutdown_name(shutdown.size)
     before = duration(max(failed.end - shutdown.start, 0))
+    unread = f", with {size(facts.kept_unread)} unread" if facts.kept_unread else ""
+    stood = f"{before} before{unread}{_answer_at_own_shutdown(facts)}"
+    followed = ""
+    release = facts.release
+    if release is not None:
+        left = f" with {size(facts.unread)} unread" if facts.unread else ""
+        followed = f", and {_who_left(facts.gone)} {_way_after(facts, release, shutdown)}{left}"
     if shutdown.tid == failed.tid:
-        return f"{_victim(facts)} had itself ended sending ({how}) {before} before; its{_what(facts, whose='')}"
+        # Who else is named would be taken for who "its" is about.
+        met = _what(facts) if followed else f"its{_what(facts, whose='')}"
+        return f"{_victim(facts)} had itself ended sending ({how}) {stood}{followed}; {met}"
     who = _name(process_of(shutdown))
     if shutdown.pid == failed.pid:
         who = f"thread {shutdown.tid} of {who}"
-    return f"{who} had shut down ({how}) what {_victim(facts)} was using, {before} before; {_what(facts)}"
+    return f"{who} had shut down ({how}) what {_victim(facts)} was using, {stood}{followed}; {_what(facts)}"
+
+
+def _answer_at_own_shutdown(facts: Facts) -> str:
+    """Say how the exchange stood, whichever of the two was to answer."""
+    exchange = facts.exchange
+    if exchange.asked or exchange.owed_to_peer:
+        return ", without an answer"
+    request, answer = exchange.victim, exchange.peer
+    if exchange.requester == "peer":
+        request, answer = answer, request
+    return f", {size(answer.bytes)} {'answered' if request.turns else 'sent'}" if answer.turns else ""
+
+
+def _way_after(facts: Facts, release: Event, shutdown: Event) -> str:
+    """Say how the other end's release came about, and how long after a shutdown."""
+    after = duration(max(release.start - shutdown.start, 0))
+    # A status would run into the time, and so would who sent the signal.
+    pause = "," if facts.died else ""
+    return f"{_way(facts.gone, release)}{pause} {after} after that"
 
 
 def _peer_shutdown(facts: Facts, figures: Figures) -> str:
@@ -271,7 +297,7 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     shutdown = peer_shutdown(gone, failed, facts.failure.symptom)
     if shutdown is None:
         return f"{_end(gone)} had ended receiving (shutdown); {_what(facts, figures)}"
-    how = _SHUTDOWNS.get(shutdown.size, str(shutdown.size))
+    how = shutdown_name(shutdown.size)
     who = _name(process_of(shutdown))
     user = gone.process
     if user is not None and user.pid != shutdown.pid and user.comm != "?":
@@ -283,13 +309,10 @@ def _peer_shutdown(facts: Facts, figures: Figures) -> str:
     release = facts.release
     followed = ""
     if release is not None:
-        after = duration(max(release.start - shutdown.start, 0))
-        # A status would run into the time, and so would who sent the signal.
-        pause = "," if facts.died else ""
         left = released_by(gone)
         # Its last descriptor may have been another process's: that one went then.
         whose = f"{_name(left)} " if left and left.pid != process_of(shutdown).pid else ""
-        followed = f", and {whose}{_way(gone, release)}{pause} {after} after that"
+        followed = f", and {whose}{_way_after(facts, release, shutdown)}"
     answer = _answer_to_shutdown(facts, figures, shutdown)
     return f"{who} shut the connection down ({how}){unread}{answer}{followed}; {later} {_what(facts, figures)}"
 
@@ -336,7 +359,7 @@ def _who_left(gone: End) -> str:
 
 def _way(gone: End, release: Event) -> str:
     """Say how an end's release came about."""
-    if not release.flags & _DIED:
+    if not release.flags & DIED:
         if release.flags & EventFlag.KERNEL_THREAD:
             return "hung up (a kernel thread dropped its last descriptor)"
         return f"hung up{_heir(gone, release)}"
