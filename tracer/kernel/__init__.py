@@ -1,0 +1,1 @@
+"""The live source: what comes from the running kernel."""
