@@ -13,7 +13,8 @@ from hangup.tracer.cgroups import Cgroup, Cgroups, read_process_cgroup
 from hangup.tracer.compiler import Flavour
 from hangup.tracer.errors import HangupError
 from hangup.tracer.inventory import Inventory, Listeners, Socket, snapshot
-from hangup.tracer.probes import Probes, RingFill
+from hangup.tracer.kernel.ring import RingFill
+from hangup.tracer.probes import Probes
 from hangup.tracer.process import ProcessNames, read_inner_pid
 from hangup.tracer.record import Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection

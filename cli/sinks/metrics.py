@@ -26,8 +26,8 @@ from hangup.cli.sinks.listen import parse_listen
 from hangup.cli.sinks.metrics_server import MetricsServer
 from hangup.cli.sinks.metrics_table import Described
 from hangup.tracer import statistics
+from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.probes import RingFill
 from hangup.tracer.record import Operation
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics
 from hangup.tracer.verdicts import Kind
