@@ -350,9 +350,9 @@ class Probes:
         self._skipped = self._count_skipped()
         self._programs.clear()
         # In the reverse order, or what is entered meanwhile would be counted as missed when it is entered again.
-        for descriptor in reversed(self._descriptors):
-            os.close(descriptor)
-        self._descriptors.clear()
+        # An exception of a signal's handler may come in between, and close() then goes on here: none is closed twice.
+        while self._descriptors:
+            os.close(self._descriptors.pop())
         self._remove_tracefs_events()
 
     def read(self, timeout: float) -> list[bytes]:
