@@ -40,7 +40,6 @@ class Signals:
         self._noted: list[int] = []
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._interrupted: float | None = None
-        self._impatient = False
         self.received = False
         """Whether any came."""
 
@@ -57,7 +56,7 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         self.received = True
         self._noted.append(number)
         if number == signal.SIGINT:
@@ -65,31 +64,13 @@ class Signals:
             if self._interrupted is None:
                 self._interrupted = now
             elif now - self._interrupted > _AGAIN_SECONDS:
-                self._impatient = True
-                # What waits for somebody else (a reader of the output, the command) is left at once. The library is
-                # not: inside libbpf's callback ctypes would swallow the exception, and a record with it.
-                if not _in_library(frame):
-                    self.require_patience()
-
-    def require_patience(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came again: whoever presses it does not want to wait for what is left."""
-        if self._impatient:
-            raise KeyboardInterrupt
+                # Ctrl-C again: whoever presses it does not want to wait for what is left.
+                raise KeyboardInterrupt
 
     def take(self) -> list[int]:
         """Return those that came since the last time."""
         noted, self._noted = self._noted, []
         return noted
-
-
-def _in_library(frame: FrameType | None) -> bool:
-    """Whether this happens inside hangup.tracer, also where that calls others, but not where it calls the command."""
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("hangup."):
-            return bool(module.startswith("hangup.tracer."))
-        frame = frame.f_back
-    return False
 
 
 class _Command:
@@ -137,7 +118,7 @@ def run(
         if command:
             with _Command(command) as child:
                 while (status := child.status) is None:
-                    _look(tracer, signals, deadline, on_alert, after_batch)
+                    _look(tracer, deadline, on_alert, after_batch)
                     child.pass_on(signals.take())
                     if deadline is not None and time.monotonic() >= deadline:
                         child.pass_on([signal.SIGTERM])
@@ -145,26 +126,21 @@ def run(
         else:
             status = None
             while not signals.received and (deadline is None or time.monotonic() < deadline):
-                _look(tracer, signals, deadline, on_alert, after_batch)
+                _look(tracer, deadline, on_alert, after_batch)
         tracer.stop()
         for alert in tracer.alerts():
-            signals.require_patience()
             on_alert(alert)
-        signals.require_patience()
         after_batch()
         return status
 
 
 def _look(
     tracer: Watched,
-    signals: Signals,
     deadline: float | None,
     on_alert: Callable[[Alert], None],
     after_batch: Callable[[], None],
 ) -> None:
     left = POLL_SECONDS if deadline is None else max(deadline - time.monotonic(), 0)
     for alert in tracer.poll(min(POLL_SECONDS, left)):
-        signals.require_patience()
         on_alert(alert)
-    signals.require_patience()
     after_batch()

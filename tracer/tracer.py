@@ -15,7 +15,8 @@ from hangup.tracer.host.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.host.process import ProcessNames, read_inner_pid
 from hangup.tracer.kernel import preflight
 from hangup.tracer.kernel.compiler import Flavour
-from hangup.tracer.kernel.probes import Probes, RingFill
+from hangup.tracer.kernel.probes import Probes
+from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.layout import STREAM, Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import Key, Statistics

@@ -26,7 +26,7 @@ from hangup.cli.sinks.listen import parse_listen
 from hangup.cli.sinks.metrics_server import MetricsServer
 from hangup.cli.sinks.metrics_table import Described
 from hangup.tracer import statistics
-from hangup.tracer.kernel.probes import RingFill
+from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.record.layout import Operation
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics

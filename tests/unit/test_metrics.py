@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hangup.cli.sinks.metrics import OTHER, Metrics, Snapshot, bounded
 from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS
-from hangup.tracer.kernel.probes import RingFill
+from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.layout import Loss, Operation
 from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, Key, Statistics
 from hangup.tracer.story.symptom import Symptom

@@ -7,11 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.kernel import probes
+from hangup.tracer import probes
 from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.probes import Probes, merged_oldest, missed_returns, periods_of, renamed, wake_records
 from hangup.tracer.record.layout import LOST_PERIODS, Loss
 
@@ -126,3 +128,29 @@ def test_of_too_many_periods_the_older_half_becomes_one_of_each_cause() -> None:
         LostPeriod(Loss.SKIPPED, 1, 4, 6),
         *periods[4:],
     ]
+
+
+def test_probes_that_ctrl_c_met_half_taken_away_are_taken_away_by_closing_none_of_them_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[int] = []
+
+    def close(descriptor: int) -> None:
+        closed.append(descriptor)
+        if len(closed) == 2:
+            raise KeyboardInterrupt
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise HangupError("not on this host", "elsewhere")
+
+    monkeypatch.setattr(probes, "keeper", refuse)
+    monkeypatch.setattr(probes, "_library", lambda: None)
+    attached = Probes.__new__(Probes)
+    with pytest.raises(HangupError):
+        attached.__init__()  # type: ignore[misc]
+    attached._descriptors = [1001, 1002, 1003, 1004]
+    monkeypatch.setattr("hangup.tracer.probes.os.close", close)
+    with pytest.raises(KeyboardInterrupt):
+        attached.detach()
+    attached.close()
+    assert closed == [1004, 1003, 1002, 1001]

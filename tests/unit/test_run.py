@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 import pytest
@@ -88,54 +86,21 @@ def test_ctrl_c_again_does_not_wait_for_what_is_left(monkeypatch: pytest.MonkeyP
             os.kill(os.getpid(), signal.SIGINT)
 
 
-# What libbpf calls for each record, and what it calls in turn, as in tracer/kernel/probes.py.
-_CALLBACK = """
-def made(interrupt, records):
-    def on_record(context, data, size):
-        interrupt()
-        records.append(size)
-        return 0
-    return on_record
-"""
-
-
-def test_ctrl_c_again_is_not_lost_in_a_callback_of_libbpfs_and_takes_no_record_along(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ctrl_c_again_leaves_the_library_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 3.0])
-    ignored: list[object] = []
-    records: list[int] = []
-    library: dict[str, Any] = {"__name__": "hangup.tracer.kernel.probes"}
-    exec(_CALLBACK, library)  # noqa: S102 - as if it stood in the library
-    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-    callback = kind(library["made"](lambda: os.kill(os.getpid(), signal.SIGINT), records))
+    reached: list[str] = []
 
-    def ring_buffer_poll() -> None:
+    def read() -> None:
         monkeypatch.setattr("hangup.cli.run.time.monotonic", lambda: next(times))
-        for size in (1, 2):
-            callback(None, None, size)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("records")
 
-    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
-    tracer = FakeTracer(["an alert"], meanwhile=ring_buffer_poll)
+    tracer = FakeTracer(["an alert"], meanwhile=read)
     with pytest.raises(KeyboardInterrupt):
         run_shown(tracer)
-    assert records == [1, 2]
-    assert ignored == []
+    assert reached == ["records"]
     assert tracer.said == []
-
-
-def test_ctrl_c_again_interrupts_what_waits_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A printer that is called from within the library is not the library."""
-    times = iter([0.0, 3.0])
-    caller: dict[str, Any] = {"__name__": "hangup.tracer.tracer"}
-    printer: dict[str, Any] = {"__name__": "hangup.cli.output", "os": os, "signal": signal}
-    exec("def call(function): function()", caller)  # noqa: S102 - as if it stood in the library
-    exec("def line(): os.kill(os.getpid(), signal.SIGINT)", printer)  # noqa: S102 - as if it stood in the command
-    with Signals():
-        monkeypatch.setattr("hangup.cli.run.time.monotonic", lambda: next(times))
-        caller["call"](printer["line"])
-        with pytest.raises(KeyboardInterrupt):
-            caller["call"](printer["line"])
 
 
 def test_a_duration_ends_the_run() -> None:

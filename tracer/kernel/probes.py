@@ -24,6 +24,7 @@ from hangup.tracer.kernel import kept, kprobes
 from hangup.tracer.kernel.btf import libbpf
 from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
 from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
+from hangup.tracer.kernel.ring import Ring, RingFill
 from hangup.tracer.record.layout import LOST_PERIODS, Loss
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
@@ -70,15 +71,12 @@ TRACEPOINTS = {"signal_generate": "signal_generated", "sched_process_exit": "pro
 
 _RING_BYTES = 16 << 20
 _PAGE = 4096
-_POSITION = struct.Struct("=Q")
 # A reader is woken after so many records of one cpu at the latest. Half of the ring holds what all cpus may write till
 # then; an event_with_address takes 320 bytes in it, and nothing takes more.
 _WAKE_RECORDS = 1024
 _RECORD_BYTES = 320
 # struct lost_periods: three numbers, then three for each slot.
 _PERIODS = struct.Struct(f"={3 + 3 * LOST_PERIODS}Q")
-# Of a burst that does not end so many are taken at a time.
-_MOST_RECORDS = 100_000
 
 KRETPROBE_SLOTS = 4096
 """As many as tracefs grants one probe (KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c)."""
@@ -98,18 +96,6 @@ _PROFILE_BYTES = 1 << 16
 _SEE_DOCTOR = "see what `hangup doctor` says"
 
 _INSTRUCTION = 8  # sizeof(struct bpf_insn)
-
-
-@dataclass(frozen=True, slots=True)
-class RingFill:
-    """How full the ring buffer was when the reader came to it."""
-
-    bytes: int
-    """What waited to be read."""
-    size: int
-    """How many bytes it holds."""
-    highest: int
-    """The most that ever waited, in bytes."""
 
 
 class _ProgramLoadOptions(ctypes.Structure):
@@ -142,8 +128,6 @@ class _ProgramLoadOptions(ctypes.Structure):
 # Of each Probes of this process.
 _numbers = itertools.count(1)
 
-_ON_RECORD = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-
 
 def _library() -> ctypes.CDLL:
     library = libbpf()
@@ -157,12 +141,6 @@ def _library() -> ctypes.CDLL:
     ]
     library.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
-    library.ring_buffer__new.argtypes = [ctypes.c_int, _ON_RECORD, ctypes.c_void_p, ctypes.c_void_p]
-    library.ring_buffer__new.restype = ctypes.c_void_p
-    library.ring_buffer__poll.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.ring_buffer__consume.argtypes = [ctypes.c_void_p]
-    library.ring_buffer__free.argtypes = [ctypes.c_void_p]
-    library.ring_buffer__free.restype = None
     return library
 
 
@@ -309,11 +287,7 @@ class Probes:
         self._number = next(_numbers)
         self._descriptors: list[int] = []
         self._maps: dict[str, int] = {}
-        self._records: list[bytes] = []
-        self._ring: int | None = None
-        self._ring_positions: mmap.mmap | None = None
-        self.ring = RingFill(0, _RING_BYTES, 0)
-        """How full the ring buffer was before the last read."""
+        self._ring: Ring | None = None
         self._losses: mmap.mmap | None = None
         self._periods: mmap.mmap | None = None
         # What the kernel counts without saying when: the counts at the last look, when that was, and the times between
@@ -345,7 +319,7 @@ class Probes:
             self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
             for pid in pids:
                 self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
-            self._open_ring()
+            self._ring = self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
@@ -373,13 +347,10 @@ class Probes:
     def close(self) -> None:
         """Detach the probes and free their maps; records not read yet are gone."""
         self.detach()
-        if self._ring:
-            self._library.ring_buffer__free(self._ring)
-            self._ring = None
-        for mapped in (self._losses, self._periods, self._ring_positions):
+        for mapped in (self._ring, self._losses, self._periods):
             if mapped is not None:
                 mapped.close()
-        self._losses = self._periods = self._ring_positions = None
+        self._ring = self._losses = self._periods = None
         if self._profile is not None:
             os.close(self._profile)
             self._profile = None
@@ -394,9 +365,9 @@ class Probes:
         self._skipped = self._count_skipped()
         self._programs.clear()
         # In the reverse order, or what is entered meanwhile would be counted as missed when it is entered again.
-        for descriptor in reversed(self._descriptors):
-            os.close(descriptor)
-        self._descriptors.clear()
+        # An exception of a signal's handler may come in between, and close() then goes on here: none is closed twice.
+        while self._descriptors:
+            os.close(self._descriptors.pop())
         self._remove_tracefs_events()
 
     def read(self, timeout: float) -> list[bytes]:
@@ -404,23 +375,19 @@ class Probes:
 
         Records of what went well do not wake the reader: ask at least some times a second.
         """
-        if self._ring is None:
-            return []
-        self._look_at_ring()
-        self._library.ring_buffer__poll(self._ring, int(timeout * 1000))
-        if not self._records:
-            self._library.ring_buffer__consume(self._ring)
-        records = self._records[:]
-        self._records.clear()
-        return records
+        return [] if self._ring is None else self._ring.read(timeout)
+
+    @property
+    def ring(self) -> RingFill:
+        """How full the ring buffer was before the last read."""
+        # Another thread may ask while it is closed.
+        ring = self._ring
+        return RingFill(0, _RING_BYTES, 0) if ring is None else ring.fill
 
     @property
     def drained(self) -> bool:
-        """Whether no record is in the ring buffer, also none that is being written."""
-        if self._ring_positions is None:
-            return True
-        consumed, produced = self._positions(self._ring_positions)
-        return consumed == produced
+        """Whether the ring buffer is empty: else a read has left something, or something has come since."""
+        return self._ring is None or self._ring.drained
 
     def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""
@@ -495,35 +462,11 @@ class Probes:
             reason = os.strerror(ctypes.get_errno())
             raise HangupError(f"the kernel does not take a process to select ({reason})", "name fewer processes")
 
-    def _open_ring(self) -> None:
-        records = self._records
-
-        def on_record(_context: int, data: int, size: int) -> int:
-            records.append(ctypes.string_at(data, size))
-            # libbpf goes on while more comes in (ringbuf_process_ring()): below zero it stops, with this one taken.
-            return -1 if len(records) >= _MOST_RECORDS else 0
-
-        # The callback must live as long as the ring buffer.
-        self._on_record = _ON_RECORD(on_record)
-        self._ring = self._library.ring_buffer__new(self._maps["ring"], self._on_record, None, None)
-        if not self._ring:
-            raise HangupError("cannot open the BPF ring buffer", _SEE_DOCTOR)
-        # The consumer's position begins its first page, the producer's the second (struct bpf_ringbuf; who maps them
-        # may only read the latter: ringbuf_map_mmap_kern(), kernel/bpf/ringbuf.c).
-        self._ring_positions = mmap.mmap(self._maps["ring"], 2 * _PAGE, prot=mmap.PROT_READ)
-
-    def _look_at_ring(self) -> None:
-        if self._ring_positions is not None:
-            consumed, produced = self._positions(self._ring_positions)
-            waiting = produced - consumed
-            self.ring = RingFill(waiting, _RING_BYTES, max(self.ring.highest, waiting))
-
-    @staticmethod
-    def _positions(positions: mmap.mmap) -> tuple[int, int]:
-        """Return how many bytes the ring's reader and its writers have come to."""
-        (consumed,) = _POSITION.unpack_from(positions)
-        (produced,) = _POSITION.unpack_from(positions, _PAGE)
-        return consumed, produced
+    def _open_ring(self) -> Ring:
+        try:
+            return Ring(self._maps["ring"], _RING_BYTES)
+        except OSError as error:
+            raise HangupError(f"cannot open the BPF ring buffer ({error.strerror})", _SEE_DOCTOR) from None
 
     def _load_all(self, compiled: Compiled, facts: KernelFacts, *, selecting: bool) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields the symbol, whether at its return, and descriptor."""

@@ -1,0 +1,155 @@
+"""The BPF ring buffer (kernel/bpf/ringbuf.c), mapped and taken in blocks.
+
+Three parts of it can be mapped (ringbuf_map_mmap_kern()): a page that begins with the consumer's position, which is
+ours to write; a page that begins with the producer's; and the data, in which the same pages come twice, so that a
+record that goes beyond their end is in one piece all the same (bpf_ringbuf_area_alloc()). A position is a count of
+bytes, 64 bits wide; modulo the ring's size, a power of two, it is a place in the data. A record is a header of 8 bytes
+(its length with two bits, then a number that only the kernel needs) and as many bytes as the length says, rounded up to
+8.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import select
+from dataclasses import dataclass
+
+from hangup.tracer.errors import HangupError
+
+# include/uapi/linux/bpf.h
+_BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT: it is being written
+_DISCARDED = 1 << 30  # BPF_RINGBUF_DISCARD_BIT: its writer thought better of it
+_HEADER = 8  # BPF_RINGBUF_HDR_SZ
+
+# Of a burst that does not end so many bytes are taken at a time, so that signals and losses are seen in between.
+_MOST_BYTES = 8 << 20
+
+# Where records were left in the ring, they are looked at again after this time at the latest. Those that lie behind one
+# that is being written may have woken us already, and that one need not; to write it takes some microseconds.
+_LEFT_SECONDS = 0.001
+
+# select.epoll.poll() waits on after a signal whose handler does not raise (PEP 475); this returns.
+_epoll_wait = ctypes.CDLL(None).epoll_wait
+_epoll_wait.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+
+
+@dataclass(frozen=True, slots=True)
+class RingFill:
+    """How full the ring buffer was when the reader came to it."""
+
+    bytes: int
+    """What waited to be read."""
+    size: int
+    """How many bytes it holds."""
+    highest: int
+    """The most that ever waited, in bytes."""
+
+
+class Ring:
+    """The one reader of a ring buffer."""
+
+    def __init__(
+        self, descriptor: int, size: int, *, most_bytes: int = _MOST_BYTES, woken_by: int | None = None
+    ) -> None:
+        """Map it. Raises OSError.
+
+        descriptor: the map's. size: how many bytes of data it holds. most_bytes: how many are taken at a time, and the
+        rest of the record that begins among them. woken_by: a descriptor that is waited on in place of the map's.
+        """
+        page = mmap.PAGESIZE
+        self._size = size
+        self._most_bytes = most_bytes
+        self._left = False
+        self.fill = RingFill(0, size, 0)
+        """How full it was before the last read."""
+        self._maps = [
+            mmap.mmap(descriptor, page),
+            mmap.mmap(descriptor, page, prot=mmap.PROT_READ, offset=page),
+            mmap.mmap(descriptor, 2 * size, prot=mmap.PROT_READ, offset=2 * page),
+        ]
+        consumer, producer, self._data = self._maps
+        # An item of these is read and written by a memcpy() of a constant size, which is one instruction: what struct
+        # does with "=Q", byte by byte, would see half of a position that changes.
+        self._consumed = memoryview(consumer).cast("Q")
+        self._produced = memoryview(producer).cast("Q")
+        self._lengths = memoryview(self._data).cast("I")
+        # Edge-triggered: otherwise it would not wait while there are records that did not wake.
+        self._epoll = select.epoll()
+        self._epoll.register(descriptor if woken_by is None else woken_by, select.EPOLLIN | select.EPOLLET)
+        self._event = ctypes.create_string_buffer(16)  # struct epoll_event, of which nothing is read
+
+    def close(self) -> None:
+        """Unmap it; what was not read is gone. It may be closed again, but not read."""
+        self._epoll.close()
+        for view in (self._consumed, self._produced, self._lengths):
+            view.release()
+        for mapped in self._maps:
+            mapped.close()
+
+    @property
+    def drained(self) -> bool:
+        """Whether it is empty."""
+        return bool(self._consumed[0] == self._produced[0])
+
+    def read(self, timeout: float) -> list[bytes]:
+        """Return the next records, in the order in which room for them was taken.
+
+        It waits until it is woken or a signal comes, but `timeout` seconds at the longest, and then returns whatever is
+        there: records that woke nobody, or none at all. Raises HangupError if it is not what the kernel writes.
+
+        Whatever an exception of a signal's handler interrupts, each record is returned by this read or by a later one.
+        """
+        # No wake-up is lost. What wakes us does so when it is finished (bpf_ringbuf_commit()), and always, because it
+        # asks for it (BPF_RB_FORCE_WAKEUP): it does not matter whether the kernel sees our position in time, so that no
+        # barrier is needed between writing it and waiting. epoll forgets a wake-up before it returns, and the
+        # producer's position is read after that: what is not seen now wakes us later.
+        milliseconds = int((min(timeout, _LEFT_SECONDS) if self._left else timeout) * 1000)
+        _epoll_wait(self._epoll.fileno(), self._event, 1, milliseconds)
+        return self._take()
+
+    def _take(self) -> list[bytes]:
+        # The kernel writes a header (busy) before the producer's position (__bpf_ringbuf_reserve()), and data before a
+        # header that is not busy; we read them the other way round. x86 keeps the order of loads and that of stores
+        # (TSO); another machine would need barriers. That is also why headers are read in place, and only what lies
+        # behind a finished one is copied: memcpy() of a whole block copies in an order of its own, in which a header
+        # could be newer than its data.
+        consumed = self._consumed[0]
+        waiting = self._produced[0] - consumed
+        if not 0 <= waiting <= self._size:
+            raise _damaged()
+        self.fill = RingFill(waiting, self._size, max(self.fill.highest, waiting))
+        begin = offset = consumed & (self._size - 1)
+        end = begin + waiting
+        stop = begin + min(waiting, self._most_bytes)
+        lengths, data = self._lengths, self._data
+        records: list[bytes] = []
+        append = records.append
+        while offset < stop:
+            length = lengths[offset >> 2]
+            taken = length < _DISCARDED
+            if not taken:
+                if length & _BUSY:
+                    break
+                length ^= _DISCARDED
+            start = offset + _HEADER
+            following = (start + length + 7) & -8
+            if following > end:
+                if offset == begin:
+                    raise _damaged()
+                # What lies before it is good.
+                break
+            if taken:
+                append(data[start : start + length])
+            offset = following
+        self._left = offset < end
+        # Nothing may stand between this and the return: CPython runs handlers of signals when a function is called or
+        # begins, and where a loop goes back. It makes room for the whole block at once.
+        self._consumed[0] = consumed + offset - begin
+        return records
+
+
+def _damaged() -> HangupError:
+    return HangupError(
+        "the BPF ring buffer does not hold what the kernel writes", "report it with the output of `hangup doctor`"
+    )
