@@ -165,9 +165,9 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	if (is_write) {
 		if (result == -EPIPE || result == -ECONNRESET)
 			return hurt(history, sock, entered, result);
-		/* Cut short: it had waited for room when the other end hung up. */
+		/* Cut short: it had waited for room when the other end hung up, or shut this one down. */
 		if (result > 0 && result < entered->size && !(entered->message_flags & MSG_DONTWAIT) &&
-		    sock_dead(history->peer))
+		    LOAD(u8, sock + OFFSET(sock, sk_shutdown)) & SEND_SHUTDOWN)
 			return hurt(history, sock, entered, result);
 		if (result > 0)
 			wrote(history, result, now);

@@ -17,7 +17,9 @@
 #include "record.h"
 
 #define WAYS 4
-#define COUNTED_MAX 4096
+/* So many rows are looked at for one that has the same names, or none. */
+#define COUNTED_LOOKS 8
+#define COUNTED_WORDS ((sizeof(struct counted) - __builtin_offsetof(struct counted, client)) / 8)
 /* Of those that left something unread, and hurt nobody, so many are handed over in a second. */
 #define LATENT_A_SECOND 64
 /* What a thread does so soon after it released an end of a failed connection belongs to the story. */
@@ -27,8 +29,6 @@
 /* recv(2): the bytes stay in the queue. send(2): it does not wait for room. */
 #define MSG_PEEK 2
 #define MSG_DONTWAIT 0x40
-/* shutdown(2) */
-#define SHUT_WR 1
 
 struct bucket {
 	u64 keys[WAYS];         /* 0: none */
@@ -50,7 +50,10 @@ struct awaited {
 BPF_ARRAY(buckets, struct bucket, 1);
 BPF_ARRAY(histories, struct history, 1);
 BPF_PERCPU_ARRAY(numbers, u64, 1);
-BPF_HASH(counted, struct counted_key, struct counted, COUNTED_MAX);
+/* Mapped by the reader, as the losses are. */
+BPF_F_TABLE("array", u32, struct counted, counted, COUNTED_ROWS, BPF_F_MMAPABLE);
+/* Which of its rows somebody writes the names of: only one can insert it. */
+BPF_HASH(claimed, u32, u8, COUNTED_ROWS);
 BPF_ARRAY(latent_budget, struct latent_budget, 1);
 BPF_ARRAY(aftermaths, struct awaited, AFTERMATHS);
 
@@ -456,19 +459,66 @@ static __always_inline void hand_over(struct history *history, u64 sock, u64 wak
 	ring.ringbuf_submit(record, wake);
 }
 
+static __always_inline bool same_names(struct counted *one, struct counted *other)
+{
+	u64 *words = (u64 *)one->client, *others = (u64 *)other->client;
+	u64 difference = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < COUNTED_WORDS; i++)
+		difference |= words[i] ^ others[i];
+	return !difference;
+}
+
+static __always_inline struct counted *counted_row(struct counted *key)
+{
+	u64 *words = (u64 *)key->client;
+	u64 hash = 0;
+	u32 place, zero = 0;
+	struct counted *row;
+	u8 mine = 1;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < COUNTED_WORDS; i++)
+		hash = (hash ^ words[i]) * 0x61C8864680B583EBULL;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < COUNTED_LOOKS; i++) {
+		place = ((hash >> 32) + i) & (COUNTED_ROWS - 1);
+		row = place ? counted.lookup(&place) : NULL;
+		if (!row)
+			continue;
+		if (row->ready) {
+			if (same_names(row, key))
+				return row;
+			continue;
+		}
+		if (claimed.insert(&place, &mine))
+			break;
+		__builtin_memcpy(row->client, key->client, COUNTED_WORDS * 8);
+		/* The names stand before it is said that they do: x86 keeps the order of stores. */
+		barrier();
+		row->ready = 1;
+		return row;
+	}
+	return counted.lookup(&zero);
+}
+
 static __always_inline void count_ended(struct history *history, u64 sock, bool latent)
 {
 	struct history *other = peer_history(history);
 	struct history *client = history, *server = other;
-	struct counted_key key = {};
-	struct counted *found, fresh = {};
+	struct counted key = {};
+	struct counted *row;
 	u64 operations = history->operations + (other ? other->operations : 0);
-	u64 listened = history->peer;
-	u64 place;
+	u64 listened = history->peer, place;
+	bool is_server = history->state & HISTORY_SERVER;
 
-	if (history->state & HISTORY_SERVER ||
-	    (other && (other->state & HISTORY_CLIENT || (!(history->state & HISTORY_CLIENT) &&
-							 !(other->state & HISTORY_SERVER) && other->start < history->start)))) {
+	if (other && !(history->state & HISTORY_CLIENT) && !(other->state & HISTORY_SERVER))
+		/* Nobody saw how it began: the first one seen is the client's. */
+		is_server = is_server || other->state & HISTORY_CLIENT || other->start < history->start;
+	if (is_server) {
 		client = other;
 		server = history;
 		listened = sock;
@@ -489,22 +539,11 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 	key.latent = latent;
 	if (!key.pair)
 		key.path_length = read_bound_address(key.path, listened);
-	found = counted.lookup(&key);
-	if (!found) {
-		counted.insert(&key, &fresh);
-		found = counted.lookup(&key);
-	}
-	if (!found) {
-		/* The table is full: all others are one. */
-		__builtin_memset(&key, 0, __builtin_offsetof(struct counted_key, latent));
-		key.path_length = COUNTED_OTHER;
-		key.pair = 0;
-		found = counted.lookup(&key);
-	}
-	if (!found)
+	row = counted_row(&key);
+	if (!row)
 		return;
-	__sync_fetch_and_add(&found->connections, 1);
-	__sync_fetch_and_add(&found->operations, operations);
+	__sync_fetch_and_add(&row->connections, 1);
+	__sync_fetch_and_add(&row->operations, operations);
 }
 
 /* Whether one more latent hang-up is told in full in this second. */

@@ -45,7 +45,11 @@
 #define SOCK_SEQPACKET 5
 /* include/linux/net.h, enum sock_shutdown_cmd */
 #define SHUT_RD 0
+#define SHUT_WR 1
 #define SHUT_RDWR 2
+
+/* include/net/sock.h: of sk_shutdown */
+#define SEND_SHUTDOWN 2
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_close 3
@@ -54,6 +58,9 @@
 #define NR_splice 275
 #define NR_dup3 292
 #define NR_io_uring_enter 426
+
+/* barrier(), include/linux/compiler.h */
+#define barrier() asm volatile("" ::: "memory")
 
 static __always_inline u64 read_u64(u64 address)
 {

@@ -298,22 +298,22 @@ struct history {
 	struct moment moments[22]; /* FIRST_MOMENTS, then LAST_MOMENTS in a ring */
 };
 
-#define COUNTED_OTHER 255
+/* In how many rows connections that ended well are counted; a power of two. The first one is for all there is no room for. */
+#define COUNTED_ROWS 4096
 
 /* Connections that ended well are counted by who was connected to whom. */
-struct counted_key {
-	char client[16];        /* the name of the client's process */
-	char server[16];
-	char path[112];         /* sun_path, all zeros: a socketpair, or not known */
-	__u8 path_length;       /* COUNTED_OTHER: this is all that there was no room for */
-	__u8 latent;            /* 1: bytes were left unread, and nobody failed */
-	__u8 pair;
-	__u8 unused[5];
-};
-
 struct counted {
+	__u64 ready;            /* 0: nothing is counted here yet */
 	__u64 connections;
 	__u64 operations;       /* of both ends */
+	char client[16];        /* the name of the client's process */
+	char server[16];
+	char path[112];         /* sun_path, all zeros: none, or not known */
+	__u8 path_length;
+	__u8 latent;            /* 1: bytes were left unread, and nobody failed */
+	__u8 pair;
+	__u8 unused;
+	__u32 unused2;
 };
 
 #endif /* HANGUP_RECORD_H */

@@ -143,7 +143,9 @@ class Statistics:
 
     def __init__(self, *, pattern: Callable[[str], str] | None = None) -> None:
         """Count nothing yet. pattern: makes one path of many before they are counted (tracer.path_pattern)."""
-        self.rows: dict[Key, Row] = {}
+        self._rows: dict[Key, Row] = {}
+        self.before: Callable[[], None] = lambda: None
+        """Called before anything is told: it may count what is counted elsewhere till then."""
         self.alerts = 0
         self._pattern = pattern
         self._names: set[tuple[str, str, str]] = set()
@@ -157,6 +159,21 @@ class Statistics:
         """Count records as they are read, whatever connections they belong to."""
         with self._lock:
             self._operations.update(operations)
+
+    @property
+    def rows(self) -> Mapping[Key, Row]:
+        """The rows, in the order in which they came to be."""
+        self.before()
+        return self._rows
+
+    def count_ended(self, key: Key, connections: int, operations: int) -> None:
+        """Count connections on which nobody failed."""
+        with self._lock:
+            row = self._row(key)
+            row.connections += connections
+            row.operations += operations
+            if key.kind is Kind.LATENT:
+                row.latent += connections
 
     def count(
         self,
@@ -199,9 +216,10 @@ class Statistics:
 
     def counts(self) -> Counts:
         """Return everything counted till now. Any thread may ask."""
+        self.before()
         with self._lock:
             return Counts(
-                {key: row.counts for key, row in self.rows.items()},
+                {key: row.counts for key, row in self._rows.items()},
                 dict(self._operations),
                 {kind: Histogram(tuple(counts[:-1]), counts[-1]) for kind, counts in self._gaps.items()},
                 dict(self._connect_errors),
@@ -210,7 +228,7 @@ class Statistics:
     def _row(self, key: Key) -> Row:
         if self._pattern:
             key = key._replace(path=self._pattern(key.path))
-        return self.rows.get(key) or self._new(key)
+        return self._rows.get(key) or self._new(key)
 
     def _new(self, key: Key) -> Row:
         names = key[:3]
@@ -219,7 +237,7 @@ class Statistics:
                 key = Key(OTHER, OTHER, OTHER, key.kind)
             else:
                 self._names.add(names)
-        return self.rows.setdefault(key, Row())
+        return self._rows.setdefault(key, Row())
 
     def _add_gap(self, kind: Kind, gap: int) -> None:
         counts = self._gaps.get(kind)

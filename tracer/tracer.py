@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from hangup.tracer.capture.file import FileSource, LostPeriod, Source
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import escape_comm, escape_socket_path
 from hangup.tracer.host.cgroups import Cgroup, Cgroups, read_process_cgroup
 from hangup.tracer.host.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.host.process import ProcessNames, read_inner_pid
@@ -17,9 +20,9 @@ from hangup.tracer.kernel import preflight
 from hangup.tracer.kernel.compiler import Flavour
 from hangup.tracer.kernel.probes import Probes
 from hangup.tracer.kernel.ring import RingFill
-from hangup.tracer.record.layout import STREAM, Event, Loss, operations, unpack_all
+from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
-from hangup.tracer.statistics import Key, Statistics
+from hangup.tracer.statistics import OTHER, Key, Statistics
 from hangup.tracer.story.connection import Connection
 from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Suffered
 from hangup.tracer.story.process import Process, leader_of, process_of
@@ -32,6 +35,9 @@ from hangup.tracer.verdicts.sentences import peer_shutdown
 POLL_SECONDS = 0.1
 
 UNKNOWN = "?"
+
+# What the kernel has counted is not taken over more often than that to answer one question, in ns.
+_COUNTED_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,7 @@ class Tracer:
         *,
         pids: Collection[int] | None = None,
         probes: str = "auto",
+        stream: bool = False,
         selection: Selection | None = None,
         source: Source | None = None,
         latent: bool = False,
@@ -140,7 +147,8 @@ class Tracer:
         """Say what to trace; nothing happens before the context is entered.
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
-        "fentry". selection: only connections it matches (pids is short for one of pids). source: where records come
+        "fentry". stream: have every operation recorded, and not only what went wrong handed over; on_operation wants
+        that, too. selection: only connections it matches (pids is short for one of pids). source: where records come
         from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless: whether failures
         that nobody misses anything by are, too. verdicts: only these are alerts; empty: all that can be. on_operation:
         called with every operation. statistics: where everything is counted, instead of new ones. cgroups: where the
@@ -148,7 +156,10 @@ class Tracer:
         gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
+        # Of pids the kernel decides.
+        self._selection_of_names = replace(self.selection, pids=frozenset())
         self._wanted_probes = probes
+        self._recording = source is None and not stream and on_operation is None
         self._source = source
         self._probes: Probes | None = None
         self.latent = latent
@@ -167,6 +178,12 @@ class Tracer:
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Counted] = WeakKeyDictionary()
         self.statistics = statistics or Statistics()
+        # What has been taken over of the kernel's counts, and who takes it: scrapes ask from other threads.
+        self._taken: dict[tuple[bytes, ...], tuple[int, int]] = {}
+        self._taking = Lock()
+        self._taken_at = 0
+        if self._recording:
+            self.statistics.before = self._take_counted
         self._endpoints = Endpoints(
             known=self._known,
             name=self._name,
@@ -179,7 +196,7 @@ class Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
         if self._source is None:
             preflight.require()
-            self._probes = Probes(flavour=self._wanted_probes, pids=self.selection.pids)
+            self._probes = Probes(flavour=self._wanted_probes, recording=self._recording, pids=self.selection.pids)
             self._source = cast(Source, self._probes)
             try:
                 # After attaching: what is opened in between is seen by both, what is open before by one.
@@ -201,7 +218,9 @@ class Tracer:
         if self._source:
             self._losses = self._source.losses()
         if self._probes:
-            self._probes.close()
+            self._take_counted()
+            with self._taking:
+                self._probes.close()
 
     @property
     def flavour(self) -> Flavour | None:
@@ -364,6 +383,9 @@ class Tracer:
             return None
         if self._on_operation:
             self._on_operation(Traced(event, "client", None, path, False, None))
+        if self._recording and -event.result in (errno.ENOENT, errno.ECONNREFUSED):
+            # Who has listened there is known of connections that ended well, too.
+            self._take_counted(event.end - _COUNTED_NS)
         # A relative path means another file in each folder.
         known = path is not None and path.startswith(("/", "@")) and path in self._endpoints.listened
         verdict = judge_connect(event, path, known=known)
@@ -374,6 +396,34 @@ class Tracer:
         is_alert = self._is_alert(verdict)
         self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
         return alert if is_alert else None
+
+    def _take_counted(self, since: int | None = None) -> None:
+        """Take over what the kernel has counted; since: not again if that was done after this time, in ns."""
+        with self._taking:
+            if self._probes is None or (since is not None and self._taken_at > since):
+                return
+            self._taken_at = time.monotonic_ns()
+            for row in self._probes.counted():
+                names = (row.client, row.server, row.path[: row.path_length], bytes((row.latent, row.pair)))
+                connections, operations = self._taken.get(names, (0, 0))
+                if row.connections == connections:
+                    continue
+                self._taken[names] = row.connections, row.operations
+                self._count_ended(row, row.connections - connections, row.operations - operations)
+
+    def _count_ended(self, row: Counted, connections: int, operations: int) -> None:
+        if not row.ready:
+            key = Key(OTHER, OTHER, OTHER, Kind.CLEAN)
+        else:
+            client, server = (escape_comm(name) or UNKNOWN for name in (row.client, row.server))
+            path = escape_socket_path(row.path[: row.path_length])
+            if path is not None:
+                self._endpoints.listened.add(path)
+            if not self._selection_of_names.matches(path, [(0, client), (0, server)]):
+                return
+            kind = Kind.LATENT if row.latent else Kind.CLEAN
+            key = Key(client, server, path or ("(socketpair)" if row.pair else UNKNOWN), kind)
+        self.statistics.count_ended(key, connections, operations)
 
     def _is_alert(self, verdict: Verdict) -> bool:
         kind = verdict.kind

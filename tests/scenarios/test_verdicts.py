@@ -6,12 +6,14 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import signal
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,32 @@ SO_SNDBUFFORCE = 32
 _RT_SIGTIMEDWAIT = "128 "
 
 
+# Two tracers look at the clock at different instants.
+_DURATION = re.compile(r"[0-9.]+ (ns|µs|ms|s|min|h)\b")
+
+
+def told(alert: Alert) -> dict[str, object]:
+    """Return what an alert says, in which two ways of watching agree."""
+    verdict = alert.verdict
+    return {
+        "verdict": verdict.kind,
+        "symptom": verdict.symptom,
+        "sentence": _DURATION.sub("TIME", verdict.sentence),
+        "figures": replace(verdict.figures, gap=None, waited=None, silence=None),
+        "consequence": verdict.consequence,
+        "doubts": verdict.doubts,
+        "client": alert.client,
+        "server": alert.server,
+    }
+
+
 class Seen:
     """What a tracer has seen since the last scenario."""
 
     def __init__(self, flavour: str) -> None:
         self.events: list[Event] = []
         self.tracer = Tracer(probes=flavour, latent=True, on_operation=self._keep)
+        self.recorder = Tracer(probes=flavour, latent=True)
 
     def _keep(self, operation: Traced) -> None:
         self.events.append(operation.event)
@@ -46,7 +68,10 @@ class Seen:
         # What has ended is recorded: one look at the ring buffer gets all of it. What the one that was hurt does next
         # is waited for, a tenth of a second: the second look is after that.
         wanted = None if path is None else str(path)
-        return [alert for _ in range(2) for alert in self.tracer.poll(0.2) if alert.path == wanted]
+        streamed = [alert for _ in range(2) for alert in self.tracer.poll(0.2) if alert.path == wanted]
+        recorded = [alert for _ in range(2) for alert in self.recorder.poll(0.1) if alert.path == wanted]
+        assert [told(alert) for alert in recorded] == [told(alert) for alert in streamed]
+        return streamed
 
     def the_alert(self, path: Path | str | None) -> Alert:
         """Return the only alert about a path."""
@@ -112,15 +137,17 @@ class OlderConnection:
 def seen(older: OlderConnection) -> Iterator[Seen]:
     """Trace, from one start of the tracer for all scenarios: it takes long in an emulated guest."""
     watching = Seen(older.flavour)
-    with watching.tracer:
+    with watching.tracer, watching.recorder:
         yield watching
         assert watching.tracer.losses().total == 0
+        assert watching.recorder.losses().total == 0
 
 
 @pytest.fixture(autouse=True)
 def _only_this_scenario(seen: Seen) -> None:
-    for _ in seen.tracer.poll(0):
-        pass
+    for tracer in (seen.tracer, seen.recorder):
+        for _ in tracer.poll(0):
+            pass
     seen.events.clear()
 
 

@@ -25,7 +25,7 @@ from hangup.tracer.kernel.btf import libbpf
 from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
 from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
 from hangup.tracer.kernel.ring import Ring, RingFill
-from hangup.tracer.record.layout import LOST_PERIODS, Loss
+from hangup.tracer.record.layout import COUNTED_BYTES, LOST_PERIODS, Counted, Loss, counted_of
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
 _PROGRAM_KPROBE = 2
@@ -290,6 +290,7 @@ class Probes:
         self._ring: Ring | None = None
         self._losses: mmap.mmap | None = None
         self._periods: mmap.mmap | None = None
+        self._counted_rows: mmap.mmap | None = None
         # What the kernel counts without saying when: the counts at the last look, when that was, and the times between
         # the looks that found more.
         self._looked = time.monotonic_ns()
@@ -322,6 +323,9 @@ class Probes:
             self._ring = self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
+            if recording:
+                length = -(-COUNTED_BYTES // _PAGE) * _PAGE
+                self._counted_rows = mmap.mmap(self._maps["counted"], length, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
                 kprobes.remove_leftovers()
                 self._profile = _open_first(*(folder / "kprobe_profile" for folder in kprobes.TRACEFS))
@@ -347,10 +351,10 @@ class Probes:
     def close(self) -> None:
         """Detach the probes and free their maps; records not read yet are gone."""
         self.detach()
-        for mapped in (self._ring, self._losses, self._periods):
+        for mapped in (self._ring, self._losses, self._periods, self._counted_rows):
             if mapped is not None:
                 mapped.close()
-        self._ring = self._losses = self._periods = None
+        self._ring = self._losses = self._periods = self._counted_rows = None
         if self._profile is not None:
             os.close(self._profile)
             self._profile = None
@@ -388,6 +392,10 @@ class Probes:
     def drained(self) -> bool:
         """Whether the ring buffer is empty: else a read has left something, or something has come since."""
         return self._ring is None or self._ring.drained
+
+    def counted(self) -> list[Counted]:
+        """Return how many connections have ended well till now, by who was connected to whom; none when streaming."""
+        return [] if self._counted_rows is None else counted_of(self._counted_rows[:COUNTED_BYTES])
 
     def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""

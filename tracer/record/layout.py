@@ -83,7 +83,6 @@ _SENDER_LAYOUT = _layout("sender")
 _HISTORY_LAYOUT = _layout("history")
 _USER_LAYOUT = _layout("user")
 _MOMENT_LAYOUT = _layout("moment")
-_COUNTED_KEY_LAYOUT = _layout("counted_key")
 _COUNTED_LAYOUT = _layout("counted")
 
 # Of an operation, in one go: flags, time and connection of the header, then the operation behind its section's header.
@@ -94,6 +93,9 @@ SIZE = _LAYOUT.size
 
 SMALLEST = _RECORD.size
 """Bytes of a record without any section."""
+
+COUNTED_BYTES = _DEFINES["COUNTED_ROWS"] * _COUNTED_LAYOUT.size
+"""How large the table is in which connections that ended well are counted."""
 
 FIRST_MOMENTS = _DEFINES["FIRST_MOMENTS"]
 """Of an endpoint's operations so many are kept from the first one on."""
@@ -226,6 +228,21 @@ if TYPE_CHECKING:
         users: bytes
         moments: bytes
 
+    class Counted(NamedTuple):
+        """How many connections ended well, by who was connected to whom; described in bpf/record.h."""
+
+        ready: int
+        connections: int
+        operations: int
+        client: bytes
+        server: bytes
+        path: bytes
+        path_length: int
+        latent: int
+        pair: int
+        unused: int
+        unused2: int
+
     class RecordType(enum.IntEnum):
         """The kinds of records, enum record_type."""
 
@@ -317,6 +334,7 @@ else:
     User = NamedTuple("User", [(name, Any) for name in _named("user")])
     KeptMoment = NamedTuple("KeptMoment", [(name, Any) for name in _named("moment")])
     History = NamedTuple("History", [(name, Any) for name in _named("history")])
+    Counted = NamedTuple("Counted", [(name, Any) for name in _named("counted")])
     RecordType = enum.IntEnum("RecordType", _enumerators(_SOURCE, "record_type", "^RECORD_"))
     SectionType = enum.IntEnum("SectionType", _enumerators(_SOURCE, "section_type", "^SECTION_"))
     HistoryState = enum.IntFlag("HistoryState", _enumerators(_SOURCE, "history_state", "^HISTORY_"))
@@ -403,6 +421,12 @@ def unpack_history(record: bytes) -> Handed:
         raise struct.error("no history in the record")
     other = ends[1] if len(ends) > 1 and ends[1].sock else None
     return Handed(time, connection, ends[0], other, address)
+
+
+def counted_of(table: bytes) -> list[Counted]:
+    """Return the rows of the table of connections that ended well; the first row is that of all others."""
+    rows = map(Counted._make, _COUNTED_LAYOUT.iter_unpack(table))
+    return [row for place, row in enumerate(rows) if row.ready or not place]
 
 
 def users_of(history: History) -> list[User]:

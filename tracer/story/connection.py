@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record.layout import SEQPACKET, Event
+from hangup.tracer.record.layout import SEQPACKET, Event, History
 from hangup.tracer.story.process import Process, leader_of, process_of
+from hangup.tracer.story.recall import Omitted
 
 Role = Literal["client", "server"]
 
@@ -189,7 +190,7 @@ class Endpoint:
         is_new = event.pid not in self.users and len(self.users) < MAX_USERS
         if is_new:
             self.users[event.pid] = event
-        if len(self.operations) < KEPT_FIRST:
+        if self.tail is None and len(self.operations) < KEPT_FIRST:
             self.operations.append(event)
         else:
             if self.tail is None:
@@ -219,6 +220,29 @@ class Endpoint:
                 self.silence = start - self.last_write_end
         self.last_write_start = start
         self.last_write_end = end
+
+    def omit(self, gap: Omitted) -> None:
+        """Take what was not kept one by one."""
+        self.count += gap.operations
+        # What follows belongs to the last operations, however few the first ones were.
+        self.tail = deque(maxlen=KEPT_LAST)
+        self.read_bytes += gap.read_bytes
+        self.read_messages += gap.reads
+        self.written_bytes += gap.written_bytes
+        self.written_messages += gap.writes
+        self.heard = self.heard or bool(gap.reads)
+        if gap.writes:
+            self.turns = max(self.turns, 1)
+            self.last_write_start = self.last_write_end = gap.when
+
+    def recall(self, history: History) -> None:
+        """Take the kernel's word for a turn that began among what was not kept."""
+        if self.omitted and history.turns > self.turns:
+            self.turns = history.turns
+        if self.omitted and history.turn_start and self.tail and history.turn_start < self.tail[0].end:
+            self.turn_start = history.turn_start
+            self.turn_bytes = history.turn_bytes
+            self.heard = bool(history.heard)
 
     def _answered(self, request: int) -> None:
         """Begin a turn with what was written after this end had read a request that is recorded only now.

@@ -14,11 +14,22 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record.layout import DIED, MSG_PEEK, Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record.layout import (
+    DIED,
+    MSG_PEEK,
+    Event,
+    EventFlag,
+    Handed,
+    HistoryState,
+    Operation,
+    SenderFlag,
+    sender_of,
+)
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.recall import Omitted, recalled
 from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -32,6 +43,12 @@ _RELEASE = int(Operation.RELEASE)
 _EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
+_AFTERMATH = int(EventFlag.AFTERMATH)
+_HANDED_OVER = int(EventFlag.HANDED_OVER)
+_CLIENT = int(HistoryState.CLIENT)
+_SERVER = int(HistoryState.SERVER)
+_PAIR = int(HistoryState.PAIR)
+_BEGUN = int(HistoryState.BEGUN)
 _BOUND = int(EventFlag.BOUND)
 _PEER_BOUND = int(EventFlag.PEER_BOUND)
 
@@ -54,6 +71,9 @@ MAX_CONNECTIONS = 20_000
 # Of all of them together so many operations are kept, a kilobyte each, however busy they are.
 MAX_KEPT = 250_000
 _KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
+
+# So many operations of a connection, and of so many connections, are kept until they are handed over.
+_MOST_EARLY = 64
 
 # Of so many paths it is remembered that somebody listened on them.
 MAX_PATHS = 4096
@@ -155,6 +175,8 @@ class Endpoints:
         self._number = 0
         self._kept = 0
         self._aftermaths = Aftermaths()
+        # By connection: what was recorded of it before it was handed over.
+        self._early: dict[int, list[Event]] = {}
         self.listened: Recent = Recent(MAX_PATHS)
         """Paths that somebody has listened on, as far as that was seen."""
         self.evicted = 0
@@ -167,21 +189,30 @@ class Endpoints:
         """How many connections have at least one end open."""
         return len(self._connections)
 
-    def feed(self, events: Iterable[Event]) -> Iterator[Occurrence]:
-        """Take events in the order of the ring buffer; yield what they amount to."""
+    def feed(self, events: Iterable[Event | Handed | Omitted]) -> Iterator[Occurrence]:
+        """Take what was recorded in the order of the ring buffer; yield what it amounts to."""
         by_sock = self._by_sock
         every = self._operations
         aftermaths = self._aftermaths
         while self._kept > MAX_KEPT:
             self._evict()
         for event in events:
+            if event.__class__ is not Event:
+                yield from self._recall_kept(event)
+                continue
             operation = event.operation
             if aftermaths:
                 for aftermath in aftermaths.take(event):
                     self._name(aftermath.connection)
                     yield Suffered(aftermath)
+            if event.flags & _AFTERMATH:
+                # It was recorded for that alone.
+                continue
             endpoint = by_sock.get(event.sock)
             if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
+                if event.flags & _HANDED_OVER and event.connection not in self._connections:
+                    self._keep_early(event)
+                    continue
                 if operation == _CONNECT and event.result:
                     # A connect that a signal interrupts starts again by itself: the kernel's own number, no failure.
                     if -event.result not in KERNEL_RESTARTS:
@@ -215,6 +246,80 @@ class Endpoints:
                 self._forget(connection)
                 self._name(connection)
                 yield Concluded(connection)
+
+    def _recall_kept(self, what: Handed | Omitted) -> Iterator[Occurrence]:
+        """Take what the kernel kept of a connection, as if each operation had been recorded when it ended."""
+        if isinstance(what, Omitted):
+            endpoint = self._by_sock.get(what.sock)
+            if endpoint is not None:
+                endpoint.omit(what)
+            return
+        # Both ends may have been hurt in the same instant, and each has handed both over.
+        if what.connection in self._connections:
+            return
+        connection = self._adopt(what)
+        yield from self.feed(recalled(what))
+        for history in (what.one, what.other):
+            if history is not None:
+                end = connection.client if connection.client.sock == history.sock else connection.server
+                end.recall(history)
+        yield from self.feed(self._early.pop(what.connection, ()))
+
+    def _adopt(self, handed: Handed) -> Connection:
+        """Make the connection of two histories."""
+        one, other = handed.one, handed.other
+        for sock in (one.sock, one.peer):
+            leftover = self._by_sock.get(sock)
+            if leftover is not None:
+                import os
+                import sys
+
+                if os.environ.get("DEBUG"):
+                    print(
+                        "STALE",
+                        leftover.connection.number,
+                        leftover.connection.path,
+                        leftover.role,
+                        leftover.connection.client.release,
+                        leftover.connection.server.release,
+                        [
+                            (m.event.operation, m.role)
+                            for m in __import__("hangup.tracer.story.story", fromlist=["x"])
+                            .tell(leftover.connection)
+                            .timeline
+                        ],
+                        file=sys.stderr,
+                    )
+                self._forget(leftover.connection)
+                self.stale += 1
+        is_server = one.state & _SERVER or (other is not None and other.state & _CLIENT)
+        if not is_server and not one.state & _CLIENT and other is not None and not other.state & _SERVER:
+            # Nobody saw how it began: as when each operation is recorded, the first one seen is the client's.
+            is_server = other.start < one.start
+        client, server = (one.peer, one.sock) if is_server else (one.sock, one.peer)
+        connection = self._add(client, server, handed.connection)
+        connection.type = one.type
+        connection.pair = bool(one.state & _PAIR)
+        if handed.address:
+            connection.path = escape_socket_path(handed.address)
+        for history in (one, other):
+            if history is None:
+                continue
+            endpoint = self._by_sock[history.sock]
+            endpoint.inode, endpoint.inode_number = history.inode, history.inode_number
+            endpoint.other.opener_pid = history.opener_pid
+        if not (one.state | (other.state if other else 0)) & _BEGUN:
+            # Only who it was then: what has been seen is in the histories.
+            self._recall(connection, one.sock, one.inode_number)
+        return connection
+
+    def _keep_early(self, event: Event) -> None:
+        """Keep what an end did while the other one's cpu was about to hand their connection over."""
+        early = self._early.setdefault(event.connection, [])
+        if len(early) < _MOST_EARLY:
+            early.append(event)
+        while len(self._early) > _MOST_EARLY:
+            self._early.pop(next(iter(self._early)))
 
     def settle(self, now: int | None = None) -> Iterator[Suffered]:
         """Yield the failures whose aftermath is waited for no longer.
@@ -250,7 +355,7 @@ class Endpoints:
         if operation <= _SOCKETPAIR:
             self._begin(endpoint, event)
             return self._decide(endpoint, event)
-        self._recall(connection, event)
+        self._recall(connection, event.sock, event.inode_number)
         endpoint = connection.client if connection.client.sock == event.sock else connection.server
         self._learn(endpoint, event)
         return endpoint
@@ -320,26 +425,28 @@ class Endpoints:
         if bound not in (peer_bound, endpoint.role == "server") and not endpoint.connection.pair:
             endpoint.connection.swap()
 
-    def _recall(self, connection: Connection, event: Event) -> None:
-        """Fill in a connection that was open before the tracer."""
-        known = self._known(event.inode_number) if event.inode_number else None
+    def _recall(self, connection: Connection, sock: int, inode_number: int) -> None:
+        """Fill in a connection that was open before the tracer, by one of its ends."""
+        known = self._known(inode_number) if inode_number else None
         if known is None:
             return
-        if known.is_server:
+        end = connection.client if connection.client.sock == sock else connection.server
+        if known.is_server != (end is connection.server):
             connection.swap()
         connection.path = known.path
         connection.pair = known.pair
-        this = connection.server if known.is_server else connection.client
-        this.holder = known.holder
-        this.other.holder = known.other_holder
-        this.other.inode_number = known.other_inode_number
+        end.holder = known.holder
+        end.other.holder = known.other_holder
+        end.other.inode_number = known.other_inode_number
 
-    def _add(self, client_sock: int, server_sock: int) -> Connection:
+    def _add(self, client_sock: int, server_sock: int, number: int = 0) -> Connection:
         if len(self._connections) >= MAX_CONNECTIONS:
             self._evict()
-        self._number += 1
-        connection = Connection(client_sock, server_sock, self._number)
-        self._connections[self._number] = connection
+        if not number:
+            self._number += 1
+            number = self._number
+        connection = Connection(client_sock, server_sock, number)
+        self._connections[number] = connection
         self._by_sock[client_sock] = connection.client
         self._by_sock[server_sock] = connection.server
         return connection
@@ -415,7 +522,8 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     other = endpoint.other
     if event.message_flags & _MSG_DONTWAIT:
         return False
-    return any(left and event.start < left.start < event.end for left in (other.ended_receiving, other.release))
+    # What was sent had begun before: the first bytes would have met the error.
+    return any(left and left.start < event.end for left in (other.ended_receiving, other.release))
 
 
 def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:

@@ -1,0 +1,188 @@
+"""From what the kernel kept of a connection to its operations: as if each had been recorded.
+
+Of each end the first operations and the last ones were kept, with the time at which they ended. When they began is not
+known. A stream is first in, first out, so the bytes say which write a read drank from, and that one began before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from hangup.tracer.record.layout import (
+    MSG_PEEK,
+    Event,
+    EventFlag,
+    Handed,
+    History,
+    KeptMoment,
+    Operation,
+    User,
+    moments_of,
+    users_of,
+)
+
+_CONNECT = int(Operation.CONNECT)
+_SOCKETPAIR = int(Operation.SOCKETPAIR)
+_READ = int(Operation.READ)
+_WRITE = int(Operation.WRITE)
+_RELEASE = int(Operation.RELEASE)
+_SENDER = int(EventFlag.SENDER)
+_NAME = 16
+
+UNKNOWN_USER = User(0, 0, 0, 0, 0, 0, 0, b"?".ljust(_NAME, b"\0"), b"?".ljust(_NAME, b"\0"))
+"""Who did what somebody did who is not kept any more."""
+
+
+class Omitted(NamedTuple):
+    """What an end did between its first operations and its last ones, and is not kept one by one."""
+
+    sock: int
+    when: int
+    """When the last of it had ended, in ns of CLOCK_MONOTONIC: right before the first one that was kept again."""
+    operations: int
+    reads: int
+    writes: int
+    read_bytes: int
+    written_bytes: int
+
+
+class _Transfers:
+    """The reads, or the writes, of one end, with the place in the stream up to which each went."""
+
+    def __init__(self, moments: Sequence[KeptMoment], operation: int, start: int) -> None:
+        self.moments = [each for each in moments if _is_transfer(each, operation)]
+        self.ends = list(accumulate((each.result for each in self.moments), initial=start))[1:]
+
+    @property
+    def total(self) -> int:
+        """How many bytes these were."""
+        return sum(each.result for each in self.moments)
+
+
+def _is_transfer(moment: KeptMoment, operation: int) -> bool:
+    return moment.operation == operation and moment.result > 0 and not moment.message_flags & MSG_PEEK
+
+
+class _End:
+    """One end, as far as it was kept."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.users = users_of(history)
+        self.first, self.last = moments_of(history)
+
+    def transfers(self, operation: int) -> list[_Transfers]:
+        """Return the first and the last reads or writes."""
+        total = self.history.read_bytes if operation == _READ else self.history.written_bytes
+        last = _Transfers(self.last, operation, 0)
+        return [
+            _Transfers(self.first, operation, 0),
+            _Transfers(self.last, operation, total - last.total),
+        ]
+
+    def gap(self) -> Omitted | None:
+        """Return what was not kept, None: everything was."""
+        history = self.history
+        kept = [*self.first, *self.last]
+        if history.operations <= len(kept):
+            return None
+        reads = [each for each in kept if _is_transfer(each, _READ)]
+        writes = [each for each in kept if _is_transfer(each, _WRITE)]
+        return Omitted(
+            history.sock,
+            self.last[0].end - 1,
+            history.operations - len(kept),
+            max(history.reads - len(reads), 0),
+            max(history.writes - len(writes), 0),
+            max(history.read_bytes - sum(each.result for each in reads), 0),
+            max(history.written_bytes - sum(each.result for each in writes), 0),
+        )
+
+
+def recalled(handed: Handed) -> Iterator[Event | Omitted]:
+    """Yield what was kept of both ends in the order in which it ended."""
+    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
+    starts: dict[tuple[int, int], int] = {}
+    if len(ends) == 2:
+        for writer, reader in (ends, ends[::-1]):
+            _began(writer, reader, starts)
+    found: list[tuple[int, Event | Omitted]] = []
+    earliest = min((end.first[0].end for end in ends if end.first), default=0)
+    for end, other in zip(ends, ends[::-1], strict=True):
+        gap = end.gap()
+        if gap is not None:
+            found.append((gap.when, gap))
+        peer_inode = other.history.inode if other is not end else 0
+        for moment in [*end.first, *end.last]:
+            start = starts.get((end.history.sock, id(moment)), moment.end)
+            if moment.operation in (_CONNECT, _SOCKETPAIR):
+                start = min(start, earliest)
+            found.append((moment.end, _event(end, moment, start, peer_inode, handed.address)))
+    found.sort(key=lambda each: each[0])
+    for _, what in found:
+        yield what
+
+
+def _began(writer: _End, reader: _End, starts: dict[tuple[int, int], int]) -> None:
+    """Note of each write that it had begun when what it sent was read."""
+    reads = reader.transfers(_READ)
+    for writes in writer.transfers(_WRITE):
+        for moment, end in zip(writes.moments, writes.ends, strict=True):
+            begin = end - moment.result
+            for part in reads:
+                place = bisect_right(part.ends, begin)
+                if part.ends and place < len(part.ends) and begin >= part.ends[0] - part.moments[0].result:
+                    read = part.moments[place]
+                    if read.end < moment.end:
+                        starts[writer.history.sock, id(moment)] = read.end
+
+
+def _event(end: _End, moment: KeptMoment, start: int, peer_inode: int, address: bytes) -> Event:
+    history = end.history
+    user = end.users[moment.user] if moment.user < len(end.users) else UNKNOWN_USER
+    released = moment.operation == _RELEASE
+    leader = user.leader
+    if released and history.owner_pid:
+        leader = next((each.leader for each in end.users if each.pid == history.owner_pid), leader)
+    flags = history.release_flags if released else 0
+    return Event(
+        flags=flags,
+        end=moment.end,
+        connection=history.connection,
+        start=start,
+        sock=history.sock,
+        peer=history.peer,
+        inode=history.inode,
+        peer_inode=peer_inode,
+        inode_number=history.inode_number,
+        size=moment.size,
+        result=moment.result,
+        unread_bytes=history.unread_bytes if released else 0,
+        cgroup=user.cgroup,
+        unread_messages=history.unread_messages if released else 0,
+        pid=user.pid,
+        tid=user.tid,
+        inner_pid=user.inner_pid,
+        inner_tid=user.inner_tid,
+        uid=user.uid,
+        gid=user.gid,
+        peer_pid=history.opener_pid,
+        owner_pid=history.owner_pid if released else 0,
+        message_flags=moment.message_flags,
+        exit_code=history.exit_code if released else 0,
+        syscall=history.syscall if released else -1,
+        descriptor=history.descriptor if released else -1,
+        cpu=0,
+        operation=moment.operation,
+        type=history.type,
+        shutdown=moment.shutdown,
+        peer_shutdown=0,
+        unused=0,
+        comm=user.comm,
+        leader=leader,
+        address=address if moment.operation < _READ else b"",
+        sender=history.sender if flags & _SENDER else b"",
+    )
