@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from random import Random
 
@@ -29,7 +30,7 @@ TOO_EARLY = "its beginning was not recorded: the connection is older than hangup
 _TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
 
 
-def traced(events: list[Event], batch: int) -> tuple[list[Alert], dict[Key, Row], int]:
+def traced(events: list[Event], batch: int) -> tuple[list[Alert], Mapping[Key, Row], int]:
     batches = [events[start : start + batch] for start in range(0, len(events), batch)]
     with Tracer(source=ListSource(*batches), latent=True, harmless=True) as tracer:
         alerts: list[Alert] = []

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer import probes
 from hangup.tracer.capture.file import LostPeriod
 from hangup.tracer.errors import HangupError
+from hangup.tracer.kernel import probes
 from hangup.tracer.kernel.probes import Probes, merged_oldest, missed_returns, periods_of, renamed, wake_records
 from hangup.tracer.record.layout import LOST_PERIODS, Loss
 
@@ -74,19 +72,6 @@ def test_all_cpus_together_wake_the_reader_before_the_ring_is_full(cpus: int) ->
     assert records >= 1
     # The ring holds two records of each of 8,192 cpus in a tenth of its room.
     assert cpus * (records + 1) * probes._RECORD_BYTES < probes._RING_BYTES
-
-
-def test_the_ring_is_drained_when_its_reader_has_come_to_where_its_writers_are() -> None:
-    # Their positions begin a page each (struct bpf_ringbuf, kernel/bpf/ringbuf.c).
-    positions = mmap.mmap(-1, 2 * mmap.PAGESIZE)
-    attached = Probes.__new__(Probes)
-    attached._ring_positions = positions
-    for consumed, produced, drained in ((0, 0, True), (0, 320, False), (160, 320, False), (320, 320, True)):
-        positions[:8] = consumed.to_bytes(8, sys.byteorder)
-        positions[mmap.PAGESIZE : mmap.PAGESIZE + 8] = produced.to_bytes(8, sys.byteorder)
-        assert attached.drained is drained
-    attached._ring_positions = None
-    assert attached.drained
 
 
 def words(*slots: tuple[int, int, int], begun: int, first: int = 0, overwritten: int = 0) -> list[int]:

@@ -74,7 +74,7 @@ def alerts(
         return list(tracer.alerts())
 
 
-def rows(*events: Event, selection: Selection | None = None) -> dict[Key, Row]:
+def rows(*events: Event, selection: Selection | None = None) -> Mapping[Key, Row]:
     with Tracer(source=ListSource(list(events)), selection=selection) as tracer:
         list(tracer.alerts())
         return tracer.statistics.rows

@@ -280,7 +280,8 @@ class Probes:
 
         flavour: "kprobe", "fentry" or "auto". recording: keep histories, and tell only of connections that went wrong;
         else every operation is a record. endpoints: of how many a history is kept, a power of two; a KiB each. pids:
-        trace only connections of these thread groups (pids as the host sees them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns
+        trace only connections of these thread groups (pids as the host sees them); empty: all. kretprobe_slots: with
+        kprobes, how many threads may sleep in one function before returns
         are missed (and counted); 0: what the kernel gives by default. Raises HangupError if this host cannot do it.
         """
         self._library = _library()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
@@ -198,7 +198,7 @@ class Endpoints:
             self._evict()
         for event in events:
             if event.__class__ is not Event:
-                yield from self._recall_kept(event)
+                yield from self._recall_kept(cast(Handed | Omitted, event))
                 continue
             operation = event.operation
             if aftermaths:
@@ -271,25 +271,6 @@ class Endpoints:
         for sock in (one.sock, one.peer):
             leftover = self._by_sock.get(sock)
             if leftover is not None:
-                import os
-                import sys
-
-                if os.environ.get("DEBUG"):
-                    print(
-                        "STALE",
-                        leftover.connection.number,
-                        leftover.connection.path,
-                        leftover.role,
-                        leftover.connection.client.release,
-                        leftover.connection.server.release,
-                        [
-                            (m.event.operation, m.role)
-                            for m in __import__("hangup.tracer.story.story", fromlist=["x"])
-                            .tell(leftover.connection)
-                            .timeline
-                        ],
-                        file=sys.stderr,
-                    )
                 self._forget(leftover.connection)
                 self.stale += 1
         is_server = one.state & _SERVER or (other is not None and other.state & _CLIENT)
@@ -365,6 +346,9 @@ class Endpoints:
         """Whether a connect or accept belongs to a connection that its other half, or an early write, has begun."""
         if event.operation == _CONNECT:
             return endpoint.role == "client" and endpoint.connection.connect is None
+        if event.operation == _SOCKETPAIR:
+            # Whose histories are known already.
+            return bool(event.connection) and event.connection == endpoint.connection.number
         if event.operation == _ACCEPT:
             return endpoint.role == "server" and (endpoint.first is None or endpoint.first.operation != _ACCEPT)
         return False
