@@ -104,12 +104,6 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	return begin_history(sock, key, peer, state, now);
 }
 
-/* Whether the operations of an endpoint are wanted by now. */
-static __always_inline bool is_wanted(struct history *history)
-{
-	return !(history->state & HISTORY_EXCLUDED);
-}
-
 /* Whether a connection that goes wrong is handed over. */
 static __always_inline bool is_selected(struct history *history)
 {
@@ -125,19 +119,31 @@ static __always_inline bool is_selected(struct history *history)
 #endif
 }
 
-/* The operation that hurt somebody, behind what had been kept till then. */
-static __always_inline int hurt(struct history *history, u64 sock, struct pending *entered, s64 result)
+/* Whether a read or write that has ended may have hurt who did it; keeps what it says of the turns. */
+static __always_inline bool hurts(struct history *history, struct pending *entered, u64 sock, s64 result, u64 now)
 {
-	if (!is_selected(history))
-		return 0;
-	if (unix_peer(sock) != history->peer) {
-		/* The end of an earlier socket at this address was missed: what is kept is that one's. */
-		history->state |= HISTORY_RELEASED;
-		return 0;
+	if (result == -ECONNRESET)
+		return true;
+	if (entered->operation == OPERATION_WRITE) {
+		if (result <= 0)
+			return result == -EPIPE;
+		/* Cut short: it had waited for room when the other end hung up, or shut this one down. */
+		if (result < entered->size && !(entered->message_flags & MSG_DONTWAIT) &&
+		    LOAD(u8, sock + OFFSET(sock, sk_shutdown)) & SEND_SHUTDOWN)
+			return true;
+		wrote(history, result, now);
+		return false;
 	}
-	hand_over(history, sock, BPF_RB_NO_WAKEUP);
-	tell(history->connection, EVENT_HANDED_OVER, sock, history->peer, entered, result, false, true);
-	return 0;
+	if (!result)
+		return entered->size && may_be_cut(history);
+	if (result > 0) {
+		history->heard = 1;
+		if (!(entered->message_flags & MSG_PEEK)) {
+			__sync_fetch_and_add(&history->read_bytes, result);
+			__sync_fetch_and_add(&history->reads, 1);
+		}
+	}
+	return false;
 }
 
 /* A read or write that has ended. */
@@ -146,45 +152,36 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	u64 now = bpf_ktime_get_ns();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct history *history = history_of(sock, key_of(sock), 0, now);
-	bool is_write = entered->operation == OPERATION_WRITE;
+	bool first;
 
 	is_aftermath(pid_tgid, now);
-	if (!history || !is_wanted(history))
+	if (!history || history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->holder != pid_tgid) {
 		remember_user(history, pid_tgid);
-		if (!is_wanted(history))
+		if (history->state & HISTORY_EXCLUDED)
 			return 0;
 	}
-	if (history->state & HISTORY_HANDED_OVER) {
-		entered->start = entered->start ? entered->start : now;
-		tell(history->connection, EVENT_HANDED_OVER, sock, history->peer, entered, result, false, false);
-		return 0;
-	}
-	entered->start = entered->start ? entered->start : now;
-	if (is_write) {
-		if (result == -EPIPE || result == -ECONNRESET)
-			return hurt(history, sock, entered, result);
-		/* Cut short: it had waited for room when the other end hung up, or shut this one down. */
-		if (result > 0 && result < entered->size && !(entered->message_flags & MSG_DONTWAIT) &&
-		    LOAD(u8, sock + OFFSET(sock, sk_shutdown)) & SEND_SHUTDOWN)
-			return hurt(history, sock, entered, result);
-		if (result > 0)
-			wrote(history, result, now);
-	} else {
-		if (result == -ECONNRESET)
-			return hurt(history, sock, entered, result);
-		if (!result && entered->size && may_be_cut(history))
-			return hurt(history, sock, entered, result);
-		if (result > 0) {
-			history->heard = 1;
-			if (!(entered->message_flags & MSG_PEEK)) {
-				__sync_fetch_and_add(&history->read_bytes, result);
-				__sync_fetch_and_add(&history->reads, 1);
-			}
+	first = !(history->state & HISTORY_HANDED_OVER);
+	if (first) {
+		if (!hurts(history, entered, sock, result, now)) {
+			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
+			return 0;
 		}
+		if (!is_selected(history))
+			return 0;
+		if (unix_peer(sock) != history->peer) {
+			/* The end of an earlier socket at this address was missed: what is kept is that one's. */
+			history->state |= HISTORY_RELEASED;
+			return 0;
+		}
+		hand_over(history, sock, BPF_RB_NO_WAKEUP);
 	}
-	note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
+	/* The operation that hurt somebody stands behind what had been kept till then. */
+	entered->end = now;
+	if (!entered->start)
+		entered->start = now;
+	tell(history->connection, EVENT_HANDED_OVER, sock, history->peer, entered, result, false, first);
 	return 0;
 }
 
@@ -198,7 +195,9 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 
 	if (!peer || !traced_type(sock))
 		return 0;
-	entered->start = entered->start ? entered->start : now;
+	entered->end = now;
+	if (!entered->start)
+		entered->start = now;
 	history = begin_history(sock, key_of(sock), peer, state | HISTORY_BEGUN, now);
 	if (!history)
 		return 0;
@@ -211,7 +210,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 		return 0;
 	}
 	remember_user(history, pid_tgid);
-	if (!is_wanted(history))
+	if (history->state & HISTORY_EXCLUDED)
 		return 0;
 #if SELECT_PIDS
 	/* Undecided until it is accepted. */
@@ -243,7 +242,9 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 	if (!pid_selected(pid))
 		return 0;
 #endif
-	entered->start = entered->start ? entered->start : bpf_ktime_get_ns();
+	entered->end = bpf_ktime_get_ns();
+	if (!entered->start)
+		entered->start = entered->end;
 	tell(0, 0, sock, 0, entered, result, true, false);
 	return 0;
 }
@@ -275,11 +276,11 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	s32 result = how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0;
 
 	is_aftermath(pid_tgid, now);
-	if (!history || !is_wanted(history))
+	if (!history || history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->holder != pid_tgid)
 		remember_user(history, pid_tgid);
-	if (!is_wanted(history))
+	if (history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->state & HISTORY_HANDED_OVER) {
 		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_SHUTDOWN, sock, history->peer, how, result,
@@ -354,7 +355,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	/* No peer: a listener, or a socket that was never connected. */
 	if (!history)
 		return 0;
-	if (!is_wanted(history)) {
+	if (history->state & HISTORY_EXCLUDED) {
 		free_history(key);
 		return 0;
 	}

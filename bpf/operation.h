@@ -227,7 +227,7 @@ static __always_inline void fill(struct operation_record *record, u64 connection
 	find_caller(&caller, task, operation);
 	record->record.length = sizeof(*record);
 	record->record.type = RECORD_OPERATION;
-	record->record.time = bpf_ktime_get_ns();
+	record->record.time = entered->end ? entered->end : bpf_ktime_get_ns();
 	record->record.connection = connection;
 	record->section.type = SECTION_OPERATION;
 	record->section.length = sizeof(record->operation);

@@ -11,7 +11,8 @@
 #define PENDING_MAX 32768
 
 struct pending {
-	u64 start;
+	u64 start;              /* ns, 0: not known */
+	u64 end;                /* ns, 0: now */
 	u64 socket;             /* struct socket of this endpoint */
 	u64 address;            /* connect: struct sockaddr */
 	s64 size;
