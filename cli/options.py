@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hangup.cli.ready import Ready
 from hangup.tracer.selection import Selection
+
+if TYPE_CHECKING:
+    from hangup.cli.service.settings import Key
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,6 +65,25 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
 
 addresses_option = click.option("--addresses", is_flag=True, help="Show the kernel's addresses of sockets, too.")
+
+
+def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of a key of the service's configuration; it is None, or empty, where it is not given."""
+    default = ", ".join(key.default) if key.type.many else str(key.default)
+    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
+
+    def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is None or value == ():
+            return None
+        try:
+            return key.type.read(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    if key.type.flag:
+        declared = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
+        return click.option(declared, key.name, default=None, help=text, callback=read)
+    return click.option(key.flag, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
 
 
 # Longer than anything runs, and short enough for every clock.

@@ -9,10 +9,8 @@ from types import FrameType, TracebackType
 from typing import Protocol
 
 from hangup.cli.child import Child, sent_by_terminal
-from hangup.tracer.tracer import Alert
-
-# How often a quiet ring buffer is looked at. Failures, signals and the end of the command wake it at once.
-POLL_SECONDS = 0.1
+from hangup.cli.wake import Wake
+from hangup.tracer.tracer import QUIET_SECONDS, Alert
 
 # timeout(1) sends its signal twice, to the process and to the group; a person needs longer to press Ctrl-C again.
 _AGAIN_SECONDS = 0.5
@@ -25,6 +23,9 @@ class Watched(Protocol):
 
     def poll(self, timeout: float) -> Iterable[Alert]:
         """Wait a while and yield alerts."""
+
+    def wake_by(self, descriptor: int) -> None:
+        """Let what comes to be read there end the waiting."""
 
     def stop(self) -> None:
         """Take the probes away."""
@@ -112,13 +113,23 @@ def run(
     after_batch: called after each look at the ring buffer. With a command, signals and the end of the duration (as
     SIGTERM) are passed on to it, and the run ends when it does; its status is returned.
     """
-    with Signals() as signals:
+    with Wake() as wake, Signals() as signals:
+        tracer.wake_by(wake.descriptor)
         on_ready()
         deadline = None if duration is None else time.monotonic() + duration
+
+        def look() -> None:
+            # Failures, signals and the end of the command end the waiting; the tracer looks more often where it must.
+            left = QUIET_SECONDS if deadline is None else max(deadline - time.monotonic(), 0)
+            for alert in tracer.poll(min(QUIET_SECONDS, left)):
+                on_alert(alert)
+            wake.clear()
+            after_batch()
+
         if command:
             with _Command(command) as child:
                 while (status := child.status) is None:
-                    _look(tracer, deadline, on_alert, after_batch)
+                    look()
                     child.pass_on(signals.take())
                     if deadline is not None and time.monotonic() >= deadline:
                         child.pass_on([signal.SIGTERM])
@@ -126,21 +137,9 @@ def run(
         else:
             status = None
             while not signals.received and (deadline is None or time.monotonic() < deadline):
-                _look(tracer, deadline, on_alert, after_batch)
+                look()
         tracer.stop()
         for alert in tracer.alerts():
             on_alert(alert)
         after_batch()
         return status
-
-
-def _look(
-    tracer: Watched,
-    deadline: float | None,
-    on_alert: Callable[[Alert], None],
-    after_batch: Callable[[], None],
-) -> None:
-    left = POLL_SECONDS if deadline is None else max(deadline - time.monotonic(), 0)
-    for alert in tracer.poll(min(POLL_SECONDS, left)):
-        on_alert(alert)
-    after_batch()

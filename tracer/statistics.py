@@ -128,7 +128,7 @@ class Counts:
     rows: Mapping[Key, RowCounts]
     """In the order in which they came to be, which never changes."""
     operations: Mapping[int, int]
-    """Records read, by tracer.record.Operation."""
+    """Records read, by tracer.record.Operation; none while the kernel records."""
     gaps: Mapping[Kind, Histogram]
     """Verdicts without gaps are not in it."""
     connect_errors: Mapping[str, int]

@@ -18,7 +18,7 @@ from hangup.tracer.host.inventory import Inventory, Listeners, Socket, snapshot
 from hangup.tracer.host.process import ProcessNames, read_inner_pid
 from hangup.tracer.kernel import preflight
 from hangup.tracer.kernel.compiler import Flavour
-from hangup.tracer.kernel.probes import Probes
+from hangup.tracer.kernel.probes import ENDPOINTS, Probes, endpoints_of
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, operations, unpack_all
 from hangup.tracer.selection import Selection
@@ -33,6 +33,9 @@ from hangup.tracer.verdicts.sentences import peer_shutdown
 
 # How often a quiet ring buffer is looked at; what goes wrong wakes the reader at once.
 POLL_SECONDS = 0.1
+
+QUIET_SECONDS = 1.0
+"""How often it is looked at while the kernel records and nothing is waited for."""
 
 UNKNOWN = "?"
 
@@ -135,6 +138,7 @@ class Tracer:
         pids: Collection[int] | None = None,
         probes: str = "auto",
         stream: bool = False,
+        history: int = ENDPOINTS,
         selection: Selection | None = None,
         source: Source | None = None,
         latent: bool = False,
@@ -148,18 +152,21 @@ class Tracer:
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
         "fentry". stream: have every operation recorded, and not only what went wrong handed over; on_operation wants
-        that, too. selection: only connections it matches (pids is short for one of pids). source: where records come
-        from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless: whether failures
-        that nobody misses anything by are, too. verdicts: only these are alerts; empty: all that can be. on_operation:
-        called with every operation. statistics: where everything is counted, instead of new ones. cgroups: where the
-        cgroups of a given source's events are looked up; without it they are not: a capture's are another host's, or
-        gone.
+        that, too. history: of how many endpoints the kernel keeps a history as long as nothing goes wrong, rounded up
+        to a power of two; ValueError if that is below 1,024 or above 1,048,576. selection: only connections it matches
+        (pids is short for one of pids). source: where records come from, instead of this host's probes. latent: whether
+        latent hang-ups are alerts too. harmless: whether failures that nobody misses anything by are, too. verdicts:
+        only these are alerts; empty: all that can be. on_operation: called with every operation. statistics: where
+        everything is counted, instead of new ones. cgroups: where the cgroups of a given source's events are looked up;
+        without it they are not: a capture's are another host's, or gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         # Of pids the kernel decides.
         self._selection_of_names = replace(self.selection, pids=frozenset())
         self._wanted_probes = probes
-        self._recording = source is None and not stream and on_operation is None
+        self.recording = source is None and not stream and on_operation is None
+        """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
+        self._history = endpoints_of(history)
         self._source = source
         self._probes: Probes | None = None
         self.latent = latent
@@ -182,7 +189,7 @@ class Tracer:
         self._taken: dict[tuple[bytes, ...], tuple[int, int]] = {}
         self._taking = Lock()
         self._taken_at = 0
-        if self._recording:
+        if self.recording:
             self.statistics.before = self._take_counted
         self._endpoints = Endpoints(
             known=self._known,
@@ -196,7 +203,12 @@ class Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
         if self._source is None:
             preflight.require()
-            self._probes = Probes(flavour=self._wanted_probes, recording=self._recording, pids=self.selection.pids)
+            self._probes = Probes(
+                flavour=self._wanted_probes,
+                recording=self.recording,
+                pids=self.selection.pids,
+                endpoints=self._history,
+            )
             self._source = cast(Source, self._probes)
             try:
                 # After attaching: what is opened in between is seen by both, what is open before by one.
@@ -244,9 +256,12 @@ class Tracer:
         return self._probes.ring if self._probes else None
 
     @property
-    def open_connections(self) -> int:
-        """How many connections are open, of those that something was seen of. Any thread may ask."""
-        return self._endpoints.open
+    def open_connections(self) -> int | None:
+        """How many connections are open, of those that something was seen of. Any thread may ask.
+
+        None when recording: of most connections only the kernel knows, which does not count the open ones.
+        """
+        return None if self.recording else self._endpoints.open
 
     def losses(self) -> Losses:
         """Return what was missing, in the kernel and here, when records were last read. Any thread may ask."""
@@ -264,7 +279,7 @@ class Tracer:
     def alerts(self) -> Iterator[Alert]:
         """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
         while True:
-            batch = self._read(POLL_SECONDS)
+            batch = self._read(QUIET_SECONDS)
             yield from self._process(batch)
             if not batch.records and batch.until is not None and self._ended:
                 yield from self._settle(None)
@@ -273,19 +288,34 @@ class Tracer:
     def poll(self, timeout: float) -> Iterator[Alert]:
         """Take what is recorded (waiting `timeout` seconds at the longest) and yield the alerts in it.
 
-        An alert comes when it is known what it cost, a tenth of a second after the failure at the latest.
+        It waits no longer than it may: a tenth of a second, or while the kernel records and nothing is waited for one
+        second. What goes wrong, and any signal, ends the waiting at once. An alert comes when it is known what it cost,
+        a tenth of a second after the failure at the latest.
         """
         yield from self._process(self._read(timeout))
 
+    def wake_by(self, descriptor: int) -> None:
+        """Let whatever comes to be read from this descriptor end the waiting of a poll as well, until it is closed."""
+        if self._probes:
+            self._probes.wake_by(descriptor)
+
+    @property
+    def _patience(self) -> float:
+        """How long records may lie unread, in seconds."""
+        if not self.recording or self._stopped or self._endpoints.waiting:
+            return POLL_SECONDS
+        return QUIET_SECONDS
+
     def _read(self, timeout: float) -> _Batch:
         assert self._source is not None, "enter the context first"
-        records = self._source.read(timeout)
+        records = self._source.read(min(timeout, self._patience))
         # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
         now = time.monotonic_ns()
         until = now if self._source.drained else None
         self._losses = self._source.losses()
         self._lost_periods = self._source.lost_periods()
-        self.statistics.read(operations(records))
+        if not self.recording:
+            self.statistics.read(operations(records))
         return _Batch(records, until)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
@@ -383,7 +413,7 @@ class Tracer:
             return None
         if self._on_operation:
             self._on_operation(Traced(event, "client", None, path, False, None))
-        if self._recording and -event.result in (errno.ENOENT, errno.ECONNREFUSED):
+        if self.recording and -event.result in (errno.ENOENT, errno.ECONNREFUSED):
             # Who has listened there is known of connections that ended well, too.
             self._take_counted(event.end - _COUNTED_NS)
         # A relative path means another file in each folder.

@@ -10,35 +10,17 @@ from typing import Any
 
 import click
 
+from hangup.cli.options import key_option
 from hangup.cli.output import note
 from hangup.cli.service import configuration
 from hangup.cli.service.privileges import give_up
 from hangup.cli.service.service import Service, Signals, selection_of, verdicts_of, wants_latent
-from hangup.cli.service.settings import Key, Settings, keys
+from hangup.cli.service.settings import Settings, keys
 from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
 from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.statistics import Statistics
 from hangup.tracer.tracer import Tracer
-
-
-def _option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option of a key; it is None, or empty, where it is not given."""
-    default = ", ".join(key.default) if key.type.many else str(key.default)
-    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
-
-    def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        if value is None or value == ():
-            return None
-        try:
-            return key.type.read(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-
-    if key.type.flag:
-        declared = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
-        return click.option(declared, key.name, default=None, help=text, callback=read)
-    return click.option(key.flag, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
 
 
 def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +32,7 @@ def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     with_flags.__doc__ = function.__doc__
     for key in reversed(keys()):
-        with_flags = _option(key)(with_flags)
+        with_flags = key_option(key)(with_flags)
     return with_flags
 
 
@@ -84,6 +66,8 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
         Tracer(
             selection=selection_of(settings),
             probes=settings.probes,
+            stream=settings.stream,
+            history=settings.history,
             latent=wants_latent(settings),
             verdicts=verdicts_of(settings),
             # It runs for good: paths that are made up for one run must not use up the rows.

@@ -13,7 +13,7 @@ from hangup.cli.child import look_up
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import addresses_option, json_option, run_options, selection_options
+from hangup.cli.options import addresses_option, json_option, key_option, run_options, selection_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
 from hangup.cli.reporters.alert import alert_block
@@ -22,6 +22,7 @@ from hangup.cli.reporters.alerts import Alerts
 from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
+from hangup.cli.service.settings import Settings, keys
 from hangup.tracer.selection import IGNORED_PATHS, Selection
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
@@ -35,6 +36,9 @@ def _complete_file(_ctx: click.Context, _param: click.Parameter, incomplete: str
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only when a shell asks
 
     return [CompletionItem(incomplete, type="file")]
+
+
+_KEYS = {key.name: key for key in keys()}
 
 
 @click.command("watch", context_settings={"allow_interspersed_args": False})
@@ -52,6 +56,8 @@ def _complete_file(_ctx: click.Context, _param: click.Parameter, incomplete: str
 @click.option("--all", "show_all", is_flag=True, help="Show every alert in full, however many are alike.")
 @addresses_option
 @click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
+@key_option(_KEYS["stream"])
+@key_option(_KEYS["history"])
 @run_options
 @json_option
 @click.argument(
@@ -66,6 +72,8 @@ def command(
     show_all: bool,
     addresses: bool,
     no_fail: bool,
+    stream: bool | None,
+    history: int | None,
     probes: str,
     duration: float | None,
     ready: Ready,
@@ -111,7 +119,15 @@ def command(
     selection = replace(selection, ignored_paths=selection.ignored_paths or IGNORED_PATHS)
     wanted = frozenset(Kind.named(label) for label in verdicts)
     latent = latent or Kind.LATENT in wanted
-    with Tracer(selection=selection, probes=probes, latent=latent, harmless=harmless, verdicts=wanted) as tracer:
+    with Tracer(
+        selection=selection,
+        probes=probes,
+        stream=bool(stream),
+        history=history or Settings().history,
+        latent=latent,
+        harmless=harmless,
+        verdicts=wanted,
+    ) as tracer:
         began = time.monotonic()
 
         def attached() -> None:

@@ -21,7 +21,8 @@ _RELEASING = ("close", "close_range", "dup2", "dup3", "execve", "exit", "exit_gr
 def operation_text(event: Event, *, descriptor: bool = False) -> str:
     """Return the system call, what was asked of it and what came of it: "writev 4096 of 300000", "read: EAGAIN".
 
-    descriptor: whether to name the file descriptor too, as in "writev(26) 8".
+    Where the system call is not known, the operation's family takes its place: "write 8". descriptor: whether to name
+    the file descriptor too, as in "writev(26) 8".
     """
     name = _call(event)
     if descriptor and event.descriptor >= 0:
@@ -73,7 +74,7 @@ def operation_row(traced: Traced, offset: int, width: int, *, addresses: bool = 
 
 
 def _call(event: Event) -> str:
-    name = syscall_of(event)
+    name = syscall_of(event) or operation_name(event)
     if event.operation == Operation.RELEASE:
         status, killed_by = exit_of(event)
         if killed_by:

@@ -33,7 +33,14 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
         Field("time", "string", "when it ended, by the wall clock: RFC 3339, UTC, microseconds"),
         lambda shown: utc(wall_clock(shown.event.end, shown.offset)),
     ),
-    (Field("start_ns", "number", "when it started, in ns of CLOCK_MONOTONIC"), lambda shown: shown.event.start),
+    (
+        Field(
+            "start_ns",
+            "number",
+            "when it started, in ns of CLOCK_MONOTONIC; if that is not known, the latest that it can have been",
+        ),
+        lambda shown: shown.event.start,
+    ),
     (Field("end_ns", "number", "when it ended, in ns of CLOCK_MONOTONIC"), lambda shown: shown.event.end),
     (
         Field("endpoint", "string", '`"client"` or `"server"`: whose end of the connection it is on'),
@@ -50,8 +57,8 @@ OPERATION_FIELDS: tuple[tuple[Field, Callable[[Shown], Any]], ...] = (
     (
         Field(
             "syscall",
-            "string",
-            'the system call behind it; `"io_uring"` for those of io_uring, `"kernel"` for none',
+            "string or null",
+            'the system call behind it; `"io_uring"` for those of io_uring, `"kernel"` for none; null if not known',
         ),
         lambda shown: syscall_of(shown.event),
     ),

@@ -11,7 +11,6 @@ from types import FrameType
 from hangup.cli.clock import wall_clock_offset
 from hangup.cli.output import note
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.run import POLL_SECONDS
 from hangup.cli.service.configuration import ConfigurationError
 from hangup.cli.service.limit import AlertKind, Limit
 from hangup.cli.service.settings import Settings, keys
@@ -19,9 +18,10 @@ from hangup.cli.service.sinks import OpenMetrics, Sinks
 from hangup.cli.service.systemd import Systemd
 from hangup.cli.sinks.alert_file import AlertFile
 from hangup.cli.sinks.metrics import Snapshot
+from hangup.cli.wake import Wake
 from hangup.tracer.errors import HangupError
 from hangup.tracer.selection import Selection
-from hangup.tracer.tracer import Alert, Tracer
+from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
 from hangup.tracer.units import counted
 from hangup.tracer.verdicts import Kind
 
@@ -95,6 +95,7 @@ class Service:
         return Snapshot(
             statistics=tracer.statistics,
             losses=self._losses.by_cause,
+            recording=tracer.recording,
             open_connections=tracer.open_connections,
             probes=tracer.flavour,
             functions=len(tracer.functions),
@@ -111,15 +112,18 @@ class Service:
         tracer = self._tracer
         self._systemd.ready(self._status())
         try:
-            while not signals.ending:
-                for alert in tracer.poll(POLL_SECONDS):
-                    self._alert(alert)
-                if signals.reload:
-                    signals.reload = False
-                    self._reload()
-                self._systemd.alive(time.monotonic())
-                wall_clock_offset()
-                self._tell()
+            with Wake() as wake:
+                tracer.wake_by(wake.descriptor)
+                while not signals.ending:
+                    for alert in tracer.poll(min(QUIET_SECONDS, self._systemd.patience)):
+                        self._alert(alert)
+                    wake.clear()
+                    if signals.reload:
+                        signals.reload = False
+                        self._reload()
+                    self._systemd.alive(time.monotonic())
+                    wall_clock_offset()
+                    self._tell()
             self._systemd.stopping()
             tracer.stop()
             for alert in tracer.alerts():

@@ -15,6 +15,7 @@ from typing import Any
 
 from hangup.cli.sinks.listen import parse_listen
 from hangup.tracer.errors import HangupError
+from hangup.tracer.kernel.probes import ENDPOINTS, FEWEST_ENDPOINTS, MOST_ENDPOINTS, endpoints_of
 from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.statistics import MAX_NAMES
 from hangup.tracer.verdicts import Kind
@@ -91,6 +92,13 @@ def _few(value: object) -> int:
     return count
 
 
+def _endpoints(value: object) -> int:
+    try:
+        return endpoints_of(_count(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number from {FEWEST_ENDPOINTS} to {MOST_ENDPOINTS}") from None
+
+
 def _unit(value: object, units: dict[str, float], highest: float, wrong: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} {wrong}")
@@ -139,6 +147,7 @@ CHOICE = Type("string", _probes, "|".join(PROBES))
 BOOLEAN = Type("boolean", _boolean, "", flag=True)
 COUNT = Type("number", _count, "N")
 FEW = Type("number", _few, "N")
+ENDPOINT_COUNT = Type("number", _endpoints, "N")
 TIME = Type("time", _seconds, "TIME")
 SIZE = Type("size", _bytes, "SIZE")
 FILE = Type("path", _file, "FILE")
@@ -192,6 +201,22 @@ class Settings:
         CHOICE,
         "auto",
         "How to attach: auto takes fentry where it misses nothing, and kprobes elsewhere.",
+        restart=True,
+    )
+    stream: bool = _key(
+        "selection",
+        BOOLEAN,
+        False,
+        "Record every operation, not only what went wrong: costs more, and keeps system calls, descriptors and start "
+        "times of all operations.",
+        restart=True,
+    )
+    history: int = _key(
+        "selection",
+        ENDPOINT_COUNT,
+        ENDPOINTS,
+        "Of so many endpoints the kernel keeps a history, a KiB each, to tell what came before a failure: 1024 to "
+        "1048576, rounded up to a power of two; without use where every operation is recorded.",
         restart=True,
     )
     verdict: tuple[str, ...] = _key(

@@ -61,6 +61,11 @@ class Systemd:
             self._status = status
             self._notify(f"STATUS={status}")
 
+    @property
+    def patience(self) -> float:
+        """How long it may go without hearing anything, in seconds."""
+        return float("inf") if self._alive_every is None else self._alive_every
+
     def alive(self, now: float) -> None:
         """Say that the main loop goes round; now: in seconds."""
         if self._alive_every is not None and now - self._alive_at >= self._alive_every:

@@ -51,7 +51,10 @@ class Snapshot:
     statistics: Statistics
     losses: Mapping[str, int] = field(default_factory=dict)
     """By cause; a cause with 0 is included."""
-    open_connections: int = 0
+    recording: bool = False
+    """Whether the kernel records: then most operations and open connections are known to it alone."""
+    open_connections: int | None = 0
+    """None: not known."""
     probes: str | None = None
     """How the probes are attached; None: they are not."""
     functions: int = 0
@@ -117,9 +120,12 @@ class Metrics(Collector):
         yield _by(table.ALERTS_HELD_BACK, dict.fromkeys(verdicts, 0) | dict(snapshot.held_back))
         yield _by(table.SINK_ERRORS, snapshot.sink_errors)
         yield _by(table.LOSSES, snapshot.losses)
-        operations = {operation.name.lower(): counts.operations.get(operation, 0) for operation in Operation}
-        yield _by(table.RECORDED_OPERATIONS, operations)
-        yield _one(table.OPEN_CONNECTIONS, snapshot.open_connections)
+        # Rather not there than wrong.
+        if not snapshot.recording:
+            operations = {operation.name.lower(): counts.operations.get(operation, 0) for operation in Operation}
+            yield _by(table.RECORDED_OPERATIONS, operations)
+        if snapshot.open_connections is not None:
+            yield _one(table.OPEN_CONNECTIONS, snapshot.open_connections)
         yield _by(table.PROBED_FUNCTIONS, {snapshot.probes or "none": snapshot.functions})
         if snapshot.ring:
             yield _one(table.RING, snapshot.ring.bytes)

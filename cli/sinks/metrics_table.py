@@ -100,10 +100,14 @@ RECORDED_OPERATIONS = Described(
     "counter",
     ("operation",),
     "",
-    "Operations read from the ring buffer, whether their connections are selected or not.",
+    "Operations read from the ring buffer, whether their connections are selected or not; only there with `stream`.",
 )
 OPEN_CONNECTIONS = Described(
-    "hangup_open_connections", "gauge", (), "", "Connections with an end open on which something was seen."
+    "hangup_open_connections",
+    "gauge",
+    (),
+    "",
+    "Connections with an end open on which something was seen; only there with `stream`.",
 )
 ALERTS = Described(
     "hangup_alerts_total", "counter", ("verdict",), "", "Verdicts that are alerts, whether they were sent or held back."

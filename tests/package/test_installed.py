@@ -71,7 +71,7 @@ def test_the_probes_are_found_and_the_event_record_read(installed: DebianRoot) -
         " print(layout.SIZE > 0, layout.HEADER, *compiler.sources())"
     )
     found = installed.run("python3", "-I", "-c", program).stdout.split()
-    assert found[:2] == ["True", f"{PACKAGES}/hangup/bpf/event.h"]
+    assert found[:2] == ["True", f"{PACKAGES}/hangup/bpf/record.h"]
     assert "hangup.c" in found
 
 

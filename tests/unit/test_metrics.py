@@ -6,6 +6,7 @@ import errno
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from threading import Event, Thread
 
 import pytest
@@ -177,6 +178,25 @@ def test_every_verdict_that_alerts_is_there_before_its_first_alert() -> None:
         assert verdicts == {kind.label: 0 for kind in Kind if kind.is_alert or kind is Kind.LATENT}
 
 
+def test_what_only_the_kernel_knows_while_it_records_is_left_out_and_not_wrong() -> None:
+    recording = replace(snapshot(), recording=True, open_connections=None)
+    missing = {name for name, _ in samples(snapshot())} - {name for name, _ in samples(recording)}
+    assert missing == {"hangup_recorded_operations_total", "hangup_open_connections"}
+    # Nobody need ask in vain: each says when it is there.
+    for metric in METRICS:
+        assert ("only there with `stream`" in metric.meaning) == (metric.name in missing)
+
+
+def test_connections_that_the_kernel_counted_have_their_operations() -> None:
+    statistics = Statistics()
+    key = Key("httpd", "uwsgi", "/run/app.s", Kind.CLEAN)
+    statistics.before = lambda: statistics.count_ended(key, 1, 18)
+    for scrape in (1, 2):
+        found = samples(Snapshot(statistics, recording=True, open_connections=None))
+        assert value(found, "hangup_connections_total", **ENDS, verdict="clean") == scrape
+        assert value(found, "hangup_operations_total", **ENDS, verdict="clean") == 18 * scrape
+
+
 def test_gaps_are_a_histogram_in_seconds() -> None:
     statistics = Statistics()
     for gap in (0, 1000, 1001, 89_000, 10**10, 10**10 + 1):
@@ -341,6 +361,7 @@ def test_the_tracer_has_all_that_a_snapshot_asks_for() -> None:
             Snapshot(
                 statistics=tracer.statistics,
                 losses=tracer.losses().by_cause,
+                recording=tracer.recording,
                 open_connections=tracer.open_connections,
                 probes=tracer.flavour,
                 functions=len(tracer.functions),

@@ -19,6 +19,8 @@ from hangup.tracer.errors import HangupError
 from hangup.tracer.host.unix_diag import UnixDiagMissingError
 from hangup.tracer.kernel import preflight
 from hangup.tracer.kernel.btf import Btf
+from hangup.tracer.kernel.compiled import KernelFacts
+from hangup.tracer.kernel.compiler import Options
 from hangup.tracer.kernel.preflight import Check, Host, checks, require
 from hangup.tracer.kernel.probes import preempts_programs
 
@@ -349,6 +351,36 @@ def test_what_is_kept_for_this_kernel_is_said_or_why_nothing_is(host: Host) -> N
 
     check = examined(replace(host, find_kept=without_btf))["kept programs"]
     assert (check.state, check.found) == ("warn", "not looked for: the kernel has no BTF")
+
+
+def test_what_is_kept_is_looked_for_as_watch_and_serve_load_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Options] = []
+    facts = KernelFacts({}, {}, trampolines=False, misses_offset=None)
+
+    class Keeps:
+        path, not_kept = KEPT, None
+
+        def kept_facts(self) -> KernelFacts:
+            return facts
+
+        def kept_compiled(self, options: Options) -> bool:
+            asked.append(options)
+            return True
+
+    monkeypatch.setattr(preflight, "keeper", Keeps)
+    assert preflight.find_kept() == ("kprobe", KEPT, None)
+    [options] = asked
+    assert (options.recording, options.selecting) == (True, False)
+
+
+def test_it_is_said_what_the_histories_take_and_whether_there_is_that_much(host: Host) -> None:
+    found = "of 65,536 endpoints, 60 MiB of the kernel's memory; --history has more or fewer"
+    assert examined(host)["histories"] == Check("histories", "ok", found)
+    write(host.proc / "meminfo", "MemTotal:        8000000 kB\nMemAvailable:     900000 kB\n")
+    assert examined(host)["histories"].state == "ok"
+    write(host.proc / "meminfo", "MemTotal:         128000 kB\nMemAvailable:      40960 kB\n")
+    check = examined(host)["histories"]
+    assert (check.state, check.found) == ("warn", f"{found}, but 40 MiB are free")
 
 
 def test_every_failed_check_makes_an_error_of_its_own_words() -> None:

@@ -279,6 +279,26 @@ def test_records_that_woke_nobody_are_collected_until_the_time_is_over(kernel: K
         assert time.monotonic() - begun >= 0.02
 
 
+def test_another_descriptor_ends_the_waiting_too_until_it_is_closed(kernel: Kernel) -> None:
+    read, write = os.pipe2(os.O_NONBLOCK)
+    kernel.ring.wake_by(read)
+    for _ in range(2):
+        # Before the waiting begins, and without anything in the ring.
+        os.write(write, b"x")
+        begun = time.monotonic()
+        assert kernel.ring.read(60) == []
+        assert time.monotonic() - begun < 30
+        assert os.read(read, 100) == b"x"
+    os.close(read)
+    os.close(write)
+    begun = time.monotonic()
+    assert kernel.ring.read(0.02) == []
+    assert time.monotonic() - begun >= 0.02
+    kernel.output(b"went wrong")
+    kernel.wake()
+    assert kernel.ring.read(60) == [b"went wrong"]
+
+
 def test_a_signal_ends_the_waiting(kernel: Kernel) -> None:
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     try:

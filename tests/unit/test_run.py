@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,10 @@ class FakeTracer:
         alerts, self._alerts = self._alerts, []
         return cast("Iterator[Alert]", iter(alerts))
 
+    def wake_by(self, descriptor: int) -> None:
+        """Remember it."""
+        self.woken_by = descriptor
+
     def stop(self) -> None:
         """Remember it."""
         self.said.append("stopped")
@@ -61,6 +66,24 @@ def test_a_signal_ends_the_run_and_what_is_left_is_drained_after_the_probes_are_
     assert run_shown(tracer, on_ready=lambda: tracer.said.append("ready")) is None
     assert tracer.said == ["ready", "first", "stopped", "last"]
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_right_before_a_look_wakes_it_and_no_later_one() -> None:
+    woken: list[bool] = []
+
+    def look() -> None:
+        os.kill(os.getpid(), signal.SIGCHLD)
+        # As it is when the ring buffer is about to be waited for.
+        woken.append(bool(select.select([tracer.woken_by], [], [], 0)[0]))
+
+    tracer = FakeTracer(meanwhile=look)
+    run_shown(
+        tracer,
+        duration=0.01,
+        after_batch=lambda: woken.append(bool(select.select([tracer.woken_by], [], [], 0)[0])),
+    )
+    # Afterwards, when everything is taken, the descriptor is no more.
+    assert woken[:2] == [True, False]
 
 
 def test_a_signal_that_is_ignored_on_purpose_stays_ignored() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ from hangup.cli.sinks.journal import ALERT_ID, HELD_BACK_ID, LOSSES_ID, Journal
 from hangup.cli.sinks.metrics import Snapshot
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record.layout import Loss
-from hangup.tracer.tracer import Tracer
+from hangup.tracer.tracer import QUIET_SECONDS, Tracer
 from tests.stories import Story, clean, latent, seeds_failure
 from tests.unit.playback import Playback
 from tests.unit.test_journal import parsed
@@ -253,6 +254,40 @@ def test_the_watchdog_is_told_three_times_as_often_as_it_asks() -> None:
     for second in range(31):
         systemd.alive(float(second))
     assert told == ["WATCHDOG=1"] * 4
+
+
+@pytest.mark.parametrize(("asks", "waits"), [(None, QUIET_SECONDS), (30.0, QUIET_SECONDS), (1.5, 0.5)])
+def test_it_waits_no_longer_than_the_watchdog_may(
+    stand: Callable[..., Stand], asks: float | None, waits: float
+) -> None:
+    standing = stand(seeds_failure())
+    standing.service._systemd = Systemd(standing.told.append, asks)
+    waited: list[float] = []
+    poll = standing.service._tracer.poll
+
+    def noted(timeout: float) -> Iterator[Any]:
+        waited.append(timeout)
+        return poll(timeout)
+
+    standing.service._tracer.poll = noted  # type: ignore[method-assign]
+    standing.run()
+    assert set(waited) == {waits}
+
+
+def test_it_is_woken_by_a_signal_that_comes_right_before_it_waits(
+    stand: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = stand(seeds_failure())
+    descriptors: list[int] = []
+    woken: list[bool] = []
+    monkeypatch.setattr(standing.service._tracer, "wake_by", descriptors.append)
+
+    def between() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        woken.append(bool(select.select(descriptors, [], [], 0)[0]))
+
+    standing.run(between)
+    assert woken == [True]
 
 
 def test_a_status_is_told_when_it_changes() -> None:

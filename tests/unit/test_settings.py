@@ -84,6 +84,21 @@ def test_every_key_is_an_option_with_the_same_meaning(key: Key) -> None:
     assert key.meaning in (options[key.name].help or "")
 
 
+@pytest.mark.parametrize(
+    ("given", "endpoints"), [(1024, 1024), ("1025", 2048), (65_536, 65_536), (70_000, 131_072), (1_048_576, 1_048_576)]
+)
+def test_histories_are_kept_of_a_power_of_two_endpoints(given: object, endpoints: int) -> None:
+    [history] = [key for key in keys() if key.name == "history"]
+    assert history.type.read(given) == endpoints
+
+
+@pytest.mark.parametrize("given", [0, 1023, 1_048_577, "-1", "many", True, 2048.0, 10**30])
+def test_other_numbers_of_histories_are_refused_with_those_that_are_right(given: object) -> None:
+    [history] = [key for key in keys() if key.name == "history"]
+    with pytest.raises(ValueError, match=r"is not a number from 1024 to 1048576$"):
+        history.type.read(given)
+
+
 def test_no_two_keys_have_the_same_name() -> None:
     names = [key.name for key in keys()]
     assert len(set(names)) == len(names)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hangup.cli.reporters.operation import operation_row
+from hangup.cli.reporters.operation import operation_row, operation_text
 from hangup.cli.terminal import UNFOLDED_WIDTH
+from hangup.tracer.story.operation import NOT_KEPT, syscall_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
@@ -37,6 +38,17 @@ def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]
         for _ in tracer.alerts():
             pass
     return lines
+
+
+def test_where_the_system_call_was_not_kept_the_operation_s_family_takes_its_place() -> None:
+    kept = seeds_failure().events
+    events = [event._replace(syscall=NOT_KEPT, descriptor=-1) for event in kept]
+    texts = [operation_text(event, descriptor=True) for event in events]
+    assert texts[:4] == ["connect", "accept", "write 16", "read 16"]
+    assert texts[-2] == "write 8: EPIPE"
+    assert syscall_of(events[0]) is None
+    # -1: there was none, which is something else.
+    assert operation_text(kept[2]._replace(syscall=-1, descriptor=-1)) == "kernel (write) 16"
 
 
 def several() -> list[Story]:

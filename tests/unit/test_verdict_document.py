@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.story.connection import IDLE
+from hangup.tracer.record import layout
+from hangup.tracer.story.connection import IDLE, KEPT_FIRST, KEPT_LAST
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import Kind
 from hangup.tracer.verdicts.rules import FAREWELL
@@ -47,6 +48,13 @@ def test_every_quotation_is_what_is_said_of_its_example(kind: Kind) -> None:
 
 def test_every_verdict_has_an_example_but_the_one_that_says_nothing() -> None:
     assert set(EXAMPLES) == set(Kind) - {Kind.CLEAN}
+
+
+def test_what_is_kept_of_each_end_is_what_the_code_keeps() -> None:
+    words = " ".join(CHAPTERS["What is not known"].split())
+    last = layout._DEFINES["LAST_MOMENTS"]
+    assert f"the first {layout.FIRST_MOMENTS} and the last {last} operations of each end: those between" in words
+    assert f"the first {KEPT_FIRST} and the last {KEPT_LAST} operations of each end. The verdict" in words
 
 
 def test_the_two_ways_to_be_harmless_are_those_of_the_examples() -> None:

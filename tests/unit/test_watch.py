@@ -57,6 +57,38 @@ def records(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "stream", "history"),
+    [
+        ((), False, 65_536),
+        (("--stream",), True, 65_536),
+        (("--history", "5000"), False, 8192),
+        (("--no-stream", "--history", "1048576"), False, 1_048_576),
+    ],
+)
+def test_how_much_watch_has_recorded_is_the_tracers_to_know(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], stream: bool, history: int
+) -> None:
+    given: list[dict[str, Any]] = []
+
+    def replay(**options: Any) -> Tracer:
+        given.append(options)
+        return Tracer(source=Playback([]), **options)
+
+    monkeypatch.setattr(watch, "Tracer", replay)
+    assert run("watch", "--duration", "0.01", *arguments).exit_code == 0
+    assert [(options["stream"], options["history"]) for options in given] == [(stream, history)]
+
+
+@pytest.mark.parametrize("number", ["1023", "1048577", "many", "-1"])
+@pytest.mark.parametrize("verb", ["watch", "serve"])
+def test_a_number_of_histories_that_cannot_be_had_is_told_in_one_line(verb: str, number: str) -> None:
+    result = run(verb, "--history", number)
+    assert result.exit_code == (125 if verb == "watch" else 2)
+    [*_, line] = result.stderr.splitlines()
+    assert line == f"Error: Invalid value for '--history': '{number}' is not a number from 1024 to 1048576"
+
+
 def test_watch_ends_with_122_after_an_alert_and_with_0_without(told: Callable[..., None]) -> None:
     told(seeds_failure(), clean())
     assert run("watch", "--duration", "0.01").exit_code == 122

@@ -41,7 +41,7 @@ class LostPeriod(NamedTuple):
 
 
 class Source(Protocol):
-    """A stream of records (bpf/event.h), in the order in which the kernel wrote them."""
+    """A stream of records (bpf/record.h), in the order in which the kernel wrote them."""
 
     def read(self, timeout: float) -> list[bytes]:
         """Return the next records, if not all there are; none after `timeout` seconds without any, or at the end."""

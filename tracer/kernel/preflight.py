@@ -25,10 +25,12 @@ from hangup.tracer.errors import HangupError
 from hangup.tracer.host import unix_diag
 from hangup.tracer.kernel.btf import VMLINUX, Btf, libbpf
 from hangup.tracer.kernel.probes import (
+    ENDPOINTS,
     KALLSYMS,
     PROBED,
     TRACEPOINTS,
     choose_flavour,
+    histories_bytes,
     keeper,
     options,
     preempts_programs,
@@ -96,7 +98,7 @@ def load_trivial_program() -> int:
 
 
 def find_kept() -> tuple[str | None, Path, str | None]:
-    """Look for what an earlier run compiled for `--probes auto`.
+    """Look for what an earlier run compiled for `watch` and `serve` as they are without any option.
 
     Returns how it attaches, None if nothing fits; the directory; and why nothing is kept there, if so. Raises
     HangupError without BTF.
@@ -106,7 +108,7 @@ def find_kept() -> tuple[str | None, Path, str | None]:
     found = None
     if facts is not None:
         flavour = choose_flavour("auto", facts, preempted=preempts_programs())
-        found = flavour if keeps.kept_compiled(options(flavour, recording=False, selecting=False)) else None
+        found = flavour if keeps.kept_compiled(options(flavour, recording=True, selecting=False)) else None
     return found, keeps.path, keeps.not_kept
 
 
@@ -190,6 +192,7 @@ def checks(host: Host | None = None, open_btf: Callable[[], Btf] = Btf.vmlinux) 
         yield from _checks_of_kernel(host, None)
     yield check_program_load(host)
     yield check_kept(host)
+    yield check_histories(host)
     yield check_unix_diag(host)
 
 
@@ -471,6 +474,17 @@ def check_kept(host: Host) -> Check:
     if flavour is None:
         return Check(name, "ok", f"none yet for this kernel: the next start compiles them into {where}")
     return Check(name, "ok", f"for {flavour}, in {where}")
+
+
+def check_histories(host: Host) -> Check:
+    """Say how much memory the kernel takes for the histories of endpoints, and see whether there is that much."""
+    size = histories_bytes(ENDPOINTS)
+    found = f"of {ENDPOINTS:,} endpoints, {size / 2**20:.0f} MiB of the kernel's memory; --history has more or fewer"
+    available = re.search(r"^MemAvailable: +([0-9]{1,18}) kB$", _read(host.proc / "meminfo"), re.MULTILINE)
+    if available and int(available[1]) << 10 < size:
+        found += f", but {int(available[1]) >> 10} MiB are free"
+        return Check("histories", "warn", found, "run it with a lower --history, or with --stream, which keeps none")
+    return Check("histories", "ok", found)
 
 
 def check_unix_diag(host: Host) -> Check:

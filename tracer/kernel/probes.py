@@ -25,7 +25,7 @@ from hangup.tracer.kernel.btf import libbpf
 from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
 from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
 from hangup.tracer.kernel.ring import Ring, RingFill
-from hangup.tracer.record.layout import COUNTED_BYTES, LOST_PERIODS, Counted, Loss, counted_of
+from hangup.tracer.record.layout import COUNTED_BYTES, HISTORY_BYTES, LOST_PERIODS, Counted, Loss, counted_of
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
 _PROGRAM_KPROBE = 2
@@ -84,8 +84,14 @@ KRETPROBE_SLOTS = 4096
 ENDPOINTS = 65_536
 """Of how many endpoints a history is kept: a KiB each."""
 
+FEWEST_ENDPOINTS = 1 << 10
+MOST_ENDPOINTS = 1 << 20
+
 WAYS = 4
 """How many of them share a bucket (bpf/history.h)."""
+
+# struct bucket has a key for each (bpf/history.h).
+_KEY_BYTES = 8
 
 KALLSYMS = Path("/proc/kallsyms")
 
@@ -123,6 +129,21 @@ class _ProgramLoadOptions(ctypes.Structure):
         ("log_size", ctypes.c_uint32),
         ("log_buf", ctypes.c_void_p),
     ]
+
+
+def endpoints_of(wanted: int) -> int:
+    """Return of how many endpoints a history is kept where it is to be so many: the next power of two.
+
+    Raises ValueError if that is too few or too many.
+    """
+    if not FEWEST_ENDPOINTS <= wanted <= MOST_ENDPOINTS:
+        raise ValueError(f"{wanted} is not a number from {FEWEST_ENDPOINTS} to {MOST_ENDPOINTS}")
+    return 1 << (wanted - 1).bit_length()
+
+
+def histories_bytes(endpoints: int) -> int:
+    """Return how much memory the kernel takes for the histories of so many endpoints, and to find them."""
+    return endpoints * (HISTORY_BYTES + _KEY_BYTES)
 
 
 # Of each Probes of this process.
@@ -279,10 +300,10 @@ class Probes:
         """Find what is kept of an earlier run or compile, load and attach.
 
         flavour: "kprobe", "fentry" or "auto". recording: keep histories, and tell only of connections that went wrong;
-        else every operation is a record. endpoints: of how many a history is kept, a power of two; a KiB each. pids:
-        trace only connections of these thread groups (pids as the host sees them); empty: all. kretprobe_slots: with
-        kprobes, how many threads may sleep in one function before returns
-        are missed (and counted); 0: what the kernel gives by default. Raises HangupError if this host cannot do it.
+        else every operation is a record. pids: trace only connections of these thread groups (pids as the host sees
+        them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns are
+        missed (and counted); 0: what the kernel gives by default. endpoints: of how many a history is kept, a power of
+        two; a KiB each. Raises HangupError if this host cannot do it.
         """
         self._library = _library()
         self._number = next(_numbers)
@@ -378,9 +399,14 @@ class Probes:
     def read(self, timeout: float) -> list[bytes]:
         """Return the records of the ring buffer, in the order they were written (seldom none, after timeout seconds).
 
-        Records of what went well do not wake the reader: ask at least some times a second.
+        Records of what went well do not wake the reader: when they come at all, ask at least some times a second.
         """
         return [] if self._ring is None else self._ring.read(timeout)
+
+    def wake_by(self, descriptor: int) -> None:
+        """Let a read that waits return also when something comes to be read from this descriptor."""
+        if self._ring is not None:
+            self._ring.wake_by(descriptor)
 
     @property
     def ring(self) -> RingFill:

@@ -87,6 +87,10 @@ class Ring:
         for mapped in self._maps:
             mapped.close()
 
+    def wake_by(self, descriptor: int) -> None:
+        """Let whatever comes to be read from this descriptor end the waiting as well, until it is closed."""
+        self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+
     @property
     def drained(self) -> bool:
         """Whether it is empty."""

@@ -351,5 +351,5 @@ def _first_write(endpoint: Endpoint) -> int:
     )
 
 
-# enum operation, bpf/event.h: plain numbers, an IntEnum's comparison costs more.
+# enum operation_type, bpf/record.h: plain numbers, an IntEnum's comparison costs more.
 _READ, _WRITE = 4, 5

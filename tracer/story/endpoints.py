@@ -1,7 +1,7 @@
 """From events to connections: matches client and server, and tells generations of an address apart.
 
 Records come in the order in which they were written to the ring buffer. Nothing that follows from a release is
-recorded before it (see record_entry() in bpf/hangup.c), so a freed and reused struct sock needs no sorting: a release
+recorded before it (see tell_entry() in bpf/hangup.c), so a freed and reused struct sock needs no sorting: a release
 ends a generation. All else may come in any order that causes allow; an accept may come before its connect.
 """
 
@@ -188,6 +188,11 @@ class Endpoints:
     def open(self) -> int:
         """How many connections have at least one end open."""
         return len(self._connections)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is waited for what somebody does after a failure."""
+        return bool(self._aftermaths)
 
     def feed(self, events: Iterable[Event | Handed | Omitted]) -> Iterator[Occurrence]:
         """Take what was recorded in the order of the ring buffer; yield what it amounts to."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from hangup.tracer.names import error_name, signal_name, syscall_name
 from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation
 
+NOT_KEPT = -2
+"""In place of a system call's number: the kernel's history of an endpoint does not have it. (-1: there was none.)"""
+
 
 def operation_name(event: Event) -> str:
     """Return an operation's family in lower case."""
@@ -14,8 +17,10 @@ def operation_name(event: Event) -> str:
         return f"operation {event.operation}"
 
 
-def syscall_of(event: Event) -> str:
-    """Return the name of the system call behind an operation."""
+def syscall_of(event: Event) -> str | None:
+    """Return the name of the system call behind an operation, None if it is not known."""
+    if event.syscall == NOT_KEPT:
+        return None
     return syscall_name(
         event.syscall,
         compat=bool(event.flags & EventFlag.COMPAT),

@@ -23,6 +23,7 @@ from hangup.tracer.record.layout import (
     moments_of,
     users_of,
 )
+from hangup.tracer.story.operation import NOT_KEPT
 
 _CONNECT = int(Operation.CONNECT)
 _SOCKETPAIR = int(Operation.SOCKETPAIR)
@@ -173,7 +174,7 @@ def _event(end: _End, moment: KeptMoment, start: int, peer_inode: int, address: 
         owner_pid=history.owner_pid if released else 0,
         message_flags=moment.message_flags,
         exit_code=history.exit_code if released else 0,
-        syscall=history.syscall if released else -1,
+        syscall=history.syscall if released else NOT_KEPT,
         descriptor=history.descriptor if released else -1,
         cpu=0,
         operation=moment.operation,
