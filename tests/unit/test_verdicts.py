@@ -1125,6 +1125,31 @@ def test_a_farewell_is_as_harmless_to_one_that_had_shut_down_first(
     assert judged.consequence.harmless is harmless
 
 
+@pytest.mark.parametrize(("size", "harmless"), [(5, True), (45, False)], ids=["farewell", "request"])
+@pytest.mark.parametrize("symptom", [Symptom.BROKEN_WRITE, Symptom.CUT_READ])
+def test_a_farewell_is_as_harmless_if_the_client_then_connects_again(
+    symptom: Symptom, size: int, harmless: bool
+) -> None:
+    """As a pool does with a connection that it finds too old, and a program that does one job after the other."""
+    story = established()
+    idle(story)
+    if symptom is Symptom.BROKEN_WRITE:
+        story.server.release()
+        story.client.write(size, error=errno.EPIPE)
+    else:
+        story.client.write(size)
+        story.server.read()
+        story.server.release()
+        story.client.read(0)
+    story.client.release()
+    following = Story(client_sock=0x3000, server_sock=0x4000, start=story.now, inode_number=90_000)
+    following.connect()
+    story.events += following.events
+    judged = verdict(story)
+    assert (judged.symptom, judged.consequence.afterwards) == (symptom, "connected again")
+    assert judged.consequence.harmless is harmless
+
+
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_down(asks: bool) -> None:
     story = established()

@@ -350,7 +350,12 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     badly = facts.died and facts.release is not None and facts.release.exit_code
     went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and not (badly or facts.unread))
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
-    return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
+    return last_word and (_has_left(afterwards) or afterwards == "killed") and (_idle(facts) or had_answer)
+
+
+def _has_left(afterwards: Afterwards | None) -> bool:
+    """Whether the one that was hurt closed or exited; one that connects again has closed before."""
+    return afterwards in ("closed", "exited", "connected again")
 
 
 def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
@@ -359,7 +364,7 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
     if kind is Kind.PEER_SHUTDOWN:
         shutdown = sentences.peer_shutdown(facts.gone, facts.failure.event, facts.failure.symptom)
         left = shutdown.start if shutdown else None
-    if left is None or exchange.victim.bytes > FAREWELL or afterwards not in ("closed", "exited"):
+    if left is None or exchange.victim.bytes > FAREWELL or not _has_left(afterwards):
         return False
     badly = facts.died and facts.release is not None and facts.release.exit_code
     well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not badly
