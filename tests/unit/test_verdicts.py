@@ -1161,6 +1161,31 @@ def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_do
     assert verdict(story).consequence.harmless is not asks
 
 
+@pytest.mark.parametrize(
+    ("waits", "reads", "asks", "harmless"),
+    [(0, 0, 0, True), (SECOND, 0, 0, False), (0, 40, 0, False), (0, 0, 30, False)],
+    ids=["at once", "after a while", "it reads", "it asks"],
+)
+@pytest.mark.parametrize("symptom", [Symptom.RESET_READ, Symptom.TOLD])
+def test_a_health_check_is_as_harmless_if_the_greeting_was_there_before_it_left(
+    symptom: Symptom, waits: int, reads: int, asks: int, *, harmless: bool
+) -> None:
+    story = established()
+    story.server.write(104)
+    if reads:
+        story.client.read(reads)
+    if asks:
+        story.client.write(asks)
+        story.server.read()
+    story.wait(waits)
+    story.client.release()
+    SYMPTOMS[symptom](story.server)
+    story.server.release()
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.GAVE_UP, symptom)
+    assert judged.consequence.harmless is harmless
+
+
 def test_a_client_that_shuts_down_before_its_answer_is_told_with_what_it_had_sent() -> None:
     story = established(client=Task("nginx", 206), server=Task("gunicorn", 222))
     story.client.write(103)

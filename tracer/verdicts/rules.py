@@ -336,14 +336,15 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
         return False
     if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
         # Whoever asked misses its answer; a server misses nothing by it that its client left.
-        return _left_unasked(facts, kind, release)
+        only_looked = not exchange.peer.read and _only_looked(facts, kind, left)
+        return only_looked or _left_unasked(facts, kind, release)
     if failure.symptom is not Symptom.BROKEN_WRITE or kind not in _MAY_BE_HARMLESS:
         return False
     last_word = failure.event.size <= FAREWELL
     if exchange.requester == "peer":
         # The client left. It asked for nothing and did not wait, or it had all it had asked for.
         if not exchange.peer.turns:
-            return not facts.died and left - facts.story.start < IDLE
+            return _only_looked(facts, kind, left)
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
         return _idle(facts) or (had_all and last_word) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
@@ -370,6 +371,13 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
     well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not badly
     had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
     return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
+
+
+def _only_looked(facts: Facts, kind: Kind, left: int) -> bool:
+    """Whether a client connected, asked for nothing and left at once, as health checks do."""
+    exchange = facts.exchange
+    asked = exchange.requester != "peer" or exchange.peer.turns
+    return kind in _MAY_BE_HARMLESS and not (asked or facts.died) and left - facts.story.start < IDLE
 
 
 def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
