@@ -1186,6 +1186,46 @@ def test_a_health_check_is_as_harmless_if_the_greeting_was_there_before_it_left(
     assert judged.consequence.harmless is harmless
 
 
+@pytest.mark.parametrize(
+    ("farewell", "waits", "waited"), [(5, 0, "4 s"), (30, 0, "10 µs"), (5, SECOND, "1 s")], ids=["", "more", "later"]
+)
+def test_who_says_a_farewell_and_leaves_has_waited_since_its_request(farewell: int, waits: int, waited: str) -> None:
+    """PgBouncer's query_timeout, and every client of libpq that gives up: Terminate is sent before the close."""
+    story = established(client=Task("pgbouncer", 258), server=Task("postgres", 262))
+    idle(story)
+    story.client.write(24)
+    story.server.read()
+    story.wait(4 * SECOND)
+    story.client.write(farewell)
+    story.wait(waits)
+    story.client.release()
+    story.wait(2 * SECOND)
+    story.server.write(65, error=errno.EPIPE)
+    assert f"pgbouncer[258] sent {24 + farewell} bytes, waited {waited} for an answer and gave up" in (
+        verdict(story).sentence
+    )
+
+
+def test_who_says_a_farewell_in_the_middle_of_an_answer_is_not_told_to_have_waited_for_one() -> None:
+    """PgBouncer, whose own client has left in the middle of a COPY."""
+    story = established(client=Task("pgbouncer", 258), server=Task("postgres", 306))
+    story.client.write(80)
+    story.server.read()
+    for _ in range(3):
+        story.server.write(8192)
+    story.client.read(8192)
+    story.client.write(5)
+    story.client.release()
+    story.server.write(8192, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.GAVE_UP
+    assert judged.sentence.startswith(
+        "pgbouncer[258] read 8192 bytes of postgres[306]'s answer, left 16.4 kB unread and hung up; "
+    )
+    assert judged.figures.waited is None
+    assert not judged.consequence.harmless
+
+
 def test_a_client_that_shuts_down_before_its_answer_is_told_with_what_it_had_sent() -> None:
     story = established(client=Task("nginx", 206), server=Task("gunicorn", 222))
     story.client.write(103)

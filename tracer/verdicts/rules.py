@@ -87,6 +87,37 @@ class Facts:
         """Whether the other end went because its process ended."""
         return self.release is not None and bool(self.release.flags & DIED)
 
+    @property
+    def left_with_a_farewell(self) -> bool:
+        """Whether the last thing the other end did before it left was to send no more than a farewell."""
+        peer, release = self.exchange.peer, self.release
+        last = next((event for event in reversed(self._last_of_gone) if event.start == peer.last), None)
+        if release is None or last is None or last.operation != Operation.WRITE:
+            return False
+        return 0 < last.result <= FAREWELL and 0 <= release.start - last.start < IDLE
+
+    @property
+    def asked_last(self) -> int:
+        """When the other end began to send the end of its last turn, in ns; a farewell on its way out is no part."""
+        peer = self.exchange.peer
+        if self.left_with_a_farewell:
+            for event in reversed(self._last_of_gone):
+                if event.operation == Operation.WRITE and event.result > 0 and peer.start <= event.start < peer.last:
+                    return event.start
+        return peer.last
+
+    @property
+    def left_over_an_answer(self) -> bool:
+        """Whether what the other end sent last was only a farewell, and it left with an earlier answer unread."""
+        exchange = self.exchange
+        earlier = exchange.owed_to_peer and exchange.victim.turns and self.unread
+        return bool(earlier) and exchange.peer.bytes <= FAREWELL and self.left_with_a_farewell
+
+    @property
+    def _last_of_gone(self) -> list[Event]:
+        """The last operations of the other end; none is missing between two."""
+        return [moment.event for moment in self.story.timeline if moment.role == self.gone.role][-KEPT_LAST:]
+
 
 def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
     """Return what is to be known of a failure."""
@@ -277,8 +308,9 @@ def _exact(story: Story, lost: int) -> bool:
 def _figures(facts: Facts, kind: Kind) -> Figures:
     exchange, failed, release = facts.exchange, facts.failure.event, facts.release
     waited = None
-    if release and exchange.requester == "peer" and not (exchange.victim.turns and not exchange.owed_to_peer):
-        waited = release.start - (exchange.peer.last if exchange.peer.turns else facts.story.start)
+    waits = not exchange.victim.turns or (exchange.owed_to_peer and not facts.left_over_an_answer)
+    if release and exchange.requester == "peer" and waits:
+        waited = release.start - (facts.asked_last if exchange.peer.turns else facts.story.start)
     return Figures(
         sent_bytes=exchange.victim.bytes,
         read_bytes=min(exchange.request_read, exchange.victim.bytes),

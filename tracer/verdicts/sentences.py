@@ -215,7 +215,7 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
     who = _who_left(gone)
     died = release.flags & DIED
     left = _way(gone, release)
-    if exchange.owed_to_peer:
+    if exchange.owed_to_peer and not facts.left_over_an_answer:
         waited = duration(figures.waited or 0)
         where = f"waited {waited} for an answer"
         if not _accepted_before(facts, release):
