@@ -1206,6 +1206,22 @@ def test_who_says_a_farewell_and_leaves_has_waited_since_its_request(farewell: i
     )
 
 
+def test_who_says_a_farewell_and_shuts_down_is_told_when_it_had_sent_its_request() -> None:
+    """MySQL's client library sends COM_QUIT, shuts down and closes."""
+    story = established(client=Task("php-fpm", 258), server=Task("mariadbd", 262))
+    idle(story)
+    story.client.write(24)
+    story.server.read()
+    story.wait(4 * SECOND)
+    story.client.write(5)
+    shut_down(story, story.client)
+    story.wait(2 * SECOND)
+    story.server.write(65, error=errno.EPIPE)
+    assert verdict(story).sentence.startswith(
+        "php-fpm[258] shut the connection down (SHUT_RDWR), 4 s after it had sent 29 bytes, "
+    )
+
+
 def test_who_says_a_farewell_in_the_middle_of_an_answer_is_not_told_to_have_waited_for_one() -> None:
     """PgBouncer, whose own client has left in the middle of a COPY."""
     story = established(client=Task("pgbouncer", 258), server=Task("postgres", 306))

@@ -90,11 +90,11 @@ class Facts:
     @property
     def left_with_a_farewell(self) -> bool:
         """Whether the last thing the other end did before it left was to send no more than a farewell."""
-        peer, release = self.exchange.peer, self.release
+        peer, left = self.exchange.peer, self.left
         last = next((event for event in reversed(self._last_of_gone) if event.start == peer.last), None)
-        if release is None or last is None or last.operation != Operation.WRITE:
+        if left is None or last is None or last.operation != Operation.WRITE:
             return False
-        return 0 < last.result <= FAREWELL and 0 <= release.start - last.start < IDLE
+        return 0 < last.result <= FAREWELL and 0 <= left - last.start < IDLE
 
     @property
     def asked_last(self) -> int:
