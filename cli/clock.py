@@ -15,6 +15,10 @@ from typing import NamedTuple
 # Two clocks are read one after the other, and we may have to wait between them: what is shorter is none, in ns.
 _SHORTEST = 100_000_000
 
+# They are read again if there was more between them than that, in ns, but not for ever.
+_APART = 5_000
+_TRIES = 10
+
 
 class _Suspend(NamedTuple):
     """A time that the host was suspended for."""
@@ -50,7 +54,17 @@ class Clocks:
             self._suspends.append(_Suspend(self._looked, suspended - self._suspended))
             self._suspended = suspended
         self._looked = now
-        return self._wall() - now
+        return self._wall_offset()
+
+    def _wall_offset(self) -> int:
+        """Read the wall clock between two looks at CLOCK_MONOTONIC, until these are next to each other."""
+        found = []
+        for _ in range(_TRIES):
+            before, wall, after = self._monotonic(), self._wall(), self._monotonic()
+            found.append((after - before, wall - before))
+            if after - before <= _APART:
+                break
+        return min(found)[1]
 
     def wall(self, monotonic: int, offset: int) -> int:
         """Return the wall-clock time of a CLOCK_MONOTONIC time, in ns; offset: what offset() returned last."""

@@ -6,6 +6,7 @@ imported: on a slow machine the imports are most of the start.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -34,6 +35,10 @@ VERBS = {
 
 # What goes wrong in these has a status that is not taken for the COMMAND's, which may be any of the usual ones.
 _RUN_A_COMMAND = ("watch",)
+
+
+# A full disk below the output is nobody's fault here.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Frame(click.Group):
@@ -82,6 +87,7 @@ class Frame(click.Group):
         """Run the verb that the arguments name, and exit."""
         # click's own standalone mode answers a broken pipe with status 1, and that is a command's.
         run = super().main
+        _open_what_is_closed()
         for stream in (sys.stdout, sys.stderr):
             # A locale that lacks a character of somebody's path is no reason to stop.
             if isinstance(stream, io.TextIOWrapper):
@@ -128,6 +134,9 @@ class Frame(click.Group):
             _complain(str(error), error)
             return error.exit_status
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                _complain(f"cannot write: {os.strerror(error.errno)}", error)
+                return ExitStatus.CANNOT_RUN
             # Whatever it is, the text may quote what a traced process chose.
             text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
             printable = "".join(character for character in text if character.isprintable())
@@ -147,6 +156,19 @@ def _complain(line: str, error: BaseException) -> None:
     if os.environ.get("HANGUP_TRACEBACK"):
         traceback.print_exception(error)
     click.echo(f"hangup: {line}", err=True)
+
+
+def _open_what_is_closed() -> None:
+    """Open /dev/null in the place of each standard stream that is closed: whatever is opened next would be it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free. A COMMAND has it, too.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    # They are None if they were closed at the start.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _abandon_output() -> None:

@@ -111,8 +111,8 @@ def test_the_last_record_of_a_request_meets_a_closed_socket(show: Show) -> None:
 def test_the_last_record_that_comes_in_time_is_a_latent_hang_up_or_was_read(show: Show) -> None:
     played = show.scenarios["httpd to FastCGI"]
     fine = show.requests - len(played.failures)
+    # How many of each is chance, too: on a busy machine no last record may come in time and stay unread.
     assert show.watch.connections(played.socket, "latent", "clean") == fine
-    assert show.watch.connections(played.socket, "latent") > 0
 
 
 def test_a_request_sent_in_one_write_is_read_in_one_and_fails_nobody(show: Show) -> None:

@@ -85,3 +85,17 @@ def test_an_alert_dates_each_operation_for_itself(monkeypatch: pytest.MonkeyPatc
     assert (told["timeline"][0]["time"][:13], told["time"][:13]) == ("2026-01-01T00", "2026-01-01T01")
     [block] = shown(story, lambda alert: alert_block(alert, offset, width=80))
     assert clock.local(host.clocks.wall(story.events[-2].end, offset)) in block
+
+
+def test_a_wait_between_two_looks_at_the_clocks_dates_nothing_late() -> None:
+    # The first time another process runs right after CLOCK_MONOTONIC was read: 3 ms later it is the wall clock's turn.
+    host = Host()
+    waits = iter([0, 3_000_000])
+
+    def wall() -> int:
+        host.monotonic += next(waits, 0)
+        return MORNING + host.monotonic
+
+    clocks = Clocks(wall=wall, monotonic=lambda: host.monotonic, boot=lambda: host.monotonic)
+    assert clocks.offset() == MORNING
+    assert clocks.offset() == MORNING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,21 @@ def test_a_host_that_cannot_is_one_line_of_problem_and_remedy(monkeypatch: pytes
     result = run_verb(monkeypatch, cannot)
     assert result.output == "hangup: not root: run it with sudo\n"
     assert result.exit_code == ExitStatus.CANNOT_RUN
+
+
+def test_a_full_disk_is_no_fault_of_hangup() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "hangup", "explain", "reused"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT, check=False)
+    assert done.stderr == "hangup: cannot write: No space left on device\n"
+    assert done.returncode == ExitStatus.CANNOT_RUN
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_is_closed_is_no_fault(closed: str) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m hangup explain reused {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, cwd=CHECKOUT, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
 
 
 def test_a_fault_is_one_line_without_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1125,6 +1125,31 @@ def test_a_farewell_is_as_harmless_to_one_that_had_shut_down_first(
     assert judged.consequence.harmless is harmless
 
 
+@pytest.mark.parametrize(("size", "harmless"), [(5, True), (45, False)], ids=["farewell", "request"])
+@pytest.mark.parametrize("symptom", [Symptom.BROKEN_WRITE, Symptom.CUT_READ])
+def test_a_farewell_is_as_harmless_if_the_client_then_connects_again(
+    symptom: Symptom, size: int, harmless: bool
+) -> None:
+    """As a pool does with a connection that it finds too old, and a program that does one job after the other."""
+    story = established()
+    idle(story)
+    if symptom is Symptom.BROKEN_WRITE:
+        story.server.release()
+        story.client.write(size, error=errno.EPIPE)
+    else:
+        story.client.write(size)
+        story.server.read()
+        story.server.release()
+        story.client.read(0)
+    story.client.release()
+    following = Story(client_sock=0x3000, server_sock=0x4000, start=story.now, inode_number=90_000)
+    following.connect()
+    story.events += following.events
+    judged = verdict(story)
+    assert (judged.symptom, judged.consequence.afterwards) == (symptom, "connected again")
+    assert judged.consequence.harmless is harmless
+
+
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_down(asks: bool) -> None:
     story = established()
@@ -1134,6 +1159,87 @@ def test_a_server_that_speaks_first_hurts_nobody_at_a_health_check_that_shuts_do
     story.server.write(17, error=errno.EPIPE)
     story.server.release()
     assert verdict(story).consequence.harmless is not asks
+
+
+@pytest.mark.parametrize(
+    ("waits", "reads", "asks", "harmless"),
+    [(0, 0, 0, True), (SECOND, 0, 0, False), (0, 40, 0, False), (0, 0, 30, False)],
+    ids=["at once", "after a while", "it reads", "it asks"],
+)
+@pytest.mark.parametrize("symptom", [Symptom.RESET_READ, Symptom.TOLD])
+def test_a_health_check_is_as_harmless_if_the_greeting_was_there_before_it_left(
+    symptom: Symptom, waits: int, reads: int, asks: int, *, harmless: bool
+) -> None:
+    story = established()
+    story.server.write(104)
+    if reads:
+        story.client.read(reads)
+    if asks:
+        story.client.write(asks)
+        story.server.read()
+    story.wait(waits)
+    story.client.release()
+    SYMPTOMS[symptom](story.server)
+    story.server.release()
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.GAVE_UP, symptom)
+    assert judged.consequence.harmless is harmless
+
+
+@pytest.mark.parametrize(
+    ("farewell", "waits", "waited"), [(5, 0, "4 s"), (30, 0, "10 µs"), (5, SECOND, "1 s")], ids=["", "more", "later"]
+)
+def test_who_says_a_farewell_and_leaves_has_waited_since_its_request(farewell: int, waits: int, waited: str) -> None:
+    """PgBouncer's query_timeout, and every client of libpq that gives up: Terminate is sent before the close."""
+    story = established(client=Task("pgbouncer", 258), server=Task("postgres", 262))
+    idle(story)
+    story.client.write(24)
+    story.server.read()
+    story.wait(4 * SECOND)
+    story.client.write(farewell)
+    story.wait(waits)
+    story.client.release()
+    story.wait(2 * SECOND)
+    story.server.write(65, error=errno.EPIPE)
+    assert f"pgbouncer[258] sent {24 + farewell} bytes, waited {waited} for an answer and gave up" in (
+        verdict(story).sentence
+    )
+
+
+def test_who_says_a_farewell_and_shuts_down_is_told_when_it_had_sent_its_request() -> None:
+    """MySQL's client library sends COM_QUIT, shuts down and closes."""
+    story = established(client=Task("php-fpm", 258), server=Task("mariadbd", 262))
+    idle(story)
+    story.client.write(24)
+    story.server.read()
+    story.wait(4 * SECOND)
+    story.client.write(5)
+    shut_down(story, story.client)
+    story.wait(2 * SECOND)
+    story.server.write(65, error=errno.EPIPE)
+    assert verdict(story).sentence.startswith(
+        "php-fpm[258] shut the connection down (SHUT_RDWR), 4 s after it had sent 29 bytes, "
+    )
+
+
+def test_who_says_a_farewell_in_the_middle_of_an_answer_is_not_told_to_have_waited_for_one() -> None:
+    """PgBouncer, whose own client has left in the middle of a COPY."""
+    story = established(client=Task("pgbouncer", 258), server=Task("postgres", 306))
+    story.client.write(80)
+    story.server.read()
+    for _ in range(3):
+        story.server.write(8192)
+    story.client.read(8192)
+    story.client.write(5)
+    story.client.release()
+    story.server.write(8192, error=errno.EPIPE)
+    judged = verdict(story)
+    assert judged.kind is Kind.GAVE_UP
+    assert judged.sentence.startswith(
+        "pgbouncer[258] read 8192 bytes of postgres[306]'s answer, left 16.4 kB unread and hung up; "
+    )
+    assert judged.figures.waited is None
+    assert not judged.consequence.harmless
 
 
 def test_a_client_that_shuts_down_before_its_answer_is_told_with_what_it_had_sent() -> None:

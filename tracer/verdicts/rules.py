@@ -87,6 +87,37 @@ class Facts:
         """Whether the other end went because its process ended."""
         return self.release is not None and bool(self.release.flags & DIED)
 
+    @property
+    def left_with_a_farewell(self) -> bool:
+        """Whether the last thing the other end did before it left was to send no more than a farewell."""
+        peer, left = self.exchange.peer, self.left
+        last = next((event for event in reversed(self._last_of_gone) if event.start == peer.last), None)
+        if left is None or last is None or last.operation != Operation.WRITE:
+            return False
+        return 0 < last.result <= FAREWELL and 0 <= left - last.start < IDLE
+
+    @property
+    def asked_last(self) -> int:
+        """When the other end began to send the end of its last turn, in ns; a farewell on its way out is no part."""
+        peer = self.exchange.peer
+        if self.left_with_a_farewell:
+            for event in reversed(self._last_of_gone):
+                if event.operation == Operation.WRITE and event.result > 0 and peer.start <= event.start < peer.last:
+                    return event.start
+        return peer.last
+
+    @property
+    def left_over_an_answer(self) -> bool:
+        """Whether what the other end sent last was only a farewell, and it left with an earlier answer unread."""
+        exchange = self.exchange
+        earlier = exchange.owed_to_peer and exchange.victim.turns and self.unread
+        return bool(earlier) and exchange.peer.bytes <= FAREWELL and self.left_with_a_farewell
+
+    @property
+    def _last_of_gone(self) -> list[Event]:
+        """The last operations of the other end; none is missing between two."""
+        return [moment.event for moment in self.story.timeline if moment.role == self.gone.role][-KEPT_LAST:]
+
 
 def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
     """Return what is to be known of a failure."""
@@ -277,8 +308,9 @@ def _exact(story: Story, lost: int) -> bool:
 def _figures(facts: Facts, kind: Kind) -> Figures:
     exchange, failed, release = facts.exchange, facts.failure.event, facts.release
     waited = None
-    if release and exchange.requester == "peer" and not (exchange.victim.turns and not exchange.owed_to_peer):
-        waited = release.start - (exchange.peer.last if exchange.peer.turns else facts.story.start)
+    waits = not exchange.victim.turns or (exchange.owed_to_peer and not facts.left_over_an_answer)
+    if release and exchange.requester == "peer" and waits:
+        waited = release.start - (facts.asked_last if exchange.peer.turns else facts.story.start)
     return Figures(
         sent_bytes=exchange.victim.bytes,
         read_bytes=min(exchange.request_read, exchange.victim.bytes),
@@ -336,21 +368,27 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
         return False
     if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
         # Whoever asked misses its answer; a server misses nothing by it that its client left.
-        return _left_unasked(facts, kind, release)
+        only_looked = not exchange.peer.read and _only_looked(facts, kind, left)
+        return only_looked or _left_unasked(facts, kind, release)
     if failure.symptom is not Symptom.BROKEN_WRITE or kind not in _MAY_BE_HARMLESS:
         return False
     last_word = failure.event.size <= FAREWELL
     if exchange.requester == "peer":
         # The client left. It asked for nothing and did not wait, or it had all it had asked for.
         if not exchange.peer.turns:
-            return not facts.died and left - facts.story.start < IDLE
+            return _only_looked(facts, kind, left)
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
         return _idle(facts) or (had_all and last_word) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     badly = facts.died and facts.release is not None and facts.release.exit_code
     went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and not (badly or facts.unread))
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
-    return last_word and afterwards in ("closed", "exited", "killed") and (_idle(facts) or had_answer)
+    return last_word and (_has_left(afterwards) or afterwards == "killed") and (_idle(facts) or had_answer)
+
+
+def _has_left(afterwards: Afterwards | None) -> bool:
+    """Whether the one that was hurt closed or exited; one that connects again has closed before."""
+    return afterwards in ("closed", "exited", "connected again")
 
 
 def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
@@ -359,12 +397,19 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
     if kind is Kind.PEER_SHUTDOWN:
         shutdown = sentences.peer_shutdown(facts.gone, facts.failure.event, facts.failure.symptom)
         left = shutdown.start if shutdown else None
-    if left is None or exchange.victim.bytes > FAREWELL or afterwards not in ("closed", "exited"):
+    if left is None or exchange.victim.bytes > FAREWELL or not _has_left(afterwards):
         return False
     badly = facts.died and facts.release is not None and facts.release.exit_code
     well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not badly
     had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
     return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
+
+
+def _only_looked(facts: Facts, kind: Kind, left: int) -> bool:
+    """Whether a client connected, asked for nothing and left at once, as health checks do."""
+    exchange = facts.exchange
+    asked = exchange.requester != "peer" or exchange.peer.turns
+    return kind in _MAY_BE_HARMLESS and not (asked or facts.died) and left - facts.story.start < IDLE
 
 
 def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:

@@ -215,7 +215,7 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
     who = _who_left(gone)
     died = release.flags & DIED
     left = _way(gone, release)
-    if exchange.owed_to_peer:
+    if exchange.owed_to_peer and not facts.left_over_an_answer:
         waited = duration(figures.waited or 0)
         where = f"waited {waited} for an answer"
         if not _accepted_before(facts, release):
@@ -324,8 +324,8 @@ def _answer_to_shutdown(facts: Facts, figures: Figures, shutdown: Event) -> str:
         return f", {size(figures.answered_bytes)} answered"
     if exchange.asked:
         return ", without an answer"
-    if exchange.owed_to_peer:
-        waited = duration(max(shutdown.start - exchange.peer.last, 0))
+    if exchange.owed_to_peer and not facts.left_over_an_answer:
+        waited = duration(max(shutdown.start - facts.asked_last, 0))
         return f", {waited} after it had sent {size(exchange.peer.bytes)}"
     return ""
 
