@@ -12,6 +12,10 @@ _WORDS = {
     "skipped": ("probe that the kernel skipped", "probes that the kernel skipped"),
     "missed_return": ("operation whose return was missed", "operations whose return was missed"),
     "sockets_full": ("connection, as too many were open", "connections, as too many were open"),
+    "history_given_up": (
+        "end whose history was given up, as too many were open",
+        "ends whose history was given up, as too many were open",
+    ),
     "connections_evicted": (
         "connection forgotten, as too many were open",
         "connections forgotten, as too many were open",
