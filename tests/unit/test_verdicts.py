@@ -62,6 +62,8 @@ class Told:
 
 def alerts(story: Story, *, lost: Sequence[LostPeriod] = ()) -> list[Alert]:
     """Return everything that is concluded of a story, latent and harmless included."""
+    from tests.unit.both_ways import assert_both_ways_agree
+    assert_both_ways_agree(story.events, lost=lost)
     with Tracer(source=Told(story.events, lost), latent=True, harmless=True) as tracer:
         return list(tracer.alerts())
 

@@ -137,7 +137,8 @@ def _began(writer: _End, reader: _End, starts: dict[tuple[int, int], int]) -> No
                 if part.ends and place < len(part.ends) and begin >= part.ends[0] - part.moments[0].result:
                     read = part.moments[place]
                     if read.end < moment.end:
-                        starts[writer.history.sock, id(moment)] = read.end
+                        # Before, and not in the same instant: what is read is there.
+                        starts[writer.history.sock, id(moment)] = read.end - 1
 
 
 def _event(end: _End, moment: KeptMoment, start: int, peer_inode: int, address: bytes) -> Event:
