@@ -256,10 +256,15 @@ class Recorder:
         if other.state & RELEASED:
             if other.unread_messages:
                 return True
-            if other.exit_code and history.turns and not history.state & SERVER:
+            # Of a socketpair either end may be the one that asks.
+            serves = history.state & (SERVER | PAIR) == SERVER if self._mended else history.state & SERVER
+            if other.exit_code and history.turns and not serves:
                 return True
         elif not other.state & HistoryState.ENDED_SENDING:
             return False
+        if self._mended:
+            # An answer is a turn that began later, whoever wrote last.
+            return bool(asked and (not other.turns or other.turn_start <= history.turn_start or other.heard))
         return bool(asked and (other.last_write <= history.last_write or other.heard))
 
     def _is_aftermath(self, event: Event) -> bool:

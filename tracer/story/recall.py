@@ -12,6 +12,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from hangup.tracer.record.layout import (
+    FIRST_MOMENTS,
+    LAST_MOMENTS,
     MSG_PEEK,
     Event,
     EventFlag,
@@ -100,6 +102,11 @@ class _End:
             max(history.read_bytes - sum(each.result for each in reads), 0),
             max(history.written_bytes - sum(each.result for each in writes), 0),
         )
+
+
+def is_incomplete(history: History) -> bool:
+    """Whether some of an end's operations were not kept one by one."""
+    return history.operations > FIRST_MOMENTS + LAST_MOMENTS
 
 
 def recalled(handed: Handed) -> Iterator[Event | Omitted]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hangup.tracer.record.layout import DIED, STREAM, Event, EventFlag, Operation
-from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
+from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
@@ -378,7 +378,8 @@ def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
     if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
         return False
     # Of the last operations none is missing between two.
-    ours = [moment.event for moment in facts.story.timeline if moment.role == facts.victim.role][-KEPT_LAST:]
+    ours = [moment.event for moment in facts.story.timeline if moment.role == facts.victim.role]
+    ours = ours[max((gap.after for gap in facts.victim.gaps), default=0) :]
     left = facts.unread
     later: Event | None = None
     for event in reversed(ours):
