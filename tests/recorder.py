@@ -80,6 +80,8 @@ class Kept:
     type: int = 0
     user: int = 0
     users_kept: int = 0
+    transferred_by: int = 0
+    """Not in the C: which of the users read or wrote last, or else was the first one."""
     heard: int = 0
     sender: bytes = bytes(_SENDER_BYTES)
     users: list[User] = field(default_factory=list)
@@ -229,6 +231,8 @@ class Recorder:
         history.last_use = event.end
         if place >= FIRST_MOMENTS:
             place = FIRST_MOMENTS + (place - FIRST_MOMENTS & LAST_MOMENTS - 1)
+        if event.operation in (Operation.READ, Operation.WRITE) or history.operations == 1:
+            history.transferred_by = history.user
         history.moments[place] = KeptMoment(
             event.end, result, size & 0xFFFFFFFF, event.message_flags, event.operation, history.user, shutdown, 0
         )
@@ -293,7 +297,9 @@ class Recorder:
         if is_server:
             client, server = other, history
             listened = history.sock
-        names = [end.users[end.user].leader if end and end.users else bytes(16) for end in (client, server)]
+        places = [(end.transferred_by if self._mended else end.user) if end else 0 for end in (client, server)]
+        ends = zip((client, server), places, strict=True)
+        names = [end.users[place].leader if end and end.users else bytes(16) for end, place in ends]
         pair = bool(history.state & PAIR)
         key = (names[0], names[1], b"" if pair else self.addresses.get(listened, b""), latent, pair)
         connections, operations = self._rows.get(key, (0, 0))

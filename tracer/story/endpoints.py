@@ -261,6 +261,9 @@ class Endpoints:
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
             return
+        if what.other is not None and (what.other.sock, what.other.peer) != (what.one.peer, what.one.sock):
+            # A file may hold anything.
+            what = what._replace(other=None)
         connection = self._adopt(what)
         histories = [history for history in (what.one, what.other) if history is not None]
         # Where some operations are missing, whose turn it was then is not known before the end of this; the kernel has
