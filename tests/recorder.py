@@ -31,7 +31,7 @@ from hangup.tracer.record.layout import (
     pack_moments,
     pack_users,
 )
-from tests.stories import SHUT_RD, SHUT_RDWR, SHUT_WR
+from tests.stories import SHUT_RD, SHUT_RDWR, SHUT_WR, STREAM
 
 USERS = 3
 LATENT_A_SECOND = 64
@@ -109,7 +109,9 @@ class Kept:
 class Recorder:
     """The recording half of the kernel side."""
 
-    def __init__(self, *, pids: Iterable[int] = (), tracer_pid: int = 0, entries: bool = False, mended: bool = False) -> None:
+    def __init__(
+        self, *, pids: Iterable[int] = (), tracer_pid: int = 0, entries: bool = False, mended: bool = False
+    ) -> None:
         """pids: only connections of these. entries: kprobes, which know when an operation began.
 
         mended: as it is proposed, and not as it is.
@@ -223,6 +225,8 @@ class Recorder:
         history.user = place
         if event.pid in self.io_uring:
             history.owner_pid = event.pid
+            if self._mended:
+                self._owners[history.sock] = event
 
     def _note(self, history: Kept, event: Event, size: int, result: int, shutdown: int) -> None:
         place = history.operations
@@ -511,7 +515,10 @@ class Recorder:
         else:
             self._note_release(history, event)
             if over and self._is_selected(history):
-                latent = bool(other and (other.unread_messages or history.written_bytes > other.read_bytes))
+                # What a read has no room for of a message is dropped, and not left unread.
+                exact = history.type == STREAM or not self._mended
+                unread = other and history.written_bytes > other.read_bytes and exact
+                latent = bool(other and (other.unread_messages or unread))
                 if latent and self._tell_latent(event.end):
                     self._hand_over(history, event)
                 else:

@@ -130,7 +130,9 @@ def essence(alert: Alert, *, times: bool = True) -> dict[str, object]:
 def told_of(story: Story) -> list[tuple[object, ...]]:
     """Return what a story tells of its first operations, of which so many are kept either way."""
     told = [
-        sorted((event.end, event.operation, event.result, event.pid) for _, role, event in story.timeline if role == end)
+        sorted(
+            (event.end, event.operation, event.result, event.pid) for _, role, event in story.timeline if role == end
+        )
         for end in ("client", "server")
     ]
     return [(*each[:FIRST_MOMENTS],) for each in told]
@@ -183,5 +185,3 @@ def differences(found: Sequence[Mapping[str, object]], expected: Sequence[Mappin
     for one, other in zip(found, expected, strict=False):
         said += [f"{name}:\n  {one[name]}\n  {other[name]}" for name in one if one[name] != other[name]]
     return said
-
-

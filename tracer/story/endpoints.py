@@ -429,8 +429,10 @@ class Endpoints:
         end = connection.client if connection.client.sock == sock else connection.server
         if known.is_server != (end is connection.server):
             connection.swap()
-        connection.path = known.path
-        connection.pair = known.pair
+        if known.path is not None:
+            connection.path = known.path
+        # Whose path the kernel has told is no socketpair.
+        connection.pair = known.pair and connection.path is None
         end.holder = known.holder
         end.other.holder = known.other_holder
         end.other.inode_number = known.other_inode_number
