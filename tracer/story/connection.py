@@ -80,8 +80,7 @@ class Endpoint:
         """Its last operations (KEPT_LAST) after these."""
         self.count = 0
         """How many operations it has had."""
-        self.read_bytes = 0
-        self.written_bytes = 0
+        self.read_bytes = self.written_bytes = 0
         self.read_messages = self.written_messages = 0
         """How often it has read and written something: of a SOCK_SEQPACKET how many messages, whole or cut off."""
         self.turns = 0
