@@ -434,9 +434,11 @@ class Tracer:
                 return
             self._taken_at = time.monotonic_ns()
             for row in self._probes.counted():
-                names = (row.client, row.server, row.path[: row.path_length], bytes((row.latent, row.pair)))
+                kind = bytes((bool(row.ready), row.latent, row.pair))
+                names = (row.client, row.server, row.path[: row.path_length], kind)
                 connections, operations = self._taken.get(names, (0, 0))
-                if row.connections == connections:
+                # They are counted one after the other, and may be looked at between.
+                if (row.connections, row.operations) == (connections, operations):
                     continue
                 self._taken[names] = row.connections, row.operations
                 self._count_ended(row, row.connections - connections, row.operations - operations)

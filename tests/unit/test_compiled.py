@@ -129,7 +129,7 @@ def test_nor_is_anything_else_taken(data: bytes) -> None:
         Program(PROGRAM.instructions, ((1, "ring"),), PROGRAM.values),
         Program(PROGRAM.instructions, ((1, "ring"), (7, "gone")), PROGRAM.values),
         Program(PROGRAM.instructions, ((1, "ring"), (8, "losses")), PROGRAM.values),
-        Program(PROGRAM.instructions, PROGRAM.maps, ((5, 2),)),
+        Program(PROGRAM.instructions, PROGRAM.maps, ((5, len(RunValue) + 1),)),
         Program(EXIT[:-1]),
     ],
 )

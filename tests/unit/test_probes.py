@@ -134,7 +134,7 @@ def test_probes_that_ctrl_c_met_half_taken_away_are_taken_away_by_closing_none_o
     with pytest.raises(HangupError):
         attached.__init__()  # type: ignore[misc]
     attached._descriptors = [1001, 1002, 1003, 1004]
-    monkeypatch.setattr("hangup.tracer.probes.os.close", close)
+    monkeypatch.setattr("hangup.tracer.kernel.probes.os.close", close)
     with pytest.raises(KeyboardInterrupt):
         attached.detach()
     attached.close()

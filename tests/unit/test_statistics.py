@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import sys
+from collections.abc import Callable
 from itertools import accumulate
 from threading import Event, Thread
 
@@ -217,3 +218,44 @@ def test_failed_connects_are_counted_by_their_error() -> None:
 
 def test_the_step_of_the_histogram_is_what_the_documents_say() -> None:
     assert statistics._STEP == 1.1
+
+
+def test_connections_that_ended_well_are_added_with_their_operations() -> None:
+    counted = Statistics()
+    clean = Key("nginx", "uwsgi", "/run/app.s", Kind.CLEAN)
+    counted.count(clean, operations=7)
+    counted.count_ended(clean, 100, 900)
+    counted.count_ended(clean._replace(kind=Kind.LATENT), 3, 21)
+    rows = counted.counts().rows
+    assert (rows[clean].connections, rows[clean].operations, rows[clean].latent) == (101, 907, 0)
+    latent = rows[clean._replace(kind=Kind.LATENT)]
+    assert (latent.connections, latent.operations, latent.latent) == (3, 21, 3)
+    assert (counted.total.connections, counted.total.latent, counted.alerts) == (104, 3, 0)
+
+
+def test_connections_that_ended_well_are_counted_by_one_pattern_and_within_the_bounds() -> None:
+    counted = Statistics(pattern=path_pattern)
+    for number in range(MAX_NAMES + 5):
+        counted.count_ended(Key("a", "b", f"/tmp/x{number}/s", Kind.CLEAN), 1, 2)
+    ((key, row),) = counted.rows.items()
+    assert (key.path, row.connections) == (path_pattern("/tmp/x1/s"), MAX_NAMES + 5)
+    bounded = Statistics()
+    for number in range(MAX_NAMES + 5):
+        bounded.count_ended(Key("a", "b", f"/{number}", Kind.CLEAN), 1, 2)
+    assert bounded.counts().rows[Key(OTHER, OTHER, OTHER, Kind.CLEAN)].connections == 5
+
+
+@pytest.mark.parametrize("ask", [lambda one: one.rows, lambda one: one.counts().rows, lambda one: one.total])
+def test_before_anything_is_told_what_is_counted_elsewhere_is_counted_in(ask: Callable[[Statistics], object]) -> None:
+    counted = Statistics()
+    asked: list[int] = []
+
+    def before() -> None:
+        asked.append(len(asked))
+        counted.count_ended(Key("a", "b", "/s", Kind.CLEAN), 1, 2)
+
+    counted.before = before
+    ask(counted)
+    assert asked == [0]
+    ask(counted)
+    assert counted._rows[Key("a", "b", "/s", Kind.CLEAN)].connections == 2

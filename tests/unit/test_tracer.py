@@ -13,7 +13,7 @@ import pytest
 from hangup.tracer.capture.file import FileSource, LostPeriod, write_capture
 from hangup.tracer.host.inventory import Inventory
 from hangup.tracer.host.unix_diag import UnixDiagMissingError
-from hangup.tracer.record.layout import Event, EventFlag, Loss, pack
+from hangup.tracer.record.layout import Counted, Event, EventFlag, Loss, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.story.aftermath import WAIT
@@ -344,6 +344,10 @@ class Attached(ListSource):
 
     def detach(self) -> None:
         """Nothing was attached."""
+
+    def counted(self) -> list[Counted]:
+        """Return no connection that ended well."""
+        return []
 
 
 def attach(monkeypatch: pytest.MonkeyPatch, *batches: list[Event]) -> None:

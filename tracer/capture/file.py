@@ -113,7 +113,7 @@ class FileSource:
             (length,) = _LENGTH.unpack(prefix)
             data = read(length)
             position += _LENGTH.size + length
-            if len(data) < length or length < record.SIZE or (self._end is not None and position > self._end):
+            if len(data) < length or not record.is_whole(data) or (self._end is not None and position > self._end):
                 self.truncated = True
                 break
             records.append(data)

@@ -103,6 +103,9 @@ COUNTED_BYTES = _DEFINES["COUNTED_ROWS"] * _COUNTED_LAYOUT.size
 FIRST_MOMENTS = _DEFINES["FIRST_MOMENTS"]
 """Of an endpoint's operations so many are kept from the first one on."""
 
+LAST_MOMENTS = _DEFINES["LAST_MOMENTS"]
+"""And so many up to the last one."""
+
 LOST_PERIODS = _DEFINES["LOST_PERIODS"]
 """How many periods of each loss the kernel keeps apart."""
 
@@ -374,7 +377,9 @@ class Handed(NamedTuple):
 _unpack = _LAYOUT.unpack_from
 _new = tuple.__new__
 _OPERATION = int(RecordType.OPERATION)
+_OPERATION_BYTES = _OPERATION.to_bytes(2, "little")
 _HISTORY = int(RecordType.HISTORY)
+_OPERATION_SECTION = int(SectionType.OPERATION)
 _ADDRESS_SECTION = int(SectionType.ADDRESS)
 _SENDER_SECTION = int(SectionType.SENDER)
 _HISTORY_SECTION = int(SectionType.HISTORY)
@@ -463,14 +468,30 @@ def pack_sender(sender: Sender) -> bytes:
 
 
 def type_of(record: bytes) -> int:
-    """Return what kind of record it is (RecordType)."""
+    """Return what kind of record it is (RecordType); struct.error if it is too short to be one."""
+    if len(record) < SMALLEST:
+        raise struct.error("shorter than a record's header")
     return record[4] | record[5] << 8
 
 
+def is_whole(record: bytes) -> bool:
+    """Whether a record is one, and one that unpack_all() takes."""
+    try:
+        kind = type_of(record)
+        if kind == _HISTORY:
+            unpack_history(record)
+    except struct.error:
+        return False
+    return kind != _OPERATION or len(record) >= SIZE
+
+
 def unpack_all(records: Iterable[bytes]) -> Iterator[Event | Handed]:
-    """Yield what many records say; those of kinds that are not known are passed over."""
+    """Yield what many records say; those of kinds that are not known are passed over.
+
+    struct.error where one is too short for its kind.
+    """
     for record in records:
-        kind = record[4] | record[5] << 8
+        kind = type_of(record)
         if kind == _OPERATION:
             yield unpack(record)
         elif kind == _HISTORY:
@@ -479,19 +500,45 @@ def unpack_all(records: Iterable[bytes]) -> Iterator[Event | Handed]:
 
 def operations(records: Iterable[bytes]) -> Iterator[int]:
     """Yield the operation of each record of one, for a fraction of what unpacking costs."""
-    return (_operation_of(record) for record in records if record[4] == _OPERATION)
+    return (_operation_of(record) for record in records if len(record) >= SIZE and record[4:6] == _OPERATION_BYTES)
 
 
 def pack(event: Event) -> bytes:
     """Return the record of an event, as the kernel would write it; what generators of test data use."""
     flags, end, connection, *fields = event[:-2]
-    sections = b""
-    for kind, content in ((_ADDRESS_SECTION, event.address), (_SENDER_SECTION, event.sender)):
-        if content:
-            sections += _SECTION.pack(kind, len(content), 0) + content + bytes(-len(content) % 8)
-    return (
-        _RECORD.pack(SIZE + len(sections), _OPERATION, flags, end, connection)
-        + _SECTION.pack(int(SectionType.OPERATION), _OPERATION_LAYOUT.size, 0)
-        + _OPERATION_LAYOUT.pack(*fields)
-        + sections
+    content = _packed_section(_OPERATION_SECTION, _OPERATION_LAYOUT.pack(*fields))
+    for kind, more in ((_ADDRESS_SECTION, event.address), (_SENDER_SECTION, event.sender)):
+        if more:
+            content += _packed_section(kind, more)
+    return _RECORD.pack(SMALLEST + len(content), _OPERATION, flags, end, connection) + content
+
+
+def pack_history(handed: Handed) -> bytes:
+    """Return the record of a connection that is handed over, as the kernel would write it; for test data, too."""
+    other = bytes(_HISTORY_LAYOUT.size) if handed.other is None else _HISTORY_LAYOUT.pack(*handed.other)
+    content = (
+        _packed_section(_HISTORY_SECTION, _HISTORY_LAYOUT.pack(*handed.one))
+        + _packed_section(_HISTORY_SECTION, other)
+        + _packed_section(_ADDRESS_SECTION, handed.address)
     )
+    return _RECORD.pack(SMALLEST + len(content), _HISTORY, 0, handed.time, handed.connection) + content
+
+
+def pack_users(users: Iterable[User]) -> bytes:
+    """Return what a history has as its `users`."""
+    return b"".join(_USER_LAYOUT.pack(*user) for user in users).ljust(_DEFINES["USERS"] * _USER_LAYOUT.size, b"\0")
+
+
+def pack_moments(moments: Iterable[KeptMoment]) -> bytes:
+    """Return what a history has as its `moments`: FIRST_MOMENTS, then those of the ring as they stand there."""
+    size = (FIRST_MOMENTS + LAST_MOMENTS) * _MOMENT_LAYOUT.size
+    return b"".join(_MOMENT_LAYOUT.pack(*moment) for moment in moments).ljust(size, b"\0")
+
+
+def pack_counted(rows: Iterable[Counted]) -> bytes:
+    """Return the beginning of the table of connections that ended well."""
+    return b"".join(_COUNTED_LAYOUT.pack(*row) for row in rows)
+
+
+def _packed_section(kind: int, content: bytes) -> bytes:
+    return _SECTION.pack(kind, len(content), 0) + content + bytes(-len(content) % 8)

@@ -58,6 +58,11 @@ class Aftermath:
         self.later: Aftermath | None = None
         """The later failure of the other end."""
 
+    @property
+    def since(self) -> int:
+        """When the last that is known of it ended, in ns."""
+        return (self.operations[-1] if self.operations else self.failed).end
+
 
 def _is_again(aftermath: Aftermath, connect: Event) -> bool:
     """Whether a connect goes where the failed connection went, and not, say, to the log's socket."""
@@ -95,8 +100,10 @@ class Aftermaths:
         """Look at the next record, before anything else is made of it; yield what it settles."""
         # Recorded when it ends: what goes on for longer than is waited belongs to no aftermath, as on a live host.
         yield from self.settle(event.end)
-        aftermath = self._by_thread.pop(event.tid, None)
-        if aftermath is not None:
+        aftermath = self._by_thread.get(event.tid)
+        # What another connection's history tells of the thread may be older.
+        if aftermath is not None and event.end >= aftermath.since:
+            del self._by_thread[event.tid]
             if event.operation == _CONNECT and event.peer and _is_again(aftermath, event):
                 aftermath.reconnect = event
             yield from self._settled(aftermath)

@@ -58,6 +58,7 @@ class Endpoint:
         "turn_start",
         "turns",
         "users",
+        "users_lost",
         "written_bytes",
         "written_messages",
     )
@@ -79,8 +80,7 @@ class Endpoint:
         """Its last operations (KEPT_LAST) after these."""
         self.count = 0
         """How many operations it has had."""
-        self.read_bytes = 0
-        self.written_bytes = 0
+        self.read_bytes = self.written_bytes = 0
         self.read_messages = self.written_messages = 0
         """How often it has read and written something: of a SOCK_SEQPACKET how many messages, whole or cut off."""
         self.turns = 0
@@ -111,6 +111,8 @@ class Endpoint:
         self.users: dict[int, Event] = {}
         """The processes that have been seen using it, the one that released it included: what each did first, by pid,
         MAX_USERS."""
+        self.users_lost = False
+        """Whether it has had more users than are known."""
         self.opener_pid = 0
         """Who called connect, listen or socketpair for it, as SO_PEERCRED tells the other end; 0: not seen."""
 
@@ -234,15 +236,20 @@ class Endpoint:
         if gap.writes:
             self.turns = max(self.turns, 1)
             self.last_write_start = self.last_write_end = gap.when
+            # How these went is not known.
+            self.held_up = False
+            self.silence = 0
 
     def recall(self, history: History) -> None:
-        """Take the kernel's word for a turn that began among what was not kept."""
-        if self.omitted and history.turns > self.turns:
-            self.turns = history.turns
-        if self.omitted and history.turn_start and self.tail and history.turn_start < self.tail[0].end:
-            self.turn_start = history.turn_start
-            self.turn_bytes = history.turn_bytes
-            self.heard = bool(history.heard)
+        """Take the kernel's word for whose turn it was: it has seen all operations of both ends."""
+        if not history.turns:
+            return
+        self.turns = history.turns
+        self.turn_start = history.turn_start
+        self.turn_bytes = history.turn_bytes
+        self.heard = bool(history.heard)
+        if self.last_write_end != history.last_write:
+            self.last_write_start = self.last_write_end = history.last_write
 
     def _answered(self, request: int) -> None:
         """Begin a turn with what was written after this end had read a request that is recorded only now.

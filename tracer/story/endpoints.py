@@ -29,7 +29,7 @@ from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.process import Process, process_of
-from hangup.tracer.story.recall import Omitted, recalled
+from hangup.tracer.story.recall import Omitted, is_incomplete, recalled
 from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -49,6 +49,7 @@ _CLIENT = int(HistoryState.CLIENT)
 _SERVER = int(HistoryState.SERVER)
 _PAIR = int(HistoryState.PAIR)
 _BEGUN = int(HistoryState.BEGUN)
+_USERS_LOST = int(HistoryState.USERS_LOST)
 _BOUND = int(EventFlag.BOUND)
 _PEER_BOUND = int(EventFlag.PEER_BOUND)
 
@@ -194,8 +195,11 @@ class Endpoints:
         """Whether it is waited for what somebody does after a failure."""
         return bool(self._aftermaths)
 
-    def feed(self, events: Iterable[Event | Handed | Omitted]) -> Iterator[Occurrence]:
-        """Take what was recorded in the order of the ring buffer; yield what it amounts to."""
+    def feed(self, events: Iterable[Event | Handed | Omitted], *, harmless: bool = False) -> Iterator[Occurrence]:
+        """Take what was recorded in the order of the ring buffer; yield what it amounts to.
+
+        harmless: none of it is a symptom, as is known already.
+        """
         by_sock = self._by_sock
         every = self._operations
         aftermaths = self._aftermaths
@@ -242,7 +246,7 @@ class Endpoints:
                 self._name(endpoint.connection)
                 yield Operated(endpoint, event)
 
-            if symptom and not endpoint.failed:
+            if symptom and not endpoint.failed and not harmless:
                 endpoint.failed = True
                 aftermaths.begin(Aftermath(endpoint, event, symptom))
             if operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
@@ -262,11 +266,18 @@ class Endpoints:
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
             return
+        if what.other is not None and (what.other.sock, what.other.peer) != (what.one.peer, what.one.sock):
+            # A file may hold anything.
+            what = what._replace(other=None)
         connection = self._adopt(what)
-        yield from self.feed(recalled(what))
-        for history in (what.one, what.other):
-            if history is not None:
-                end = connection.client if connection.client.sock == history.sock else connection.server
+        histories = [history for history in (what.one, what.other) if history is not None]
+        # Where some operations are missing, whose turn it was then is not known before the end of this; the kernel has
+        # seen them all, and that none of them hurt anybody.
+        gap = any(is_incomplete(history) for history in histories)
+        yield from self.feed(recalled(what), harmless=gap)
+        for history in histories:
+            end = connection.client if connection.client.sock == history.sock else connection.server
+            if gap:
                 end.recall(history)
         yield from self.feed(self._early.pop(what.connection, ()))
 
@@ -294,6 +305,7 @@ class Endpoints:
             endpoint = self._by_sock[history.sock]
             endpoint.inode, endpoint.inode_number = history.inode, history.inode_number
             endpoint.other.opener_pid = history.opener_pid
+            endpoint.users_lost = bool(history.state & _USERS_LOST)
         if not (one.state | (other.state if other else 0)) & _BEGUN:
             # Only who it was then: what has been seen is in the histories.
             self._recall(connection, one.sock, one.inode_number)
@@ -422,8 +434,10 @@ class Endpoints:
         end = connection.client if connection.client.sock == sock else connection.server
         if known.is_server != (end is connection.server):
             connection.swap()
-        connection.path = known.path
-        connection.pair = known.pair
+        if known.path is not None:
+            connection.path = known.path
+        # Whose path the kernel has told is no socketpair.
+        connection.pair = known.pair and connection.path is None
         end.holder = known.holder
         end.other.holder = known.other_holder
         end.other.inode_number = known.other_inode_number
@@ -554,7 +568,8 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
 def _only_inherited(gone: Endpoint, release: Event) -> bool:
     """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
     # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
-    return gone.connection.complete and not release.owner_pid and gone.users.get(release.pid) is release
+    known = gone.connection.complete and not gone.users_lost
+    return known and not release.owner_pid and gone.users.get(release.pid) is release
 
 
 def _ended_by(pid: int, release: Event) -> bool:

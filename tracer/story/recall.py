@@ -12,6 +12,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from hangup.tracer.record.layout import (
+    FIRST_MOMENTS,
+    LAST_MOMENTS,
     MSG_PEEK,
     Event,
     EventFlag,
@@ -103,6 +105,11 @@ class _End:
         )
 
 
+def is_incomplete(history: History) -> bool:
+    """Whether some of an end's operations were not kept one by one."""
+    return history.operations > FIRST_MOMENTS + LAST_MOMENTS
+
+
 def recalled(handed: Handed) -> Iterator[Event | Omitted]:
     """Yield what was kept of both ends in the order in which it ended."""
     ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
@@ -138,7 +145,8 @@ def _began(writer: _End, reader: _End, starts: dict[tuple[int, int], int]) -> No
                 if part.ends and place < len(part.ends) and begin >= part.ends[0] - part.moments[0].result:
                     read = part.moments[place]
                     if read.end < moment.end:
-                        starts[writer.history.sock, id(moment)] = read.end
+                        # Before, and not in the same instant: what is read is there.
+                        starts[writer.history.sock, id(moment)] = read.end - 1
 
 
 def _event(end: _End, moment: KeptMoment, start: int, peer_inode: int, address: bytes) -> Event:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hangup.tracer.record.layout import DIED, STREAM, Event, EventFlag, Operation
-from hangup.tracer.story.connection import IDLE, KEPT_LAST, Role
+from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
@@ -116,7 +116,13 @@ class Facts:
     @property
     def _last_of_gone(self) -> list[Event]:
         """The last operations of the other end; none is missing between two."""
-        return [moment.event for moment in self.story.timeline if moment.role == self.gone.role][-KEPT_LAST:]
+        return _last_of(self.story, self.gone)
+
+
+def _last_of(story: Story, end: End) -> list[Event]:
+    """Return the last operations of an end, as far as none is missing between two."""
+    told = [moment.event for moment in story.timeline if moment.role == end.role]
+    return told[max((gap.after for gap in end.gaps), default=0) :]
 
 
 def facts_of(story: Story, failure: Failure, lost: int) -> Facts:
@@ -423,7 +429,7 @@ def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
     if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
         return False
     # Of the last operations none is missing between two.
-    ours = [moment.event for moment in facts.story.timeline if moment.role == facts.victim.role][-KEPT_LAST:]
+    ours = _last_of(facts.story, facts.victim)
     left = facts.unread
     later: Event | None = None
     for event in reversed(ours):

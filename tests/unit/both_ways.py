@@ -1,0 +1,187 @@
+"""What is concluded of a story must not depend on how it was watched: streamed, or kept in the kernel and handed over.
+
+By design the recorder does not keep when an operation began, nor by which system call and on which descriptor it was
+done, unless that was the failure or came after it. All else is compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.kernel.probes import Probes
+from hangup.tracer.record.layout import FIRST_MOMENTS, Counted, Event, Loss, pack
+from hangup.tracer.story.story import Story
+from hangup.tracer.tracer import Alert, Tracer
+from tests.recorder import Recorder
+
+_TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
+
+
+class Records:
+    """A source of records that are there already."""
+
+    def __init__(self, records: Iterable[bytes], lost: Sequence[LostPeriod] = (), batch: int = 1 << 30) -> None:
+        self._records = list(records)
+        self._lost = lost
+        self._batch = batch
+
+    def read(self, timeout: float) -> list[bytes]:
+        """Return the next ones."""
+        assert timeout >= 0
+        records, self._records = self._records[: self._batch], self._records[self._batch :]
+        return records
+
+    @property
+    def drained(self) -> bool:
+        """Whether they have been read."""
+        return not self._records
+
+    def losses(self) -> Mapping[Loss, int]:
+        """Return what was lost."""
+        return {Loss.RING_FULL: sum(period.count for period in self._lost)}
+
+    def lost_periods(self) -> Sequence[LostPeriod]:
+        """Return when that was."""
+        return self._lost
+
+
+class Kernel(Records):
+    """A recording kernel in which these have happened, or do in these batches."""
+
+    def __init__(self, *batches: Iterable[Event], lost: Sequence[LostPeriod] = (), recorder: Recorder | None = None):
+        super().__init__((), lost)
+        self.recorder = recorder or Recorder(mended=True)
+        self._batches = list(batches)
+
+    def read(self, timeout: float) -> list[bytes]:
+        """Let the next ones happen, and return the records of that."""
+        assert timeout >= 0
+        return self.recorder.record(self._batches.pop(0)) if self._batches else []
+
+    @property
+    def drained(self) -> bool:
+        """Whether all of it has happened."""
+        return not self._batches
+
+    def counted(self) -> list[Counted]:
+        """Return how many connections have ended well."""
+        return self.recorder.counted()
+
+    def detach(self) -> None:
+        """Nothing is attached."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def recording(kernel: Kernel, **options: Any) -> Tracer:
+    """Return a tracer of a kernel that records; this host lends its processes no names."""
+    tracer = Tracer(source=kernel, **{"latent": True, "harmless": True, **options})
+    tracer.recording = True
+    tracer._probes = cast(Probes, kernel)
+    tracer.statistics.before = tracer._take_counted
+    # It has no end but for that.
+    tracer._stopped = True
+    return tracer
+
+
+def streamed(events: Sequence[Event], *, lost: Sequence[LostPeriod] = (), **options: Any) -> list[Alert]:
+    """Return what is concluded of a stream of operations, latent and harmless included."""
+    with Tracer(source=Records(map(pack, events), lost), **{"latent": True, "harmless": True, **options}) as tracer:
+        return list(tracer.alerts())
+
+
+def recorded(events: Sequence[Event], *, lost: Sequence[LostPeriod] = (), **options: Any) -> list[Alert]:
+    """Return what is concluded of what the kernel kept of the same operations."""
+    with recording(Kernel(events, lost=lost), **options) as tracer:
+        return list(tracer.alerts())
+
+
+def essence(alert: Alert, *, times: bool = True) -> dict[str, object]:
+    """Return all of an alert that does not depend on how it was watched; times: also how long something took."""
+    verdict, figures = alert.verdict, alert.verdict.figures
+    story = alert.story
+    return {
+        "kind": verdict.kind.label,
+        "symptom": verdict.symptom,
+        "sentence": verdict.sentence if times else _TIME.sub("a while", verdict.sentence),
+        "figures": figures if times else figures_without_times(alert),
+        "consequence": verdict.consequence,
+        "victim": verdict.victim,
+        "doubts": verdict.doubts,
+        "path": alert.path,
+        "client": alert.client,
+        "server": alert.server,
+        "key": alert.key,
+        "totals": None
+        if story is None
+        else [
+            (end.written_bytes, end.read_bytes, end.operations, end.inode_number, end.users)
+            for end in (story.client, story.server)
+        ],
+        "timeline": None if story is None else told_of(story),
+        "failed": alert.failed and (alert.failed.end, alert.failed.operation, alert.failed.result, alert.failed.tid),
+    }
+
+
+def told_of(story: Story) -> list[tuple[object, ...]]:
+    """Return what a story tells of its first operations, of which so many are kept either way."""
+    told = [
+        sorted(
+            (event.end, event.operation, event.result, event.pid) for _, role, event in story.timeline if role == end
+        )
+        for end in ("client", "server")
+    ]
+    return [(*each[:FIRST_MOMENTS],) for each in told]
+
+
+def figures_without_times(alert: Alert) -> tuple[object, ...]:
+    """Return the figures that are no times."""
+    figures = alert.verdict.figures
+    return (
+        figures.sent_bytes,
+        figures.read_bytes,
+        figures.unread_bytes,
+        figures.unread_messages,
+        figures.answered_bytes,
+        figures.failed_bytes,
+    )
+
+
+def sharpened(events: Iterable[Event]) -> list[Event]:
+    """Return events of which none ends in the very instant in which the next one begins, as those of stories do."""
+    return [event._replace(end=event.end - (event.start < event.end)) for event in events]
+
+
+def without_starts(events: Iterable[Event]) -> list[Event]:
+    """Return events as if each had taken no time, as the recorder has them."""
+    return [event._replace(start=event.end) for event in events]
+
+
+def assert_both_ways_agree(
+    events: Sequence[Event], *, lost: Sequence[LostPeriod] = (), starts: bool = True, times: bool = True, **options: Any
+) -> None:
+    """Check that both ways of watching conclude the same of these events.
+
+    starts: when the stream has the times at which operations began. times: when it has not, how long something took,
+    too; of operations that did not come one after the other that is another story.
+    """
+    events = sharpened(events)
+    alerts = recorded(events, lost=lost, **options)
+    streams = [(events, False)] if starts else []
+    streams += [(without_starts(events), True)] if times else []
+    for stream, with_times in streams:
+        expected = [essence(alert, times=with_times) for alert in streamed(stream, lost=lost, **options)]
+        found = [essence(alert, times=with_times) for alert in alerts]
+        assert found == expected, "\n".join(differences(found, expected))
+
+
+def differences(found: Sequence[Mapping[str, object]], expected: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return what differs, in words."""
+    said = [] if len(found) == len(expected) else [f"{len(found)} alerts recorded, {len(expected)} streamed"]
+    for one, other in zip(found, expected, strict=False):
+        said += [f"{name}:\n  {one[name]}\n  {other[name]}" for name in one if one[name] != other[name]]
+    return said

@@ -1,0 +1,214 @@
+"""What the kernel has counted is taken over once, of who was selected, and never more than it says."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from threading import Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangup.tracer.kernel.ring import RingFill
+from hangup.tracer.record.layout import Counted, Event
+from hangup.tracer.selection import Selection
+from hangup.tracer.statistics import OTHER, Key
+from hangup.tracer.tracer import Tracer
+from hangup.tracer.verdicts import Kind
+from tests.stories import MILLISECOND, Story
+from tests.unit.both_ways import Kernel, recording
+
+
+def row(
+    connections: int,
+    operations: int = 0,
+    *,
+    client: str = "nginx",
+    server: str = "uwsgi",
+    path: bytes = b"/run/app.s",
+    latent: int = 0,
+    pair: int = 0,
+    ready: int = 1,
+) -> Counted:
+    one, other = (name.encode().ljust(16, b"\0") for name in (client, server))
+    return Counted(ready, connections, operations, one, other, path.ljust(112, b"\0"), len(path), latent, pair, 0, 0)
+
+
+def others(connections: int, operations: int = 0) -> Counted:
+    return row(connections, operations, client="", server="", path=b"", ready=0)
+
+
+class Table(Kernel):
+    """A kernel that has counted these."""
+
+    def __init__(self, *rows: Counted, events: Sequence[Event] = ()) -> None:
+        super().__init__(events)
+        self.rows = rows
+        self.asked = 0
+
+    def counted(self) -> list[Counted]:
+        """Return the rows as they are now."""
+        self.asked += 1
+        return list(self.rows)
+
+    @property
+    def ring(self) -> RingFill:
+        """Nothing has ever waited there."""
+        return RingFill(0, 4096, 0)
+
+
+CLEAN = Key("nginx", "uwsgi", "/run/app.s", Kind.CLEAN)
+
+
+def counts(tracer: Tracer) -> dict[Key, tuple[int, int]]:
+    return {key: (row.connections, row.operations) for key, row in tracer.statistics.counts().rows.items()}
+
+
+def test_only_what_has_come_since_is_added() -> None:
+    kernel = Table(row(5, 40))
+    with recording(kernel) as tracer:
+        assert counts(tracer) == {CLEAN: (5, 40)}
+        assert counts(tracer) == {CLEAN: (5, 40)}
+        kernel.rows = (row(7, 60), row(1, 4, latent=1))
+        assert counts(tracer) == {CLEAN: (7, 60), CLEAN._replace(kind=Kind.LATENT): (1, 4)}
+        assert tracer.statistics.total.latent == 1
+
+
+def test_operations_that_are_added_after_their_connection_are_not_left_out() -> None:
+    kernel = Table(row(5, 40))
+    with recording(kernel) as tracer:
+        counts(tracer)
+        # The table may be looked at between the two.
+        kernel.rows = (row(6, 40),)
+        assert counts(tracer) == {CLEAN: (6, 40)}
+        kernel.rows = (row(6, 48),)
+        assert counts(tracer) == {CLEAN: (6, 48)}
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4)))
+def test_however_often_it_is_taken_over_the_sums_are_the_kernels(steps: list[list[int]]) -> None:
+    def rows(totals: list[int]) -> tuple[Counted, ...]:
+        return (
+            others(totals[0]),
+            row(totals[1]),
+            row(totals[2], client="", server="", path=b""),
+            row(totals[3], client="", server="", path=b"", pair=1),
+        )
+
+    kernel = Table()
+    sums = [0] * 4
+    with recording(kernel) as tracer:
+        for step in steps:
+            sums = [total + more for total, more in zip(sums, step, strict=True)]
+            kernel.rows = rows(sums)
+            assert sum(connections for connections, _ in counts(tracer).values()) == sum(sums)
+        assert tracer.statistics.total.connections == sum(sums)
+
+
+def test_what_there_was_no_row_for_is_told_as_all_others() -> None:
+    with recording(Table(others(9, 90), row(1, 3))) as tracer:
+        assert counts(tracer) == {Key(OTHER, OTHER, OTHER, Kind.CLEAN): (9, 90), CLEAN: (1, 3)}
+
+
+def test_who_is_not_known_and_where_there_is_no_path_is_told_so() -> None:
+    unknown = row(1, 2, client="", path=b"")
+    pair = row(1, 2, client="sh", server="cat", path=b"", pair=1)
+    abstract = row(1, 2, path=b"\0name")
+    odd = row(1, 2, client="a\x1bb", path=b"/run/\xff\n")
+    with recording(Table(unknown, pair, abstract, odd)) as tracer:
+        assert set(counts(tracer)) == {
+            Key("?", "uwsgi", "?", Kind.CLEAN),
+            Key("sh", "cat", "(socketpair)", Kind.CLEAN),
+            Key("nginx", "uwsgi", "@name", Kind.CLEAN),
+            Key("a\\x1bb", "uwsgi", "/run/\\xff\\x0a", Kind.CLEAN),
+        }
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected"),
+    [
+        (Selection(), {"/run/app.s", "/run/other.s", "(socketpair)"}),
+        (Selection(comms=("uwsgi",)), {"/run/app.s"}),
+        (Selection(comms=("ngin*",)), {"/run/app.s", "/run/other.s"}),
+        (Selection(paths=("/run/o*",)), {"/run/other.s"}),
+        (Selection(ignored_comms=("uwsgi",)), {"/run/other.s", "(socketpair)"}),
+        (Selection(ignored_paths=("*.s",)), {"(socketpair)"}),
+        # Of pids the kernel has decided.
+        (Selection(pids=frozenset({4711})), {"/run/app.s", "/run/other.s", "(socketpair)"}),
+        (Selection(pids=frozenset({4711}), comms=("uwsgi",)), {"/run/app.s"}),
+    ],
+)
+def test_only_what_is_selected_by_name_and_path_is_counted(selection: Selection, selected: set[str]) -> None:
+    rows = (
+        row(1),
+        row(1, server="php", path=b"/run/other.s"),
+        row(1, client="sh", server="cat", path=b"", pair=1),
+    )
+    with recording(Table(*rows), selection=selection) as tracer:
+        assert {key.path for key in counts(tracer)} == selected
+        # And it stays so.
+        assert {key.path for key in counts(tracer)} == selected
+
+
+def test_where_connections_ended_somebody_had_listened() -> None:
+    later = Story(path="/run/app.s", start=2_000 * MILLISECOND)
+    later.connect(error=errno.ENOENT)
+    elsewhere = Story(path="/run/else.s", start=2_000 * MILLISECOND)
+    elsewhere.connect(error=errno.ENOENT)
+    with recording(Table(row(1), events=[*later.events, *elsewhere.events])) as tracer:
+        assert [alert.path for alert in tracer.alerts() if alert.verdict.kind is Kind.LISTENER_GONE] == ["/run/app.s"]
+
+
+def test_where_connections_ended_that_are_not_selected_somebody_had_listened_as_well() -> None:
+    later = Story(path="/run/app.s", start=2_000 * MILLISECOND)
+    later.connect(error=errno.ENOENT)
+    selection = Selection(comms=("httpd",))
+    with recording(Table(row(1), events=later.events), selection=selection) as tracer:
+        assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.LISTENER_GONE]
+        assert {key.kind for key in counts(tracer)} == {Kind.LISTENER_GONE}
+
+
+def test_a_storm_of_connects_that_fail_does_not_take_the_table_over_for_each() -> None:
+    story = Story(path="/run/app.s", start=2_000 * MILLISECOND)
+    for _ in range(1000):
+        story.connect(error=errno.ENOENT)
+    kernel = Table(row(1), events=story.events)
+    with recording(kernel) as tracer:
+        list(tracer.alerts())
+        assert kernel.asked == 1
+
+
+def test_a_stream_is_not_asked_what_it_has_counted() -> None:
+    kernel = Table(row(1))
+    with Tracer(source=kernel) as tracer:
+        assert counts(tracer) == {}
+    assert kernel.asked == 0
+
+
+def test_what_ended_till_the_end_is_counted_and_can_be_asked_for_after_it() -> None:
+    kernel = Table(row(5, 40))
+    with recording(kernel) as tracer:
+        assert counts(tracer) == {CLEAN: (5, 40)}
+        kernel.rows = (row(6, 50),)
+    kernel.rows = ()
+    assert counts(tracer) == {CLEAN: (6, 50)}
+
+
+@pytest.mark.parametrize("ask", [counts, lambda tracer: tracer.statistics.total])
+def test_any_threads_may_ask_at_once(ask: Callable[[Tracer], object]) -> None:
+    kernel = Table(row(0))
+    with recording(kernel) as tracer:
+
+        def scrape() -> None:
+            for number in range(200):
+                kernel.rows = (row(max(number, kernel.rows[0].connections)),)
+                ask(tracer)
+
+        threads = [Thread(target=scrape) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        kernel.rows = (row(1000),)
+        assert tracer.statistics.total.connections == 1000
