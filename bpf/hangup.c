@@ -198,7 +198,12 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	entered->end = now;
 	if (!entered->start)
 		entered->start = now;
-	history = begin_history(sock, key_of(sock), peer, state | HISTORY_BEGUN, now);
+	history = find_history(key_of(sock));
+	if (history && history->peer == peer && !(history->state & (HISTORY_BEGUN | HISTORY_RELEASED)))
+		/* Another thread was faster than the one that returns from here. */
+		history->state |= state | HISTORY_BEGUN;
+	else
+		history = begin_history(sock, key_of(sock), peer, state | HISTORY_BEGUN, now);
 	if (!history)
 		return 0;
 	/*
@@ -376,7 +381,9 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		note_release(history, sock, unread, embryo, now);
 		if (over && is_selected(history)) {
 			if (other)
-				latent = other->unread_messages || history->written_bytes > other->read_bytes;
+				/* What a read has no room for of a message is dropped, and not left unread. */
+				latent = other->unread_messages || (history->type == SOCK_STREAM &&
+								    history->written_bytes > other->read_bytes);
 			if (latent && tell_latent(now))
 				hand_over(history, sock, BPF_RB_NO_WAKEUP);
 			else

@@ -282,17 +282,22 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 #endif
 	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
 		history->user = 0;
+		history->number = history->numbers[0];
 		return;
 	}
 	if (history->users_kept > 1 && history->users[1].tid == tid && history->users[1].pid == pid) {
 		history->user = 1;
+		history->number = history->numbers[1];
 		return;
 	}
 	if (history->users_kept > 2 && history->users[2].tid == tid && history->users[2].pid == pid) {
 		history->user = 2;
+		history->number = history->numbers[2];
 		return;
 	}
 	place = history->users_kept;
+	if (history->users_seen < USER_LOST)
+		history->users_seen += 1;
 	if (place < USERS) {
 		history->users_kept = place + 1;
 	} else {
@@ -305,6 +310,8 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 		return;
 	user = &history->users[place];
 	history->user = place;
+	history->number = history->users_seen < USER_LOST ? history->users_seen - 1 : USER_LOST;
+	history->numbers[place] = history->number;
 	uid_gid = bpf_get_current_uid_gid();
 	user->cgroup = bpf_get_current_cgroup_id();
 	user->pid = pid;
@@ -314,8 +321,18 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 	find_inner_pid(&user->inner_pid, &user->inner_tid, task, pid_tgid);
 	fill_comms(user->comm, user->leader, task, pid_tgid);
 #if HAS_MEMBER(task_struct, io_uring)
-	if (TASK_LOAD(u64, task + OFFSET(task_struct, io_uring)))
+	if (TASK_LOAD(u64, task + OFFSET(task_struct, io_uring))) {
+		struct owner owner = {
+			.time = bpf_ktime_get_ns(),
+			.inode_number = history->inode_number,
+			.pid = pid,
+		};
+		u64 sock = history->sock;
+
 		history->owner_pid = pid;
+		__builtin_memcpy(owner.leader, user->leader, sizeof(owner.leader));
+		owners.update(&sock, &owner);
+	}
 #endif
 }
 
@@ -324,6 +341,9 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 {
 	u64 place = history->operations;
 	struct moment *moment;
+
+	if (operation == OPERATION_READ || operation == OPERATION_WRITE || !place)
+		history->transferred_by = history->user;
 
 	__sync_fetch_and_add(&history->entered, 1);
 	history->operations = place + 1;
@@ -340,7 +360,7 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	moment->size = size;
 	moment->message_flags = message_flags;
 	moment->operation = operation;
-	moment->user = history->user;
+	moment->user = history->number;
 	moment->shutdown = shutdown;
 }
 
@@ -350,7 +370,7 @@ static __always_inline void wrote(struct history *history, s64 result, u64 now)
 	struct history *other;
 	bool begins = !history->turns;
 
-	if (history->heard) {
+	if (history->heard && !begins) {
 		other = peer_history(history);
 		begins = !other || other->turn_start > history->turn_start;
 	}
@@ -380,13 +400,15 @@ static __always_inline bool may_be_cut(struct history *history)
 	if (other->state & HISTORY_RELEASED) {
 		if (other->unread_messages)
 			return true;
-		if (other->exit_code && history->turns && !(history->state & HISTORY_SERVER))
+		/* Of a socketpair either end may be the one that asks. */
+		if (other->exit_code && history->turns &&
+		    (history->state & (HISTORY_SERVER | HISTORY_PAIR)) != HISTORY_SERVER)
 			return true;
 	} else if (!(other->state & HISTORY_ENDED_SENDING)) {
 		return false;
 	}
-	/* The last word was the answer's, and nothing was read after it that could have been asked. */
-	return asked && (other->last_write <= history->last_write || other->heard);
+	/* An answer is a turn that began later. What was read after it may have been asked, too. */
+	return asked && (!other->turns || other->turn_start <= history->turn_start || other->heard);
 }
 
 static __always_inline void await_aftermath(u64 now)
@@ -524,13 +546,13 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 		listened = sock;
 	}
 	if (client) {
-		place = client->user;
+		place = client->transferred_by;
 		asm volatile("" : "+r"(place));
 		if (place < USERS)
 			__builtin_memcpy(key.client, client->users[place].leader, sizeof(key.client));
 	}
 	if (server) {
-		place = server->user;
+		place = server->transferred_by;
 		asm volatile("" : "+r"(place));
 		if (place < USERS)
 			__builtin_memcpy(key.server, server->users[place].leader, sizeof(key.server));

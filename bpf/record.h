@@ -224,13 +224,16 @@ struct moment {
 	__u32 size;             /* as in struct operation, at most 2^32 - 1 */
 	__u32 message_flags;
 	__u8 operation;         /* enum operation_type */
-	__u8 user;              /* which of the users did it */
+	__u8 user;              /* the number of the user who did it, as in struct history */
 	__u8 shutdown;          /* this endpoint's sk_shutdown then, of releases and shutdowns */
 	__u8 unused;
 };
 
 /* Of its users the first one is kept, and the last ones after it. */
 #define USERS 3
+
+/* The number of a user of whom only that is known. */
+#define USER_LOST 255
 
 /* Of its operations so many are kept, from the first one on and up to the last; the second is a power of two. */
 #define FIRST_MOMENTS 6
@@ -290,9 +293,11 @@ struct history {
 	__u8 type;              /* SOCK_STREAM 1, SOCK_SEQPACKET 5 */
 	__u8 user;              /* which of the users used it last */
 	__u8 users_kept;
+	__u8 users_seen;        /* how many it has had, at most USER_LOST */
+	__u8 transferred_by;    /* which of the users read or wrote last, or was the first */
 	__u8 heard;             /* it has read something since its last turn began */
-	__u16 unused;
-	__u32 unused2;
+	__u8 numbers[3];        /* of each of the users: how many there had been before */
+	__u8 number;            /* of who used it last */
 	struct sender sender;
 	struct user users[USERS];
 	struct moment moments[22]; /* FIRST_MOMENTS, then LAST_MOMENTS in a ring */

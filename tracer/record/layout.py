@@ -106,6 +106,9 @@ FIRST_MOMENTS = _DEFINES["FIRST_MOMENTS"]
 LAST_MOMENTS = _DEFINES["LAST_MOMENTS"]
 """And so many up to the last one."""
 
+USER_LOST = _DEFINES["USER_LOST"]
+"""The number of a user of whom only that is known."""
+
 LOST_PERIODS = _DEFINES["LOST_PERIODS"]
 """How many periods of each loss the kernel keeps apart."""
 
@@ -227,9 +230,11 @@ if TYPE_CHECKING:
         type: int
         user: int
         users_kept: int
+        users_seen: int
+        transferred_by: int
         heard: int
-        unused: int
-        unused2: int
+        numbers: bytes
+        number: int
         sender: bytes
         users: bytes
         moments: bytes

@@ -15,6 +15,7 @@ from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
     MSG_PEEK,
+    USER_LOST,
     Event,
     EventFlag,
     Handed,
@@ -75,6 +76,9 @@ class _End:
     def __init__(self, history: History) -> None:
         self.history = history
         self.users = users_of(history)
+        # A number that another one has by now is nobody's here.
+        self.by_number = dict(zip(history.numbers, self.users, strict=False))
+        self.by_number.pop(USER_LOST, None)
         self.first, self.last = moments_of(history)
 
     def transfers(self, operation: int) -> list[_Transfers]:
@@ -151,7 +155,7 @@ def _began(writer: _End, reader: _End, starts: dict[tuple[int, int], int]) -> No
 
 def _event(end: _End, moment: KeptMoment, start: int, peer_inode: int, address: bytes) -> Event:
     history = end.history
-    user = end.users[moment.user] if moment.user < len(end.users) else UNKNOWN_USER
+    user = end.by_number.get(moment.user, UNKNOWN_USER)
     released = moment.operation == _RELEASE
     leader = user.leader
     if released and history.owner_pid:
