@@ -236,18 +236,22 @@ class Endpoint:
         if gap.writes:
             self.turns = max(self.turns, 1)
             self.last_write_start = self.last_write_end = gap.when
+            # Some time before: what is kept of the other end may have been answered by then.
+            self.turn_start = gap.turn_start or gap.when - 1
+            self.turn_bytes = gap.turn_bytes
             # How these went is not known.
             self.held_up = False
             self.silence = 0
 
-    def recall(self, history: History) -> None:
-        """Take the kernel's word for whose turn it was: it has seen all operations of both ends."""
+    def recall(self, history: History, *, are_turns_known: bool) -> None:
+        """Take the kernel's word for what it alone has seen: how many turns there were, and if so whose turn it was."""
         if not history.turns:
             return
         self.turns = history.turns
-        self.turn_start = history.turn_start
-        self.turn_bytes = history.turn_bytes
-        self.heard = bool(history.heard)
+        if are_turns_known:
+            self.turn_start = history.turn_start
+            self.turn_bytes = history.turn_bytes
+            self.heard = bool(history.heard)
         if self.last_write_end != history.last_write:
             self.last_write_start = self.last_write_end = history.last_write
 

@@ -29,7 +29,7 @@ from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.process import Process, process_of
-from hangup.tracer.story.recall import Omitted, is_incomplete, recalled
+from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, recalled
 from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -275,10 +275,11 @@ class Endpoints:
         # seen them all, and that none of them hurt anybody.
         gap = any(is_incomplete(history) for history in histories)
         yield from self.feed(recalled(what), harmless=gap)
-        for history in histories:
-            end = connection.client if connection.client.sock == history.sock else connection.server
-            if gap:
-                end.recall(history)
+        if gap:
+            known = are_turns_known(what)
+            for history in histories:
+                end = connection.client if connection.client.sock == history.sock else connection.server
+                end.recall(history, are_turns_known=known)
         yield from self.feed(self._early.pop(what.connection, ()))
 
     def _adopt(self, handed: Handed) -> Connection:

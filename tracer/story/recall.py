@@ -51,6 +51,10 @@ class Omitted(NamedTuple):
     writes: int
     read_bytes: int
     written_bytes: int
+    turn_start: int = 0
+    """When its last turn then had begun, in ns; 0: that was some time before."""
+    turn_bytes: int = 0
+    """What it had written in that turn."""
 
 
 class _Transfers:
@@ -98,20 +102,40 @@ class _End:
             return None
         reads = [each for each in kept if _is_transfer(each, _READ)]
         writes = [each for each in kept if _is_transfer(each, _WRITE)]
+        # Its last turn of all: if that began later, the last one then had begun some time before.
+        when = self.last[0].end - 1
+        began = 0 < history.turn_start <= when
+        later = sum(each.result for each in self.last if each.operation == _WRITE and each.result > 0)
         return Omitted(
             history.sock,
-            self.last[0].end - 1,
+            when,
             history.operations - len(kept),
             max(history.reads - len(reads), 0),
             max(history.writes - len(writes), 0),
             max(history.read_bytes - sum(each.result for each in reads), 0),
             max(history.written_bytes - sum(each.result for each in writes), 0),
+            history.turn_start if began else 0,
+            max(history.turn_bytes - later, 0) if began else 0,
         )
 
 
 def is_incomplete(history: History) -> bool:
     """Whether some of an end's operations were not kept one by one."""
     return history.operations > FIRST_MOMENTS + LAST_MOMENTS
+
+
+def are_turns_known(handed: Handed) -> bool:
+    """Whether each write among the last operations had been recorded when it was read.
+
+    If so, the kernel has told the turns apart by the order in which they were; else it may have taken an answer for the
+    rest of an earlier one.
+    """
+    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
+    starts: dict[tuple[int, int], int] = {}
+    if len(ends) == 2:
+        for writer, reader in (ends, ends[::-1]):
+            _began(writer, reader, starts)
+    return not any((end.history.sock, id(moment)) in starts for end in ends for moment in end.last)
 
 
 def recalled(handed: Handed) -> Iterator[Event | Omitted]:
