@@ -98,8 +98,8 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	if (history && !(history->state & HISTORY_RELEASED))
 		return history;
 	/* It is older than the probes, or its beginning was missed. */
-	peer = unix_peer(sock);
-	if (!peer || !traced_type(sock))
+	peer = typed_unix_peer(sock);
+	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
 		return NULL;
 	return begin_history(sock, key, peer, state, now);
 }
@@ -193,7 +193,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	bool aftermath = is_aftermath(pid_tgid, now);
 	struct history *history;
 
-	if (!peer || !traced_type(sock))
+	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
 		return 0;
 	entered->end = now;
 	if (!entered->start)
@@ -265,12 +265,12 @@ static __always_inline int ended(struct pending *entered, s64 result, bool with_
 		if (result)
 			return 0;
 		other = LOAD(u64, entered->address + OFFSET(socket, sk));
-		begun(entered, sock, unix_peer(sock), HISTORY_CLIENT | HISTORY_PAIR, result);
-		return begun(entered, other, unix_peer(other), HISTORY_SERVER | HISTORY_PAIR, result);
+		begun(entered, sock, typed_unix_peer(sock), HISTORY_CLIENT | HISTORY_PAIR, result);
+		return begun(entered, other, typed_unix_peer(other), HISTORY_SERVER | HISTORY_PAIR, result);
 	}
 	if (entered->operation == OPERATION_CONNECT)
-		return result ? refused(entered, sock, result) : begun(entered, sock, unix_peer(sock), HISTORY_CLIENT, result);
-	return result ? 0 : begun(entered, sock, unix_peer(sock), HISTORY_SERVER, result);
+		return result ? refused(entered, sock, result) : begun(entered, sock, typed_unix_peer(sock), HISTORY_CLIENT, result);
+	return result ? 0 : begun(entered, sock, typed_unix_peer(sock), HISTORY_SERVER, result);
 }
 
 static __always_inline int shut_down(u64 sock, s32 how)
@@ -301,7 +301,8 @@ static __always_inline int shut_down(u64 sock, s32 how)
 }
 
 /* How an endpoint was released, as long as nobody is told yet. */
-static __always_inline void note_release(struct history *history, u64 sock, struct unread *unread, bool embryo, u64 now)
+static __always_inline void note_release(struct history *history, struct history *other, u64 sock, struct unread *unread,
+					 bool embryo, u64 now)
 {
 	u64 task = current_task();
 	struct caller caller = {};
@@ -335,11 +336,14 @@ static __always_inline void note_release(struct history *history, u64 sock, stru
 		    find_sender(&history->sender, task, bpf_get_current_pid_tgid() >> 32, caller.exit_code))
 			caller.flags |= EVENT_SENDER;
 	}
-	if (sock_bound(sock))
-		caller.flags |= EVENT_BOUND;
-	if (sock_bound(history->peer))
-		caller.flags |= EVENT_PEER_BOUND;
-	if (sock_dead(history->peer))
+	if (!(history->state & HISTORY_BEGUN)) {
+		/* Which end is whose is asked of those whose beginning was not seen. */
+		if (sock_bound(sock))
+			caller.flags |= EVENT_BOUND;
+		if (sock_bound(history->peer))
+			caller.flags |= EVENT_PEER_BOUND;
+	}
+	if (other ? other->state & HISTORY_RELEASED : sock_dead(history->peer))
 		caller.flags |= EVENT_PEER_DEAD;
 	history->release_flags = caller.flags;
 	note(history, OPERATION_RELEASE, history->error, 0, 0, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
@@ -378,7 +382,10 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		history->state |= HISTORY_RELEASED;
 		await_aftermath(now);
 	} else {
-		note_release(history, sock, unread, embryo, now);
+		note_release(history, other, sock, unread, embryo, now);
+		/* Both ends at once, on two cpus: each has seen the other one open. */
+		if (!over && other && other->state & HISTORY_RELEASED)
+			over = is_first_to_end(history->connection);
 		if (over && is_selected(history)) {
 			if (other)
 				/* What a read has no room for of a message is dropped, and not left unread. */
@@ -409,7 +416,7 @@ static __always_inline int ended(struct pending *entered, s64 result, bool with_
 		/* EISCONN: the connection that stands is not this one's. */
 		if (result)
 			peer = 0;
-	} else if (!peer || !traced_type(sock)) {
+	} else if (!peer || !is_traced(read_u16(sock + OFFSET(sock, sk_type)))) {
 		return 0;
 	}
 	if (selected(entered->operation, sock, peer))
@@ -421,7 +428,7 @@ static __always_inline int shut_down(u64 sock, s32 how)
 {
 	u64 peer = unix_peer(sock);
 
-	if (!peer || !traced_type(sock) || !selected(OPERATION_SHUTDOWN, sock, peer))
+	if (!peer || !is_traced(read_u16(sock + OFFSET(sock, sk_type))) || !selected(OPERATION_SHUTDOWN, sock, peer))
 		return 0;
 	/* A thread that is here is not inside another function with a connection. */
 	count_left_behind(bpf_get_current_pid_tgid());
@@ -436,7 +443,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	bool wanted;
 
 	/* No peer: a listener, or a socket that was never connected. */
-	if (!peer || !traced_type(sock))
+	if (!peer || !is_traced(read_u16(sock + OFFSET(sock, sk_type))))
 		return 0;
 	wanted = selected(OPERATION_RELEASE, sock, peer);
 	sockets.delete(&sock);

@@ -25,6 +25,7 @@
 /* What a thread does so soon after it released an end of a failed connection belongs to the story. */
 #define AFTERMATH_NS 100000000ULL
 #define AFTERMATHS 1024
+#define ENDED_AT_ONCE 1024
 
 /* recv(2): the bytes stay in the queue. send(2): it does not wait for room. */
 #define MSG_PEEK 2
@@ -54,6 +55,8 @@ BPF_PERCPU_ARRAY(numbers, u64, 1);
 BPF_F_TABLE("array", u32, struct counted, counted, COUNTED_ROWS, BPF_F_MMAPABLE);
 /* Which of its rows somebody writes the names of: only one can insert it. */
 BPF_HASH(claimed, u32, u8, COUNTED_ROWS);
+/* Connections whose ends were released at once: whoever inserts it ends it. */
+BPF_TABLE("lru_hash", u64, u8, ended_at_once, ENDED_AT_ONCE);
 BPF_ARRAY(latent_budget, struct latent_budget, 1);
 BPF_ARRAY(aftermaths, struct awaited, AFTERMATHS);
 
@@ -229,7 +232,7 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 	history->last_use = now;
 	history->state = state;
 	history->type = LOAD(u16, sock + OFFSET(sock, sk_type));
-	history->opener_pid = sock_peer_pid(sock);
+	history->opener_pid = typed_peer_pid(sock);
 	other = find_history(peer_key(history));
 	if (other && other->sock == peer && other->peer == history->sock) {
 		history->connection = other->connection;
@@ -296,8 +299,6 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 		return;
 	}
 	place = history->users_kept;
-	if (history->users_seen < USER_LOST)
-		history->users_seen += 1;
 	if (place < USERS) {
 		history->users_kept = place + 1;
 	} else {
@@ -310,8 +311,10 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 		return;
 	user = &history->users[place];
 	history->user = place;
-	history->number = history->users_seen < USER_LOST ? history->users_seen - 1 : USER_LOST;
+	history->number = history->users_seen;
 	history->numbers[place] = history->number;
+	if (history->users_seen < USER_LOST)
+		history->users_seen += 1;
 	uid_gid = bpf_get_current_uid_gid();
 	user->cgroup = bpf_get_current_cgroup_id();
 	user->pid = pid;
@@ -566,6 +569,13 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 		return;
 	__sync_fetch_and_add(&row->connections, 1);
 	__sync_fetch_and_add(&row->operations, operations);
+}
+
+static __always_inline bool is_first_to_end(u64 connection)
+{
+	u8 mine = 1;
+
+	return !ended_at_once.insert(&connection, &mine);
 }
 
 /* Whether one more latent hang-up is told in full in this second. */

@@ -164,6 +164,28 @@ static __always_inline u32 sock_peer_pid(u64 sock)
 	return read_u32(pid + OFFSET(pid, numbers) + OFFSET(upid, nr));
 }
 
+/*
+ * The same two of a socket whose type the verifier knows: it is cheaper then. The peer
+ * is a member of what only a helper makes of a struct sock.
+ */
+static __always_inline u64 typed_unix_peer(u64 sock)
+{
+#if defined(PROBES_FENTRY) && HAS_HELPER(skc_to_unix_sock)
+	u64 unix_sock = (u64)bpf_skc_to_unix_sock((void *)sock);
+
+	return unix_sock ? LOAD(u64, unix_sock + OFFSET(unix_sock, peer)) : 0;
+#else
+	return unix_peer(sock);
+#endif
+}
+
+static __always_inline u32 typed_peer_pid(u64 sock)
+{
+	u64 pid = LOAD(u64, sock + OFFSET(sock, sk_peer_pid));
+
+	return pid ? read_u32(pid + OFFSET(pid, numbers) + OFFSET(upid, nr)) : 0;
+}
+
 /* The name of a task's process: its thread group leader's (/proc/PID/comm). */
 static __always_inline void read_leader_comm(char *comm, u64 task)
 {

@@ -153,7 +153,7 @@ static __always_inline void keep_owner(struct operation_record *record)
 static __always_inline void find_inner_pid(u32 *inner_pid, u32 *inner_tid, u64 task, u64 pid_tgid)
 {
 	u64 pid = TASK_LOAD(u64, task + OFFSET(task_struct, thread_pid));
-	u32 level = read_u32(pid + OFFSET(pid, level));
+	u32 level = TASK_LOAD(u32, pid + OFFSET(pid, level));
 
 	*inner_pid = pid_tgid >> 32;
 	*inner_tid = pid_tgid;
@@ -183,7 +183,7 @@ static __always_inline void find_unread(struct unread *unread, u64 sock)
 	u64 bytes = 0;
 	int i;
 
-	unread->messages = read_u32(queue + OFFSET(sk_buff_head, qlen));
+	unread->messages = LOAD(u32, sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
 	if (!unread->messages)
 		return;
 #pragma clang loop unroll(disable)
@@ -385,10 +385,8 @@ static __always_inline void fill_release(struct operation_with_sender *record, u
 		fill_sender(record);
 }
 
-static __always_inline bool traced_type(u64 sock)
+static __always_inline bool is_traced(u16 type)
 {
-	u16 type = read_u16(sock + OFFSET(sock, sk_type));
-
 	return type == SOCK_STREAM || type == SOCK_SEQPACKET;
 }
 

@@ -17,6 +17,7 @@ from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
     MSG_PEEK,
+    USER_LOST,
     Counted,
     Event,
     EventFlag,
@@ -80,8 +81,10 @@ class Kept:
     type: int = 0
     user: int = 0
     users_kept: int = 0
+    users_seen: int = 0
     transferred_by: int = 0
-    """Not in the C: which of the users read or wrote last, or else was the first one."""
+    numbers: bytes = bytes(USERS)
+    number: int = 0
     heard: int = 0
     sender: bytes = bytes(_SENDER_BYTES)
     users: list[User] = field(default_factory=list)
@@ -109,14 +112,8 @@ class Kept:
 class Recorder:
     """The recording half of the kernel side."""
 
-    def __init__(
-        self, *, pids: Iterable[int] = (), tracer_pid: int = 0, entries: bool = False, mended: bool = False
-    ) -> None:
-        """pids: only connections of these. entries: kprobes, which know when an operation began.
-
-        mended: as it is proposed, and not as it is.
-        """
-        self._mended = mended
+    def __init__(self, *, pids: Iterable[int] = (), tracer_pid: int = 0, entries: bool = False) -> None:
+        """pids: only connections of these. entries: kprobes, which know when an operation began."""
         self._pids = frozenset(pids)
         self._tracer_pid = tracer_pid
         self._entries = entries
@@ -201,6 +198,7 @@ class Recorder:
         for place, known in enumerate(history.users):
             if (known.pid, known.tid) == (event.pid, event.tid):
                 history.user = place
+                history.number = history.numbers[place]
                 return
         place = history.users_kept
         user = User(
@@ -223,10 +221,12 @@ class Recorder:
             history.state |= HistoryState.USERS_LOST
             history.users[place] = user
         history.user = place
+        history.number = history.users_seen if history.users_seen < USER_LOST else USER_LOST
+        history.users_seen = min(history.users_seen + 1, USER_LOST)
+        history.numbers = history.numbers[:place] + bytes([history.number]) + history.numbers[place + 1 :]
         if event.pid in self.io_uring:
             history.owner_pid = event.pid
-            if self._mended:
-                self._owners[history.sock] = event
+            self._owners[history.sock] = event
 
     def _note(self, history: Kept, event: Event, size: int, result: int, shutdown: int) -> None:
         place = history.operations
@@ -238,12 +238,12 @@ class Recorder:
         if event.operation in (Operation.READ, Operation.WRITE) or history.operations == 1:
             history.transferred_by = history.user
         history.moments[place] = KeptMoment(
-            event.end, result, size & 0xFFFFFFFF, event.message_flags, event.operation, history.user, shutdown, 0
+            event.end, result, size & 0xFFFFFFFF, event.message_flags, event.operation, history.number, shutdown, 0
         )
 
     def _wrote(self, history: Kept, result: int, now: int) -> None:
         begins = not history.turns
-        if history.heard and not (self._mended and begins):
+        if history.heard and not begins:
             other = self._peer_history(history)
             begins = not other or other.turn_start > history.turn_start
         if begins:
@@ -265,15 +265,13 @@ class Recorder:
             if other.unread_messages:
                 return True
             # Of a socketpair either end may be the one that asks.
-            serves = history.state & (SERVER | PAIR) == SERVER if self._mended else history.state & SERVER
+            serves = history.state & (SERVER | PAIR) == SERVER
             if other.exit_code and history.turns and not serves:
                 return True
         elif not other.state & HistoryState.ENDED_SENDING:
             return False
-        if self._mended:
-            # An answer is a turn that began later, whoever wrote last.
-            return bool(asked and (not other.turns or other.turn_start <= history.turn_start or other.heard))
-        return bool(asked and (other.last_write <= history.last_write or other.heard))
+        # An answer is a turn that began later, whoever wrote last.
+        return bool(asked and (not other.turns or other.turn_start <= history.turn_start or other.heard))
 
     def _is_aftermath(self, event: Event) -> bool:
         until = self._aftermaths.pop(event.tid, None)
@@ -301,7 +299,7 @@ class Recorder:
         if is_server:
             client, server = other, history
             listened = history.sock
-        places = [(end.transferred_by if self._mended else end.user) if end else 0 for end in (client, server)]
+        places = [end.transferred_by if end else 0 for end in (client, server)]
         ends = zip((client, server), places, strict=True)
         names = [end.users[place].leader if end and end.users else bytes(16) for end, place in ends]
         pair = bool(history.state & PAIR)
@@ -404,7 +402,7 @@ class Recorder:
     def _begun(self, event: Event, sock: int, peer: int, state: int, *, second: bool = False) -> None:
         aftermath = self._is_aftermath(event)
         early = self.histories.get(sock)
-        if self._mended and early and early.peer == peer and not early.state & (BEGUN | RELEASED):
+        if early and early.peer == peer and not early.state & (BEGUN | RELEASED):
             # Another thread was faster than the one that returns from connect(2).
             history = early
             history.state |= state | BEGUN
@@ -516,7 +514,7 @@ class Recorder:
             self._note_release(history, event)
             if over and self._is_selected(history):
                 # What a read has no room for of a message is dropped, and not left unread.
-                exact = history.type == STREAM or not self._mended
+                exact = history.type == STREAM
                 unread = other and history.written_bytes > other.read_bytes and exact
                 latent = bool(other and (other.unread_messages or unread))
                 if latent and self._tell_latent(event.end):

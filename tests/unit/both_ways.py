@@ -53,7 +53,7 @@ class Kernel(Records):
 
     def __init__(self, *batches: Iterable[Event], lost: Sequence[LostPeriod] = (), recorder: Recorder | None = None):
         super().__init__((), lost)
-        self.recorder = recorder or Recorder(mended=True)
+        self.recorder = recorder or Recorder()
         self._batches = list(batches)
 
     def read(self, timeout: float) -> list[bytes]:

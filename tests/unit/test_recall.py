@@ -1,7 +1,6 @@
 """What the kernel keeps of a connection tells the story that a stream of its operations would have told.
 
-tests/recorder.py stands for the kernel. Where it is to be `mended`, it does what is proposed for bpf/history.h and
-bpf/hangup.c; what they do now is held against the stream in the tests that are expected to fail.
+tests/recorder.py stands for the kernel: bpf/history.h and bpf/hangup.c, condition for condition.
 """
 
 from __future__ import annotations
@@ -79,9 +78,6 @@ from tests.unit.verdict_examples import EXAMPLES, HARMLESS, two_victims
 SECOND = 1000 * MILLISECOND
 KEPT = FIRST_MOMENTS + LAST_MOMENTS
 
-in_the_c = pytest.param(False, id="as it is", marks=pytest.mark.xfail(strict=True, reason="to be mended in bpf/"))
-as_it_is_and_as_proposed = pytest.mark.parametrize("mended", [pytest.param(True, id="as proposed"), in_the_c])
-
 
 def history_of(records: Sequence[bytes]) -> Handed:
     """Return the only histories among records."""
@@ -140,7 +136,7 @@ def test_any_order_of_records_gives_the_same_alerts_and_the_same_counts_both_way
         rows = counts_of(tracer)
     with recording(kernel) as tracer:
         found = by_path(tracer.alerts())
-        assert tracer.open_connections == 0
+        assert tracer._endpoints.open == 0
         assert tracer.losses().total == 0
         assert counts_of(tracer) == rows
     assert found == expected, "\n".join(differences(found, expected))
@@ -220,7 +216,7 @@ def end(random: Random, story: Story) -> None:
 def test_a_connection_of_any_length_is_judged_and_counted_alike_both_ways(random: Random) -> None:
     story = talk(random)
     assert_both_ways_agree(story.events)
-    expected, found = rows_both_ways(sharpened(story.events), Recorder(mended=True))
+    expected, found = rows_both_ways(sharpened(story.events), Recorder())
     assert found == expected
 
 
@@ -500,7 +496,7 @@ def test_a_release_of_the_other_end_that_comes_before_the_histories_ends_the_con
     before, (failed, hangup, release) = split(story.events)
     with Tracer(source=Records([hangup, *before, failed, release])) as tracer:
         (alert,) = tracer.alerts()
-        assert tracer.open_connections == 0
+        assert tracer._endpoints.open == 0
     assert alert.verdict.kind is Kind.PEER_SHUTDOWN
 
 
@@ -535,7 +531,7 @@ def test_a_write_that_was_recorded_after_the_read_of_its_bytes_began_before_it()
     story.client.write(30, error=errno.EPIPE)
     events = sorted(story.events, key=lambda event: event.end)
     assert events.index(read) < events.index(write)
-    handed = history_of(Recorder(mended=True).record(events))
+    handed = history_of(Recorder().record(events))
     begun = {event.result: event for event in recalled(handed) if isinstance(event, Event) and event.sock == write.sock}
     assert begun[300].end == write.end
     assert begun[300].start < read.end
@@ -564,6 +560,7 @@ def kept_end(sock: int, peer: int, moments: Sequence[KeptMoment], *, written: in
         written_bytes=written,
         read_bytes=read,
         users_kept=1,
+        numbers=bytes(3),
         users=pack_users([user]),
         moments=pack_moments(moments),
     )
@@ -623,15 +620,14 @@ def test_a_socketpair_is_one_operation_of_its_first_end() -> None:
     assert_both_ways_agree(story.events)
 
 
-@as_it_is_and_as_proposed
-def test_a_death_is_an_alert_whichever_end_of_a_socketpair_asks(mended: bool) -> None:
+def test_a_death_is_an_alert_whichever_end_of_a_socketpair_asks() -> None:
     """may_be_cut() takes the second end for a server, which is owed nothing."""
     story = over_a_socketpair()
     story.server.write(30)
     story.client.read()
     story.client.release(killed_by=signal.SIGKILL)
     story.server.read(0)
-    with recording(Kernel(story.events, recorder=Recorder(mended=mended))) as tracer:
+    with recording(Kernel(story.events, recorder=Recorder())) as tracer:
         assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.KILLED]
 
 
@@ -721,7 +717,7 @@ def test_a_connect_of_who_was_hurt_is_recorded_for_that_alone(path: str) -> None
         (alert,) = tracer.alerts()
         assert alert.verdict.consequence.afterwards == ("connected again" if path == "/run/app.s" else "closed")
         # Nothing but that is made of it: the connection itself is counted in the kernel.
-        assert tracer.open_connections == 0
+        assert tracer._endpoints.open == 0
         assert tracer.statistics.total.connections == 2
 
 
@@ -766,8 +762,7 @@ def test_what_a_later_history_tells_of_the_thread_is_not_what_it_did_after_the_f
     assert_both_ways_agree(events)
 
 
-@as_it_is_and_as_proposed
-def test_how_the_survivor_ended_is_known_when_a_kernel_thread_drops_its_descriptor(mended: bool) -> None:
+def test_how_the_survivor_ended_is_known_when_a_kernel_thread_drops_its_descriptor() -> None:
     """fill_owner() looks in a map that nobody fills while recording, but for operations after a hand-over."""
     story = established()
     story.client.write(300, flags=int(EventFlag.IO_URING))
@@ -777,16 +772,15 @@ def test_how_the_survivor_ended_is_known_when_a_kernel_thread_drops_its_descript
     kworker = Task("kworker/1:0", 44, uid=0)
     flags = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
     story.client.release(by=kworker, flags=flags, owner_pid=4711, leader=b"httpd".ljust(16, b"\0"), exit_code=9)
-    with recording(Kernel(story.events, recorder=Recorder(mended=mended))) as tracer:
+    with recording(Kernel(story.events, recorder=Recorder())) as tracer:
         (alert,) = tracer.alerts()
     assert alert.verdict.consequence.afterwards == "killed"
 
 
-# ---- what the kernel side is still to be taught
+# ---- what the kernel side has to be careful about
 
 
-@as_it_is_and_as_proposed
-def test_what_another_thread_wrote_before_connect_returned_is_kept(mended: bool) -> None:
+def test_what_another_thread_wrote_before_connect_returned_is_kept() -> None:
     """begun() makes a history anew where one has begun already."""
     story = established()
     story.events.clear()
@@ -797,13 +791,12 @@ def test_what_another_thread_wrote_before_connect_returned_is_kept(mended: bool)
     story.server.read(130)
     story.server.release()
     story.client.write(8, error=errno.EPIPE)
-    with recording(Kernel(story.events, recorder=Recorder(mended=mended))) as tracer:
+    with recording(Kernel(story.events, recorder=Recorder())) as tracer:
         (alert,) = tracer.alerts()
     assert alert.verdict.figures.sent_bytes == 130
 
 
-@as_it_is_and_as_proposed
-def test_a_first_write_begins_a_turn_also_if_what_was_heard_before_it_is_recorded_later(mended: bool) -> None:
+def test_a_first_write_begins_a_turn_also_if_what_was_heard_before_it_is_recorded_later() -> None:
     """wrote() forgets that, if it has heard something of an end that has not written, as far as it knows."""
     story = established()
     question = story.client.write(30, took=50_000)
@@ -815,13 +808,12 @@ def test_a_first_write_begins_a_turn_also_if_what_was_heard_before_it_is_recorde
     story.server.release()
     story.client.write(8, error=errno.EPIPE)
     events = sorted(story.events, key=lambda event: event.end)
-    server = history_of(Recorder(mended=mended).record(events)).other
+    server = history_of(Recorder().record(events)).other
     assert server is not None
     assert (server.turns, server.turn_bytes) == (1, 20)
 
 
-@as_it_is_and_as_proposed
-def test_a_request_is_not_answered_by_the_rest_of_a_greeting(mended: bool) -> None:
+def test_a_request_is_not_answered_by_the_rest_of_a_greeting() -> None:
     """may_be_cut() asks who wrote last; an answer is a turn that began later."""
     story = established()
     story.server.write(20)
@@ -831,22 +823,20 @@ def test_a_request_is_not_answered_by_the_rest_of_a_greeting(mended: bool) -> No
     story.client.read()
     story.client.read(0)
     assert [alert.verdict.kind for alert in streamed(story.events)] == [Kind.PEER_SHUTDOWN]
-    with recording(Kernel(story.events, recorder=Recorder(mended=mended))) as tracer:
+    with recording(Kernel(story.events, recorder=Recorder())) as tracer:
         assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.PEER_SHUTDOWN]
 
 
-@as_it_is_and_as_proposed
-def test_a_connection_is_counted_under_who_used_it_and_not_under_who_closed_it(mended: bool) -> None:
+def test_a_connection_is_counted_under_who_used_it_and_not_under_who_closed_it() -> None:
     """count_ended() takes the last user of any kind."""
     story = stories.clean()
     story.events.pop()
     story.client.release(by=Task("heir", 444))
-    expected, found = rows_both_ways(story.events, Recorder(mended=mended))
+    expected, found = rows_both_ways(story.events, Recorder())
     assert found == expected
 
 
-@as_it_is_and_as_proposed
-def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread(mended: bool) -> None:
+def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() -> None:
     """released() compares bytes written with bytes read, whatever the socket's type."""
     story = established(type=SEQPACKET)
     story.client.write(300)
@@ -854,14 +844,13 @@ def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread(mend
     story.server.queue.clear()
     story.server.release()
     story.client.release()
-    recorder = Recorder(mended=mended)
+    recorder = Recorder()
     # So many have been told in this second that this one is only counted.
     recorder._latent = (story.events[-1].end >> 30, 64)
     expected, found = rows_both_ways(story.events, recorder)
     assert found == expected
 
 
-@pytest.mark.xfail(strict=True, reason="a moment names a place, which another user may have taken since")
 def test_what_somebody_did_who_is_not_kept_any_more_is_not_put_down_to_who_came_after() -> None:
     story = established()
     for task in (UWSGI, Task("a", 901), Task("b", 902)):
