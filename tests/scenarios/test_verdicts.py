@@ -33,7 +33,7 @@ SO_SNDBUFFORCE = 32
 _RT_SIGTIMEDWAIT = "128 "
 
 
-# Two tracers look at the clock at different instants.
+# Two tracers look at the clock, and at a queue that is being written to, at different instants.
 _DURATION = re.compile(r"[0-9.]+ (ns|µs|ms|s|min|h)\b")
 
 
@@ -44,7 +44,7 @@ def told(alert: Alert) -> dict[str, object]:
         "verdict": verdict.kind,
         "symptom": verdict.symptom,
         "sentence": _DURATION.sub("TIME", verdict.sentence),
-        "figures": replace(verdict.figures, gap=None, waited=None, silence=None),
+        "figures": replace(verdict.figures, gap=None, waited=None, silence=None, unread_messages=0),
         "consequence": verdict.consequence,
         "doubts": verdict.doubts,
         "client": alert.client,
