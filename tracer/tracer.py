@@ -137,7 +137,7 @@ class Tracer:
         *,
         pids: Collection[int] | None = None,
         probes: str = "auto",
-        stream: bool = False,
+        stream: bool = True,
         history: int = ENDPOINTS,
         selection: Selection | None = None,
         source: Source | None = None,
@@ -151,8 +151,8 @@ class Tracer:
         """Say what to trace; nothing happens before the context is entered.
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
-        "fentry". stream: have every operation recorded, and not only what went wrong handed over; on_operation wants
-        that, too. history: of how many endpoints the kernel keeps a history as long as nothing goes wrong, rounded up
+        "fentry". stream: have every operation recorded; without it the kernel keeps a history of each endpoint, and
+        hands over what went wrong. history: of how many endpoints the kernel keeps a history as long as nothing goes wrong, rounded up
         to a power of two; ValueError if that is below 1,024 or above 1,048,576. selection: only connections it matches
         (pids is short for one of pids). source: where records come from, instead of this host's probes. latent: whether
         latent hang-ups are alerts too. harmless: whether failures that nobody misses anything by are, too. verdicts:
