@@ -227,12 +227,15 @@ class Tracer:
 
     def __exit__(self, *_: object) -> None:
         """Take the probes away; statistics and losses can still be asked for."""
-        if self._source:
-            self._losses = self._source.losses()
-        if self._probes:
+        try:
+            if self._source:
+                self._losses = self._source.losses()
             self._take_counted()
-            with self._taking:
-                self._probes.close()
+        finally:
+            # Also if Ctrl-C comes in between: they go with the process, but that may live on.
+            if self._probes:
+                with self._taking:
+                    self._probes.close()
 
     @property
     def flavour(self) -> Flavour | None:
