@@ -292,8 +292,9 @@ class Tracer:
         """Take what is recorded (waiting `timeout` seconds at the longest) and yield the alerts in it.
 
         It waits no longer than it may: a tenth of a second, or while the kernel records and nothing is waited for one
-        second. What goes wrong, and any signal, ends the waiting at once. An alert comes when it is known what it cost,
-        a tenth of a second after the failure at the latest.
+        second. What goes wrong, and any signal, ends the waiting at once; not so a latent hang-up, or a connect that
+        fails because there is no such path or no permission. An alert comes when it is known what it cost, a tenth of a
+        second after that at the latest.
         """
         yield from self._process(self._read(timeout))
 
