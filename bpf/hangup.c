@@ -380,13 +380,17 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	if (history->state & HISTORY_HANDED_OVER) {
 		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_RELEASE, sock, history->peer, 0, 0, unread, embryo);
 		history->state |= HISTORY_RELEASED;
+		/* Both ends at once, on two cpus: each has seen the other one open. The addition keeps the order. */
+		__sync_fetch_and_add(&history->entered, 1);
+		if (other && other->state & HISTORY_RELEASED)
+			over = true;
 		await_aftermath(now);
 	} else {
 		note_release(history, other, sock, unread, embryo, now);
 		/* Both ends at once, on two cpus: each has seen the other one open. */
 		if (!over && other && other->state & HISTORY_RELEASED)
 			over = is_first_to_end(history->connection);
-		if (over && is_selected(history)) {
+		if (over && !(history->state & HISTORY_HANDED_OVER) && is_selected(history)) {
 			if (other)
 				/* What a read has no room for of a message is dropped, and not left unread. */
 				latent = other->unread_messages || (history->type == SOCK_STREAM &&
@@ -398,8 +402,14 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		}
 	}
 	if (over) {
+		u64 peers = peer_key(history);
+
+		/* Whoever finds them before they begin anew takes them for nobody's. */
+		history->sock = 0;
+		if (other)
+			other->sock = 0;
 		free_history(key);
-		free_history(peer_key(history));
+		free_history(peers);
 	}
 	return 0;
 }

@@ -237,9 +237,10 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 	if (other && other->sock == peer && other->peer == history->sock) {
 		history->connection = other->connection;
 		history->state |= other->state & (HISTORY_SELECTED | HISTORY_EXCLUDED | HISTORY_HANDED_OVER);
-	} else {
-		history->connection = next_number();
 	}
+	/* There is none, or it is beginning on another cpu and has no number yet. */
+	if (!history->connection)
+		history->connection = next_number();
 	return history;
 }
 
@@ -447,8 +448,11 @@ static __always_inline void hand_over(struct history *history, u64 sock, u64 wak
 	u32 length;
 
 	history->state |= HISTORY_HANDED_OVER;
-	if (other)
+	if (other) {
 		other->state |= HISTORY_HANDED_OVER;
+		/* If both ends began at once each may have a number of its own: from here on they have one. */
+		other->connection = history->connection;
+	}
 	record = ring.ringbuf_reserve(sizeof(struct history_record));
 	if (!record) {
 		count(LOSS_RING_FULL);

@@ -138,7 +138,7 @@ class Counts:
 class Statistics:
     """Rows by client, server, path and verdict. Each connection is counted once, under its verdict.
 
-    One thread counts; others may ask for counts() meanwhile.
+    Any thread may count and ask: who asks takes over what the kernel has counted.
     """
 
     def __init__(self, *, pattern: Callable[[str], str] | None = None) -> None:
@@ -162,9 +162,11 @@ class Statistics:
 
     @property
     def rows(self) -> Mapping[Key, Row]:
-        """The rows, in the order in which they came to be."""
+        """The rows there are now, in the order in which they came to be."""
         self.before()
-        return self._rows
+        with self._lock:
+            # Another thread that asks for counts() may bring new ones while these are looked at.
+            return dict(self._rows)
 
     def count_ended(self, key: Key, connections: int, operations: int) -> None:
         """Count connections on which nobody failed."""

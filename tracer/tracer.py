@@ -227,12 +227,15 @@ class Tracer:
 
     def __exit__(self, *_: object) -> None:
         """Take the probes away; statistics and losses can still be asked for."""
-        if self._source:
-            self._losses = self._source.losses()
-        if self._probes:
+        try:
+            if self._source:
+                self._losses = self._source.losses()
             self._take_counted()
-            with self._taking:
-                self._probes.close()
+        finally:
+            # Also if Ctrl-C comes in between: they go with the process, but that may live on.
+            if self._probes:
+                with self._taking:
+                    self._probes.close()
 
     @property
     def flavour(self) -> Flavour | None:
@@ -289,8 +292,9 @@ class Tracer:
         """Take what is recorded (waiting `timeout` seconds at the longest) and yield the alerts in it.
 
         It waits no longer than it may: a tenth of a second, or while the kernel records and nothing is waited for one
-        second. What goes wrong, and any signal, ends the waiting at once. An alert comes when it is known what it cost,
-        a tenth of a second after the failure at the latest.
+        second. What goes wrong, and any signal, ends the waiting at once; not so a latent hang-up, or a connect that
+        fails because there is no such path or no permission. An alert comes when it is known what it cost, a tenth of a
+        second after that at the latest.
         """
         yield from self._process(self._read(timeout))
 

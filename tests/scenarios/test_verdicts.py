@@ -58,7 +58,7 @@ class Seen:
     def __init__(self, flavour: str) -> None:
         self.events: list[Event] = []
         self.tracer = Tracer(probes=flavour, latent=True, on_operation=self._keep)
-        self.recorder = Tracer(probes=flavour, latent=True)
+        self.recorder = Tracer(probes=flavour, latent=True, stream=False)
 
     def _keep(self, operation: Traced) -> None:
         self.events.append(operation.event)

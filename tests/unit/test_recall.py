@@ -937,3 +937,37 @@ def test_histories_of_two_connections_are_not_those_of_one() -> None:
 
 def test_a_gap_of_an_end_that_is_not_there_is_nobodys() -> None:
     assert list(Endpoints().feed([Omitted(1, 2, 3, 4, 5, 6, 7)])) == []
+
+
+def test_what_is_kept_of_all_connections_stays_counted_where_operations_are_missing() -> None:
+    endpoints, recorder = Endpoints(), Recorder()
+    for number in range(3):
+        base = 0xFFFF_8801_0000_0000 + number * 0x1000
+        story = established(client_sock=base, server_sock=base + 0x800)
+        for _ in range(100):
+            story.client.write(1)
+            story.server.read(1)
+        story.client.write(1)
+        story.server.release()
+        story.client.write(8, error=errno.EPIPE)
+        list(endpoints.feed(unpack_all(recorder.record(story.events))))
+        assert endpoints.open == number + 1
+        kept = sum(len(end.kept) for one in endpoints._connections.values() for end in (one.client, one.server))
+        assert endpoints._kept >= kept
+    for connection in list(endpoints._connections.values()):
+        endpoints._forget(connection)
+    assert endpoints._kept == 0
+
+
+def test_a_number_that_the_kernel_gave_is_nobody_elses() -> None:
+    endpoints = Endpoints()
+    story = established(client_sock=0x1000, server_sock=0x1800)
+    story.client.write(1)
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    list(endpoints.feed(unpack_all(Recorder().record(story.events))))
+    ((number, kept),) = endpoints._connections.items()
+    for base in range(0x2000, 0x2000 + (number + 3) * 0x1000, 0x1000):
+        list(endpoints.feed(established(client_sock=base, server_sock=base + 0x800).events))
+    assert endpoints._connections[number] is kept
+    assert len({id(each) for each in endpoints._connections.values()}) == number + 4

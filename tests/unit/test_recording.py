@@ -70,9 +70,9 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[FakeProbes]:
 @pytest.mark.parametrize(
     ("options", "recording", "endpoints"),
     [
-        ({}, True, ENDPOINTS),
-        ({"history": 5000}, True, 8192),
-        ({"stream": True}, False, ENDPOINTS),
+        ({}, False, ENDPOINTS),
+        ({"stream": False}, True, ENDPOINTS),
+        ({"stream": False, "history": 5000}, True, 8192),
         ({"on_operation": print}, False, ENDPOINTS),
     ],
 )
@@ -108,7 +108,7 @@ def test_the_default_histories_take_what_they_may_take() -> None:
 
 
 def test_while_nothing_is_waited_for_the_tracer_sleeps_for_long(probes: list[FakeProbes]) -> None:
-    with Tracer() as tracer:
+    with Tracer(stream=False) as tracer:
         # What somebody does after a failure is waited for, at first it is not known that there is one.
         list(tracer.poll(_LONG))
         list(tracer.poll(_LONG))
@@ -143,7 +143,7 @@ def test_a_descriptor_that_may_wake_it_is_handed_on_to_the_probes(probes: list[F
 
 def test_what_only_the_kernel_knows_is_not_counted_by_the_little_that_comes(probes: list[FakeProbes]) -> None:
     assert probes == []
-    with Tracer() as tracer:
+    with Tracer(stream=False) as tracer:
         list(tracer.poll(0))
         assert tracer.statistics.counts().operations == {}
         assert tracer.open_connections is None

@@ -259,3 +259,17 @@ def test_before_anything_is_told_what_is_counted_elsewhere_is_counted_in(ask: Ca
     assert asked == [0]
     ask(counted)
     assert counted._rows[Key("a", "b", "/s", Kind.CLEAN)].connections == 2
+
+
+@pytest.mark.parametrize("look", [lambda one: list(one.rows), lambda one: one.total])
+def test_rows_may_come_while_others_are_looked_at(look: Callable[[Statistics], object]) -> None:
+    counted = Statistics()
+    for number in range(3):
+        counted.count_ended(key(number), 1, 1)
+    rows = iter(counted.rows)
+    next(rows)
+    # As by another thread, that asks for counts().
+    counted.count_ended(key(3), 1, 1)
+    assert len(list(rows)) == 2
+    look(counted)
+    assert counted.total.connections == 4

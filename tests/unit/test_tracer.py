@@ -24,6 +24,7 @@ from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
+from tests.unit.both_ways import Kernel, recording
 
 # A kernel thread drops what io_uring of a process had, which has ended.
 OWNER_EXITED = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
@@ -766,3 +767,19 @@ def test_a_failure_stays_in_the_timeline_however_much_is_done_after_it() -> None
     client = alert.story.client
     shown = [moment for moment in alert.story.timeline if moment.role == "client"]
     assert len(shown) + client.operations_not_kept == client.operations
+
+
+def test_probes_are_taken_away_however_the_context_is_left() -> None:
+    class Interrupted(Kernel):
+        closed = False
+
+        def counted(self) -> list[Counted]:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            self.closed = True
+
+    kernel = Interrupted(())
+    with pytest.raises(KeyboardInterrupt), recording(kernel):
+        pass
+    assert kernel.closed

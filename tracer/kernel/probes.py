@@ -72,7 +72,8 @@ TRACEPOINTS = {"signal_generate": "signal_generated", "sched_process_exit": "pro
 _RING_BYTES = 16 << 20
 _PAGE = 4096
 # A reader is woken after so many records of one cpu at the latest. Half of the ring holds what all cpus may write till
-# then; an event_with_address takes 320 bytes in it, and nothing takes more.
+# then; an operation_with_address takes 320 bytes in it. A history_record takes 2 KiB, but wakes the reader or is one of
+# few in a second (LATENT_A_SECOND).
 _WAKE_RECORDS = 1024
 _RECORD_BYTES = 320
 # struct lost_periods: three numbers, then three for each slot.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from threading import Lock
 from typing import NamedTuple, cast
 
 from hangup.tracer.escape import escape_socket_path
@@ -125,10 +126,11 @@ class Known(NamedTuple):
 
 
 class Recent:
-    """A set of strings of a bounded size: what was added longest ago is forgotten."""
+    """A set of strings of a bounded size: what was added longest ago is forgotten. Any thread may add and ask."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._lock = Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def __contains__(self, one: str) -> bool:
@@ -136,10 +138,11 @@ class Recent:
 
     def add(self, one: str) -> None:
         """Remember a string."""
-        self._known[one] = None
-        self._known.move_to_end(one)
-        if len(self._known) > self._limit:
-            self._known.popitem(last=False)
+        with self._lock:
+            self._known[one] = None
+            self._known.move_to_end(one)
+            if len(self._known) > self._limit:
+                self._known.popitem(last=False)
 
     def update(self, many: Iterable[str]) -> None:
         """Remember some."""
@@ -203,7 +206,7 @@ class Endpoints:
         by_sock = self._by_sock
         every = self._operations
         aftermaths = self._aftermaths
-        while self._kept > MAX_KEPT:
+        while self._kept > MAX_KEPT and self._connections:
             self._evict()
         for event in events:
             if event.__class__ is not Event:
@@ -261,7 +264,10 @@ class Endpoints:
         if isinstance(what, Omitted):
             endpoint = self._by_sock.get(what.sock)
             if endpoint is not None:
+                before = endpoint.count
                 endpoint.omit(what)
+                # As _forget() will count them, though few of them are kept.
+                self._kept += min(endpoint.count, _KEPT_OF_ENDPOINT) - min(before, _KEPT_OF_ENDPOINT)
             return
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
@@ -448,6 +454,9 @@ class Endpoints:
             self._evict()
         if not number:
             self._number += 1
+            # The kernel side has given numbers, too.
+            while self._number in self._connections:
+                self._number += 1
             number = self._number
         connection = Connection(client_sock, server_sock, number)
         self._connections[number] = connection
