@@ -150,15 +150,16 @@ class Tracer:
     ) -> None:
         """Say what to trace; nothing happens before the context is entered.
 
-        pids: only connections with an end held by one of these (selected in the kernel). probes: "auto", "kprobe" or
-        "fentry". stream: have every operation recorded; without it the kernel keeps a history of each endpoint, and
-        hands over what went wrong. history: of how many endpoints the kernel keeps a history as long as nothing goes wrong, rounded up
-        to a power of two; ValueError if that is below 1,024 or above 1,048,576. selection: only connections it matches
-        (pids is short for one of pids). source: where records come from, instead of this host's probes. latent: whether
-        latent hang-ups are alerts too. harmless: whether failures that nobody misses anything by are, too. verdicts:
-        only these are alerts; empty: all that can be. on_operation: called with every operation. statistics: where
-        everything is counted, instead of new ones. cgroups: where the cgroups of a given source's events are looked up;
-        without it they are not: a capture's are another host's, or gone.
+        pids: only connections with an end held by one of these (selected in the kernel). probes: "auto",
+        "kprobe" or "fentry". stream: have every operation recorded; without it the kernel keeps a history of
+        each endpoint, and hands over what went wrong. history: of how many endpoints the kernel keeps a history
+        as long as nothing goes wrong, rounded up to a power of two; ValueError if that is below 1,024 or above
+        1,048,576. selection: only connections it matches (pids is short for one of pids). source: where records
+        come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
+        whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
+        that can be. on_operation: called with every operation. statistics: where everything is counted, instead
+        of new ones. cgroups: where the cgroups of a given source's events are looked up; without it they are
+        not: a capture's are another host's, or gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         # Of pids the kernel decides.
