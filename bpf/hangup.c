@@ -250,7 +250,8 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 	entered->end = bpf_ktime_get_ns();
 	if (!entered->start)
 		entered->start = entered->end;
-	tell(0, 0, sock, 0, entered, result, true, false);
+	/* Now: whether somebody has listened there is asked when it is looked at. */
+	tell(0, 0, sock, 0, entered, result, true, true);
 	return 0;
 }
 

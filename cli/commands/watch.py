@@ -122,7 +122,7 @@ def command(
     with Tracer(
         selection=selection,
         probes=probes,
-        stream=bool(stream),
+        stream=stream is not False,
         history=history or Settings().history,
         latent=latent,
         harmless=harmless,

@@ -360,7 +360,7 @@ def test_php_fpm_names_the_child_that_it_ended(played: Played) -> None:
 
 
 def test_php_fpm_children_that_end_after_their_last_request_are_no_alert(played: Played) -> None:
-    assert played.all_alerts("fpm-recycled") == []
+    assert sentences(played.all_alerts("fpm-recycled")) == []
 
 
 def test_postgres_names_the_session_of_each_alert_and_no_other(played: Played) -> None:
