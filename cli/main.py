@@ -135,6 +135,8 @@ class Frame(click.Group):
             return error.exit_status
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                # Or what waits to be written would fail once more when Python ends, with a traceback.
+                _abandon_output()
                 _complain(f"cannot write: {os.strerror(error.errno)}", error)
                 return ExitStatus.CANNOT_RUN
             # Whatever it is, the text may quote what a traced process chose.
