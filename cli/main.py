@@ -174,7 +174,7 @@ def _open_what_is_closed() -> None:
 
 
 def _abandon_output() -> None:
-    """Keep the interpreter from writing what is still buffered to a pipe that nobody reads."""
+    """Keep the interpreter from writing what is still buffered to a pipe that nobody reads, or to a full disk."""
     try:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
