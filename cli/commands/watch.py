@@ -119,11 +119,12 @@ def command(
     selection = replace(selection, ignored_paths=selection.ignored_paths or IGNORED_PATHS)
     wanted = frozenset(Kind.named(label) for label in verdicts)
     latent = latent or Kind.LATENT in wanted
+    defaults = Settings()
     with Tracer(
         selection=selection,
         probes=probes,
-        stream=stream is not False,
-        history=history or Settings().history,
+        stream=defaults.stream if stream is None else stream,
+        history=history or defaults.history,
         latent=latent,
         harmless=harmless,
         verdicts=wanted,

@@ -130,21 +130,13 @@ def are_turns_known(handed: Handed) -> bool:
     If so, the kernel has told the turns apart by the order in which they were; else it may have taken an answer for the
     rest of an earlier one.
     """
-    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
-    starts: dict[tuple[int, int], int] = {}
-    if len(ends) == 2:
-        for writer, reader in (ends, ends[::-1]):
-            _began(writer, reader, starts)
+    ends, starts = _ends_of(handed)
     return not any((end.history.sock, id(moment)) in starts for end in ends for moment in end.last)
 
 
 def recalled(handed: Handed) -> Iterator[Event | Omitted]:
     """Yield what was kept of both ends in the order in which it ended."""
-    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
-    starts: dict[tuple[int, int], int] = {}
-    if len(ends) == 2:
-        for writer, reader in (ends, ends[::-1]):
-            _began(writer, reader, starts)
+    ends, starts = _ends_of(handed)
     found: list[tuple[int, Event | Omitted]] = []
     earliest = min((end.first[0].end for end in ends if end.first), default=0)
     for end, other in zip(ends, ends[::-1], strict=True):
@@ -160,6 +152,16 @@ def recalled(handed: Handed) -> Iterator[Event | Omitted]:
     found.sort(key=lambda each: each[0])
     for _, what in found:
         yield what
+
+
+def _ends_of(handed: Handed) -> tuple[list[_End], dict[tuple[int, int], int]]:
+    """Return the ends that were kept, and when writes had begun that were recorded after they were read."""
+    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
+    starts: dict[tuple[int, int], int] = {}
+    if len(ends) == 2:
+        for writer, reader in (ends, ends[::-1]):
+            _began(writer, reader, starts)
+    return ends, starts
 
 
 def _began(writer: _End, reader: _End, starts: dict[tuple[int, int], int]) -> None:
