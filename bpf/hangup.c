@@ -2,46 +2,46 @@
 /*
  * Probes on the AF_UNIX implementation (net/unix/af_unix.c): each finished
  * connect, accept, socketpair, read, write, shutdown and release of a
- * SOCK_STREAM or SOCK_SEQPACKET endpoint. With RECORDING it is kept in the
- * endpoint's history (history.h), which is handed over when somebody was hurt;
- * else it becomes a record in the ring buffer at once.
+ * SOCK_STREAM or SOCK_SEQPACKET endpoint. It is kept in the endpoint's history
+ * (history.h), which is handed over when somebody was hurt; from then on it is a
+ * record in the ring buffer. With STREAMING that is so from the beginning.
  *
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines RECORDING, SELECT_PIDS, RING_PAGES, WAKE_RECORDS, CPUS and
+ * The loader defines SELECT_PIDS, RING_PAGES, WAKE_RECORDS, CPUS and
  * PROBES_FENTRY, and what kernel.h describes; it puts local headers in the place
  * of their #include, because BCC finds uses of maps in the main file only.
  */
 #include <uapi/linux/ptrace.h>
 
+#include "history.h"
 #include "kernel.h"
 #include "operation.h"
 #include "pending.h"
 #include "probes.h"
 #include "record.h"
-#include "selection.h"
 #include "senders.h"
-
-#if RECORDING
-#include "history.h"
-#endif
 
 /* ---- one operation -------------------------------------------------------- */
 
-/* The record of an operation. with_address is constant: a program writes one kind of record. */
-static __always_inline void tell(u64 connection, u32 flags, u64 sock, u64 peer, struct pending *entered, s64 result,
-				 bool with_address, bool wake)
+/* The record of an operation that has ended. with_address is constant: a program writes one kind of record. */
+static __always_inline void tell(struct history *history, u32 flags, u64 sock, u64 peer, struct pending *entered,
+				 s64 result, bool with_address, bool wake)
 {
 	struct operation_record *record;
-	bool peer_dead = peer && sock_dead(peer);
+	/*
+	 * Before a place in the ring is taken: what says that the peer is dead stands
+	 * after the peer's own release, also when both are released in the same instant.
+	 */
+	bool peer_dead = peer && typed_dead(peer);
 
 	record = ring.ringbuf_reserve(with_address ? sizeof(struct operation_with_address) : sizeof(struct operation_record));
 	if (!record) {
 		count(LOSS_RING_FULL);
 		return;
 	}
-	fill(record, connection, entered->operation, sock, peer, peer_dead, entered, result);
+	fill(record, history, entered->operation, sock, peer, peer_dead, entered, result);
 	record->record.flags |= flags;
 	if (with_address) {
 		struct operation_with_address *with = (void *)record;
@@ -61,33 +61,27 @@ static __always_inline void tell(u64 connection, u32 flags, u64 sock, u64 peer, 
  * entered: then their records stand in the ring before anything that follows from
  * them, the broken write as well as the next user of a freed struct sock.
  */
-static __always_inline void tell_entry(u64 connection, u32 flags, u32 operation, u64 sock, u64 peer, s64 size, s64 result,
+static __always_inline void tell_entry(struct history *history, u32 operation, u64 sock, s64 size, s64 result, u64 now,
 				       struct unread *unread, bool embryo)
 {
 	struct pending entered = {
 		.size = size,
-		.start = bpf_ktime_get_ns(),
+		.start = now,
 	};
 	struct operation_record *record;
-	/*
-	 * Before a place in the ring is taken: what says that the peer is dead stands
-	 * after the peer's own release, also when both are released in the same instant.
-	 */
-	bool peer_dead = peer && sock_dead(peer);
+	u64 peer = typed_unix_peer(sock);
+	bool peer_dead = peer && typed_dead(peer);
 
 	record = ring.ringbuf_reserve(operation == OPERATION_RELEASE ? sizeof(struct operation_with_sender) : sizeof(struct operation_record));
 	if (!record) {
 		count(LOSS_RING_FULL);
 		return;
 	}
-	fill(record, connection, operation, sock, peer, peer_dead, &entered, result);
-	record->record.flags |= flags;
+	fill(record, history, operation, sock, peer, peer_dead, &entered, result);
 	if (operation == OPERATION_RELEASE)
 		fill_release((void *)record, sock, unread, embryo);
 	ring.ringbuf_submit(record, wake_flags(operation, result));
 }
-
-#if RECORDING
 
 /* What is kept of an endpoint that something happens on; NULL: of this one nothing. */
 static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, u64 now)
@@ -95,28 +89,37 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	struct history *history = find_history(key);
 	u64 peer;
 
-	if (history && !(history->state & HISTORY_RELEASED))
+	if (history && !(history->state & HISTORY_RELEASED) && !STREAMING)
+		return history;
+	peer = typed_unix_peer(sock);
+	/* Else the end of an earlier socket at this address was missed. */
+	if (history && !(history->state & HISTORY_RELEASED) && has_peer(history, peer))
 		return history;
 	/* It is older than the probes, or its beginning was missed. */
-	peer = typed_unix_peer(sock);
 	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
 		return NULL;
 	return begin_history(sock, key, peer, state, now);
 }
 
-/* Whether a connection that goes wrong is handed over. */
+/* Whether a connection that goes wrong is handed over, or when streaming all of it is. */
 static __always_inline bool is_selected(struct history *history)
 {
 #if SELECT_PIDS
-	struct history *other;
-
-	if (history->state & HISTORY_SELECTED || pid_selected(history->opener_pid))
-		return true;
-	other = peer_history(history);
-	return other && (other->state & HISTORY_SELECTED || pid_selected(other->opener_pid));
+	return history->state & HISTORY_SELECTED;
 #else
 	return true;
 #endif
+}
+
+/*
+ * Whether an operation is recorded when each is. When pids are selected, a connection is
+ * undecided until it is accepted: till then everything of it is wanted, for what the client
+ * sent is half of the story.
+ */
+static __always_inline bool is_wanted(struct history *history)
+{
+	return is_selected(history) ||
+	       (history->state & (HISTORY_CLIENT | HISTORY_BEGUN | HISTORY_ACCEPTED)) == (HISTORY_CLIENT | HISTORY_BEGUN);
 }
 
 /* Whether a read or write that has ended may have hurt who did it; keeps what it says of the turns. */
@@ -153,6 +156,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct history *history = history_of(sock, key_of(sock), 0, now);
 	bool first;
+	u64 peer;
 
 	is_aftermath(pid_tgid, now);
 	if (!history || history->state & HISTORY_EXCLUDED)
@@ -163,25 +167,29 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 			return 0;
 	}
 	first = !(history->state & HISTORY_HANDED_OVER);
-	if (first) {
+	if (STREAMING) {
+		if (!is_wanted(history))
+			return 0;
+	} else if (first) {
 		if (!hurts(history, entered, sock, result, now)) {
 			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
 			return 0;
 		}
 		if (!is_selected(history))
 			return 0;
-		if (unix_peer(sock) != history->peer) {
+		peer = typed_unix_peer(sock);
+		if (!has_peer(history, peer)) {
 			/* The end of an earlier socket at this address was missed: what is kept is that one's. */
-			history->state |= HISTORY_RELEASED;
-			return 0;
+			history = begin_history(sock, key_of(sock), peer, 0, now);
+			if (!history)
+				return 0;
+			remember_user(history, pid_tgid);
 		}
 		hand_over(history, sock, BPF_RB_NO_WAKEUP);
 	}
 	/* The operation that hurt somebody stands behind what had been kept till then. */
 	entered->end = now;
-	if (!entered->start)
-		entered->start = now;
-	tell(history->connection, EVENT_HANDED_OVER, sock, history->peer, entered, result, false, first);
+	tell(history, 0, sock, typed_unix_peer(sock), entered, result, false, first && !STREAMING);
 	return 0;
 }
 
@@ -196,10 +204,8 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
 		return 0;
 	entered->end = now;
-	if (!entered->start)
-		entered->start = now;
 	history = find_history(key_of(sock));
-	if (history && history->peer == peer && !(history->state & (HISTORY_BEGUN | HISTORY_RELEASED)))
+	if (history && has_peer(history, peer) && !(history->state & (HISTORY_BEGUN | HISTORY_RELEASED)))
 		/* Another thread was faster than the one that returns from here. */
 		history->state |= state | HISTORY_BEGUN;
 	else
@@ -217,20 +223,16 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	remember_user(history, pid_tgid);
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
-#if SELECT_PIDS
-	/* Undecided until it is accepted. */
-	if (state & (HISTORY_SERVER | HISTORY_PAIR) && !is_selected(history)) {
-		exclude(history);
-		return 0;
-	}
-#endif
+	if (SELECT_PIDS && state == HISTORY_SERVER)
+		accepted(history);
 	/* A socketpair is one operation, its first end's. */
 	if (state == (HISTORY_SERVER | HISTORY_PAIR))
 		return 0;
 	if (aftermath && entered->operation == OPERATION_CONNECT)
-		tell(history->connection, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
+		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
+	/* Also an accept by nobody who is selected, so that the reader learns how it was decided. */
 	if (history->state & HISTORY_HANDED_OVER)
-		tell(history->connection, EVENT_HANDED_OVER, sock, peer, entered, result, true, false);
+		tell(history, 0, sock, peer, entered, result, true, false);
 	else
 		note(history, entered->operation, 0, 0, result, 0, now);
 	return 0;
@@ -248,10 +250,8 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 		return 0;
 #endif
 	entered->end = bpf_ktime_get_ns();
-	if (!entered->start)
-		entered->start = entered->end;
 	/* Now: whether somebody has listened there is asked when it is looked at. */
-	tell(0, 0, sock, 0, entered, result, true, true);
+	tell(NULL, 0, sock, 0, entered, result, true, !STREAMING);
 	return 0;
 }
 
@@ -289,8 +289,8 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->state & HISTORY_HANDED_OVER) {
-		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_SHUTDOWN, sock, history->peer, how, result,
-			   NULL, false);
+		if (!STREAMING || is_wanted(history))
+			tell_entry(history, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
 		return 0;
 	}
 	if (!result && how != SHUT_WR)
@@ -344,7 +344,7 @@ static __always_inline void note_release(struct history *history, struct history
 		if (sock_bound(history->peer))
 			caller.flags |= EVENT_PEER_BOUND;
 	}
-	if (other ? other->state & HISTORY_RELEASED : sock_dead(history->peer))
+	if (other ? other->state & HISTORY_RELEASED : peer_is_dead(sock))
 		caller.flags |= EVENT_PEER_DEAD;
 	history->release_flags = caller.flags;
 	note(history, OPERATION_RELEASE, history->error, 0, 0, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
@@ -365,6 +365,8 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	/* No peer: a listener, or a socket that was never connected. */
 	if (!history)
 		return 0;
+	/* A thread that is here is not inside another function with a connection. */
+	count_left_behind(pid_tgid);
 	if (history->state & HISTORY_EXCLUDED) {
 		free_history(key);
 		return 0;
@@ -377,15 +379,17 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	if (!(history->state & HISTORY_HANDED_OVER) && other && other->state & HISTORY_RELEASED && !error && !embryo &&
 	    (other->unread_messages || other->release_flags & EVENT_EMBRYO) && is_selected(history))
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
-	over = other ? other->state & HISTORY_RELEASED : sock_dead(history->peer);
+	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
 	if (history->state & HISTORY_HANDED_OVER) {
-		tell_entry(history->connection, EVENT_HANDED_OVER, OPERATION_RELEASE, sock, history->peer, 0, 0, unread, embryo);
+		if (!STREAMING || is_wanted(history))
+			tell_entry(history, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
 		history->state |= HISTORY_RELEASED;
 		/* Both ends at once, on two cpus: each has seen the other one open. The addition keeps the order. */
 		__sync_fetch_and_add(&history->entered, 1);
 		if (other && other->state & HISTORY_RELEASED)
 			over = true;
-		await_aftermath(now);
+		if (!STREAMING)
+			await_aftermath(now);
 	} else {
 		note_release(history, other, sock, unread, embryo, now);
 		/* Both ends at once, on two cpus: each has seen the other one open. */
@@ -415,83 +419,39 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	return 0;
 }
 
-#else
-
-static __always_inline int ended(struct pending *entered, s64 result, bool with_address)
-{
-	u64 sock = socket_sock(entered->socket);
-	u64 peer = unix_peer(sock);
-
-	/* No peer: a failed accept, ENOTCONN...: there is no connection to tell of. */
-	if (entered->operation == OPERATION_CONNECT) {
-		/* EISCONN: the connection that stands is not this one's. */
-		if (result)
-			peer = 0;
-	} else if (!peer || !is_traced(read_u16(sock + OFFSET(sock, sk_type)))) {
-		return 0;
-	}
-	if (selected(entered->operation, sock, peer))
-		tell(0, 0, sock, peer, entered, result, with_address, false);
-	return 0;
-}
-
-static __always_inline int shut_down(u64 sock, s32 how)
-{
-	u64 peer = unix_peer(sock);
-
-	if (!peer || !is_traced(read_u16(sock + OFFSET(sock, sk_type))) || !selected(OPERATION_SHUTDOWN, sock, peer))
-		return 0;
-	/* A thread that is here is not inside another function with a connection. */
-	count_left_behind(bpf_get_current_pid_tgid());
-	tell_entry(0, 0, OPERATION_SHUTDOWN, sock, peer, how, how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0, NULL,
-		   false);
-	return 0;
-}
-
-static __always_inline int released(u64 sock, struct unread *unread, bool embryo)
-{
-	u64 peer = unix_peer(sock);
-	bool wanted;
-
-	/* No peer: a listener, or a socket that was never connected. */
-	if (!peer || !is_traced(read_u16(sock + OFFSET(sock, sk_type))))
-		return 0;
-	wanted = selected(OPERATION_RELEASE, sock, peer);
-	sockets.delete(&sock);
-	if (!wanted)
-		return 0;
-	count_left_behind(bpf_get_current_pid_tgid());
-	tell_entry(0, 0, OPERATION_RELEASE, sock, peer, 0, 0, unread, embryo);
-	return 0;
-}
-
-#endif
-
 /* ---- the programs ----------------------------------------------------------- */
 
 /*
  * The arguments of the functions whose end is looked at. Where no fexit program sees them,
  * they are remembered when the function is entered.
  */
-#if RECORDING && defined(PROBES_FENTRY)
+#ifdef PROBES_FENTRY
 #define AT_END(name, operation_of, arguments, with_address)                \
 	int exit_##name##_##arguments(CONTEXT *ctx)                        \
 	{                                                                  \
 		struct pending entered = {.operation = operation_of};      \
                                                                            \
 		name##_arguments(ctx, &entered);                           \
+		if (STREAMING)                                             \
+			entered.start = began();                           \
 		return ended(&entered, (s32)ctx[arguments], with_address); \
 	}
-#define AT_START(name, operation)
+#define AT_START(name, operation)      \
+	int enter_##name(CONTEXT *ctx) \
+	{                              \
+		enter(operation);      \
+		return 0;              \
+	}
 #else
 #define AT_END(name, operation, arguments, with_address)
-#define AT_START(name, operation)                  \
-	int enter_##name(CONTEXT *ctx)             \
-	{                                          \
-		struct pending entered = {};       \
-                                                   \
-		name##_arguments(ctx, &entered);   \
-		return enter(operation, &entered); \
+#define AT_START(name, operation)                           \
+	int enter_##name(CONTEXT *ctx)                      \
+	{                                                   \
+		struct pending *entered = enter(operation); \
+                                                            \
+		if (entered)                                \
+			name##_arguments(ctx, entered);     \
+		return 0;                                   \
 	}
 #endif
 
@@ -500,7 +460,11 @@ static __always_inline void sendmsg_arguments(CONTEXT *ctx, struct pending *ente
 {
 	entered->socket = ARGUMENT(1);
 	entered->size = ARGUMENT(3);
+#ifdef PROBES_FENTRY
 	entered->message_flags = LOAD(u32, ARGUMENT(2) + OFFSET(msghdr, msg_flags));
+#else
+	entered->message = ARGUMENT(2);
+#endif
 }
 AT_START(sendmsg, OPERATION_WRITE)
 AT_END(sendmsg, OPERATION_WRITE, 3, false)
@@ -571,19 +535,23 @@ static __always_inline void socketpair_arguments(CONTEXT *ctx, struct pending *e
 AT_START(socketpair, OPERATION_SOCKETPAIR)
 AT_END(socketpair, OPERATION_SOCKETPAIR, 2, false)
 
-#if !(RECORDING && defined(PROBES_FENTRY))
+#ifndef PROBES_FENTRY
 /* with_address is constant: a program writes one kind of record. */
 static __always_inline int finish(s64 result, bool with_address)
 {
 	u32 tid = bpf_get_current_pid_tgid();
-	struct pending *found = pending.lookup(&tid);
+	struct pending *found = find_pending(tid);
 	struct pending entered;
 
 	/* Not found: entered before the probes were attached, or counted by enter(). */
 	if (!found)
 		return 0;
+	/* The verifier knows what stands on the stack. */
 	entered = *found;
-	pending.delete(&tid);
+	end_pending(found, tid);
+	/* Of a write that sent everything they do not matter to what is kept. */
+	if (entered.message && (STREAMING || result < entered.size))
+		entered.message_flags = read_u32(entered.message + OFFSET(msghdr, msg_flags));
 	return ended(&entered, result, with_address);
 }
 
@@ -606,18 +574,3 @@ int enter_release(CONTEXT *ctx)
 	find_unread(&unread, sock);
 	return released(sock, &unread, (s32)ARGUMENT(2));
 }
-
-#if !RECORDING
-/*
- * void unix_sock_destructor(struct sock *): nobody has it any more. A peer may have
- * marked it once more between its release, which took the mark away, and its being
- * orphaned; the next socket at this address would inherit the mark.
- */
-int enter_destructor(CONTEXT *ctx)
-{
-	u64 sock = ARGUMENT(1);
-
-	sockets.delete(&sock);
-	return 0;
-}
-#endif

@@ -47,6 +47,9 @@ struct awaited {
 	u32 unused;
 };
 
+/* The loader makes it as large as it has to be. */
+BPF_HASH(selected_pids, u32, u8, 1);
+
 /* The loader makes these as large as they have to be; a bucket has WAYS histories. */
 BPF_ARRAY(buckets, struct bucket, 1);
 BPF_ARRAY(histories, struct history, 1);
@@ -84,6 +87,11 @@ static __always_inline u64 key_of(u64 sock)
 #else
 	return sock;
 #endif
+}
+
+static __always_inline bool pid_selected(u32 pid)
+{
+	return selected_pids.lookup(&pid) != NULL;
 }
 
 static __always_inline u64 peer_key(struct history *history)
@@ -209,12 +217,31 @@ static __always_inline u64 next_number(void)
 	return *number * CPUS + bpf_get_smp_processor_id() + 1 - CPUS;
 }
 
+/*
+ * Whether an endpoint's peer is the one that it was. The compiler must not take the one for
+ * the other after that: nobody may calculate with a typed pointer.
+ */
+static __always_inline bool has_peer(struct history *history, u64 peer)
+{
+	u64 known = history->peer;
+
+	asm volatile("" : "+r"(known));
+	return known == peer;
+}
+
+/* A selected process has, or has opened, one end: then both are looked at. */
+static __always_inline void select_both(struct history *history, struct history *other)
+{
+	history->state |= HISTORY_SELECTED;
+	if (other)
+		other->state |= HISTORY_SELECTED;
+}
+
 /* What is kept of an end from here on. Costs some reads: once an endpoint. */
 static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer, u32 state, u64 now)
 {
 	struct history *history = take_history(key);
 	struct history *other;
-	u64 socket;
 
 	if (!history)
 		return NULL;
@@ -222,22 +249,25 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 	history->sock = sock;
 	history->key = key;
 	history->peer = peer;
-	socket = LOAD(u64, sock + OFFSET(sock, sk_socket));
-	if (socket) {
-		history->inode = socket + (OFFSET(socket_alloc, vfs_inode) - OFFSET(socket_alloc, socket));
-		history->inode_number = read_u64(socket + (OFFSET(socket_alloc, vfs_inode) -
-							   OFFSET(socket_alloc, socket) + OFFSET(inode, i_ino)));
-	}
+	find_inode(&history->inode, &history->inode_number, sock);
 	history->start = now;
 	history->last_use = now;
 	history->state = state;
 	history->type = LOAD(u16, sock + OFFSET(sock, sk_type));
 	history->opener_pid = typed_peer_pid(sock);
 	other = find_history(peer_key(history));
+	if (STREAMING)
+		history->state |= HISTORY_HANDED_OVER;
 	if (other && other->sock == peer && other->peer == history->sock) {
 		history->connection = other->connection;
 		history->state |= other->state & (HISTORY_SELECTED | HISTORY_EXCLUDED | HISTORY_HANDED_OVER);
+	} else {
+		other = NULL;
 	}
+#if SELECT_PIDS
+	if (pid_selected(history->opener_pid))
+		select_both(history, other);
+#endif
 	/* There is none, or it is beginning on another cpu and has no number yet. */
 	if (!history->connection)
 		history->connection = next_number();
@@ -257,7 +287,16 @@ static __always_inline struct history *peer_history(struct history *history)
 	return other;
 }
 
-/* Excludes both ends: our own output, and what nobody selected. */
+/* It is decided now whether a selected process has one of the ends. */
+static __always_inline void accepted(struct history *history)
+{
+	struct history *client = peer_history(history);
+
+	if (client)
+		client->state |= HISTORY_ACCEPTED;
+}
+
+/* Excludes both ends: our own output, whose reader would never come to an end. */
 static __always_inline void exclude(struct history *history)
 {
 	struct history *other = peer_history(history);
@@ -281,8 +320,8 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 		return;
 	}
 #if SELECT_PIDS
-	if (pid_selected(pid))
-		history->state |= HISTORY_SELECTED;
+	if (!(history->state & HISTORY_SELECTED) && pid_selected(pid))
+		select_both(history, peer_history(history));
 #endif
 	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
 		history->user = 0;

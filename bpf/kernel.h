@@ -26,6 +26,8 @@
 #define TRACER_PID RUN_VALUE(1)
 /* How many buckets the table of histories has, less one: it is a power of two. */
 #define BUCKET_MASK RUN_VALUE(2)
+/* 1: each operation is a record; 0: it is kept in the endpoint's history. */
+#define STREAMING RUN_VALUE(3)
 
 /* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
 #define SOME_MAP bpf_pseudo_fd(14, 0)
@@ -118,10 +120,12 @@ static __always_inline u64 current_task(void)
 }
 #endif
 
-static __always_inline u64 socket_sock(u64 socket)
-{
-	return read_u64(socket + OFFSET(socket, sk));
-}
+/* The same of a peer, of which the verifier knows the type if a helper gave it. */
+#if defined(PROBES_FENTRY) && HAS_HELPER(skc_to_unix_sock)
+#define PEER_LOAD(type, address) (*(type *)(address))
+#else
+#define PEER_LOAD(type, address) read_##type(address)
+#endif
 
 /* unix_peer(), include/net/af_unix.h */
 static __always_inline u64 unix_peer(u64 sock)
@@ -129,20 +133,10 @@ static __always_inline u64 unix_peer(u64 sock)
 	return read_u64(sock + OFFSET(unix_sock, peer));
 }
 
-/* SOCK_INODE(), include/net/sock.h; 0 before accept and after the release */
-static __always_inline u64 sock_inode(u64 sock)
+/* SOCK_INODE(), include/net/sock.h: of a struct socket; 0 of none, as before accept and after the release. */
+static __always_inline u64 inode_of(u64 socket)
 {
-	u64 socket = read_u64(sock + OFFSET(sock, sk_socket));
-
-	if (!socket)
-		return 0;
-	return socket - OFFSET(socket_alloc, socket) + OFFSET(socket_alloc, vfs_inode);
-}
-
-/* sock_flag(sk, SOCK_DEAD), include/net/sock.h; skc_flags is sk_flags */
-static __always_inline bool sock_dead(u64 sock)
-{
-	return read_u64(sock + OFFSET(sock_common, skc_flags)) & (1ULL << SOCK_DEAD);
+	return socket ? socket + (OFFSET(socket_alloc, vfs_inode) - OFFSET(socket_alloc, socket)) : 0;
 }
 
 /*
@@ -154,19 +148,9 @@ static __always_inline u32 pid_inner_number(u64 pid, u32 level)
 	return read_u32(pid + OFFSET(pid, numbers) + level * SIZE(upid) + OFFSET(upid, nr));
 }
 
-/* pid_nr() of sk_peer_pid: the number in the initial pid namespace */
-static __always_inline u32 sock_peer_pid(u64 sock)
-{
-	u64 pid = read_u64(sock + OFFSET(sock, sk_peer_pid));
-
-	if (!pid)
-		return 0;
-	return read_u32(pid + OFFSET(pid, numbers) + OFFSET(upid, nr));
-}
-
 /*
- * The same two of a socket whose type the verifier knows: it is cheaper then. The peer
- * is a member of what only a helper makes of a struct sock.
+ * The same of a socket whose type the verifier knows: it is cheaper then. The peer is a
+ * member of what only a helper makes of a struct sock.
  */
 static __always_inline u64 typed_unix_peer(u64 sock)
 {
@@ -179,11 +163,33 @@ static __always_inline u64 typed_unix_peer(u64 sock)
 #endif
 }
 
+/* sock_flag(sk, SOCK_DEAD), include/net/sock.h; skc_flags is sk_flags */
+static __always_inline bool typed_dead(u64 peer)
+{
+	return PEER_LOAD(u64, peer + OFFSET(sock_common, skc_flags)) & (1ULL << SOCK_DEAD);
+}
+
+static __always_inline bool peer_is_dead(u64 sock)
+{
+	u64 peer = typed_unix_peer(sock);
+
+	return peer && typed_dead(peer);
+}
+
+static __always_inline void find_inode(__u64 *inode, __u64 *number, u64 sock)
+{
+	u64 socket = LOAD(u64, sock + OFFSET(sock, sk_socket));
+
+	*inode = inode_of(socket);
+	*number = *inode ? read_u64(*inode + OFFSET(inode, i_ino)) : 0;
+}
+
+/* pid_nr() of sk_peer_pid: the number in the initial pid namespace */
 static __always_inline u32 typed_peer_pid(u64 sock)
 {
 	u64 pid = LOAD(u64, sock + OFFSET(sock, sk_peer_pid));
 
-	return pid ? read_u32(pid + OFFSET(pid, numbers) + OFFSET(upid, nr)) : 0;
+	return pid ? LOAD(u32, pid + OFFSET(pid, numbers) + OFFSET(upid, nr)) : 0;
 }
 
 /* The name of a task's process: its thread group leader's (/proc/PID/comm). */

@@ -214,40 +214,53 @@ static __always_inline void fill_comms(char *comm, char *leader, u64 task, u64 p
 		read_leader_comm(leader, task);
 }
 
-static __always_inline void fill(struct operation_record *record, u64 connection, u8 operation, u64 sock, u64 peer,
+/* history: of this endpoint, NULL: there is none. peer: as typed_unix_peer() finds it. */
+static __always_inline void fill(struct operation_record *record, struct history *history, u8 operation, u64 sock, u64 peer,
 				 bool peer_dead, struct pending *entered, s64 result)
 {
 	struct operation *filled = &record->operation;
 	u64 task = current_task();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 uid_gid = bpf_get_current_uid_gid();
-	u64 inode = sock_inode(sock);
 	struct caller caller = {};
 
 	find_caller(&caller, task, operation);
 	record->record.length = sizeof(*record);
 	record->record.type = RECORD_OPERATION;
-	record->record.time = entered->end ? entered->end : bpf_ktime_get_ns();
-	record->record.connection = connection;
+	record->record.time = entered->end ? entered->end : entered->start;
 	record->section.type = SECTION_OPERATION;
 	record->section.length = sizeof(record->operation);
 	record->section.unused = 0;
-	filled->start = entered->start;
+	filled->start = entered->start ? entered->start : entered->end;
 	filled->sock = sock;
 	filled->peer = peer;
-	filled->inode = inode;
+	if (history) {
+		/* Accept gives it one, and a client may have used it before. */
+		if (!history->inode)
+			find_inode(&history->inode, &history->inode_number, sock);
+		record->record.connection = history->connection;
+		filled->inode = history->inode;
+		filled->inode_number = history->inode_number;
+		filled->peer_pid = history->opener_pid;
+		filled->type = history->type;
+		if (!STREAMING && history->state & HISTORY_HANDED_OVER)
+			caller.flags |= EVENT_HANDED_OVER;
+	} else {
+		record->record.connection = 0;
+		find_inode(&filled->inode, &filled->inode_number, sock);
+		filled->peer_pid = typed_peer_pid(sock);
+		filled->type = LOAD(u16, sock + OFFSET(sock, sk_type));
+	}
 	filled->peer_inode = 0;
-	filled->inode_number = inode ? read_u64(inode + OFFSET(inode, i_ino)) : 0;
 	filled->size = entered->size;
 	filled->result = result;
 	filled->unread_bytes = 0;
 	filled->cgroup = bpf_get_current_cgroup_id();
-	filled->unread_messages = read_u32(sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
+	filled->unread_messages = LOAD(u32, sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
 	filled->pid = pid_tgid >> 32;
 	filled->tid = pid_tgid;
 	filled->uid = uid_gid;
 	filled->gid = uid_gid >> 32;
-	filled->peer_pid = sock_peer_pid(sock);
 	filled->owner_pid = 0;
 	filled->message_flags = entered->message_flags;
 	filled->exit_code = caller.exit_code;
@@ -255,14 +268,13 @@ static __always_inline void fill(struct operation_record *record, u64 connection
 	filled->descriptor = caller.descriptor;
 	filled->cpu = bpf_get_smp_processor_id();
 	filled->operation = operation;
-	filled->type = read_u16(sock + OFFSET(sock, sk_type));
-	filled->shutdown = read_u8(sock + OFFSET(sock, sk_shutdown));
+	filled->shutdown = LOAD(u8, sock + OFFSET(sock, sk_shutdown));
 	filled->peer_shutdown = 0;
 	filled->unused = 0;
 	fill_comms(filled->comm, filled->leader, task, pid_tgid);
 	if (peer) {
-		filled->peer_inode = sock_inode(peer);
-		filled->peer_shutdown = read_u8(peer + OFFSET(sock, sk_shutdown));
+		filled->peer_inode = inode_of(PEER_LOAD(u64, peer + OFFSET(sock, sk_socket)));
+		filled->peer_shutdown = PEER_LOAD(u8, peer + OFFSET(sock, sk_shutdown));
 		if (peer_dead)
 			caller.flags |= EVENT_PEER_DEAD;
 	}

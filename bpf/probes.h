@@ -3,11 +3,9 @@
  * One source, two ways of attaching: the programs are kprobes and kretprobes, or
  * with PROBES_FENTRY the BTF-trampoline programs fentry and fexit.
  *
- * tracer/kernel/probes.py says which program goes to which function. enter_* programs
- * find the function's nth argument, from 1, with ARGUMENT(n). LEAVE_PROBES
- * defines the programs that find its result and call finish(): a kretprobe finds
- * it in a register, fexit behind the arguments, so there is one for each number
- * of arguments, which the running kernel's BTF knows.
+ * tracer/kernel/probes.py says which program goes to which function. A program finds
+ * the function's nth argument, from 1, with ARGUMENT(n): those at its entry, and fexit
+ * programs. LEAVE_PROBES defines the kretprobes, which see the result alone.
  */
 #ifndef HANGUP_PROBES_H
 #define HANGUP_PROBES_H
@@ -16,18 +14,6 @@
 
 #define CONTEXT unsigned long long
 #define ARGUMENT(n) ((u64)ctx[(n) - 1])
-#define LEAVE_PROBE(name, arguments, with_address)                \
-	int name##_##arguments(CONTEXT *ctx)                      \
-	{                                                         \
-		return finish((s32)ctx[arguments], with_address); \
-	}
-#define LEAVE_PROBES                        \
-	LEAVE_PROBE(leave, 2, false)        \
-	LEAVE_PROBE(leave, 3, false)        \
-	LEAVE_PROBE(leave, 4, false)        \
-	LEAVE_PROBE(leave, 5, false)        \
-	LEAVE_PROBE(leave_address, 3, true) \
-	LEAVE_PROBE(leave_address, 4, true)
 
 #else
 

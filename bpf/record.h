@@ -252,11 +252,13 @@ enum history_state {
 	HISTORY_RELEASED = 32,
 	HISTORY_ENDED_SENDING = 64,
 	HISTORY_ENDED_RECEIVING = 128,
-	/* A selected process has used it; or nobody looks at it. */
+	/* A selected process has used or opened an end of its connection; or nobody looks at it. */
 	HISTORY_SELECTED = 256,
 	HISTORY_EXCLUDED = 512,
 	/* It has had more users than are kept. */
 	HISTORY_USERS_LOST = 1024,
+	/* A client whose server has been accepted, as long as processes are selected. */
+	HISTORY_ACCEPTED = 2048,
 };
 
 /* What the kernel side keeps of an endpoint. */

@@ -115,7 +115,7 @@ def test_every_question_in_the_probes_is_answered() -> None:
 
 # ---- what is kept ----------------------------------------------------------------------------------------------------
 
-OPTIONS = Options("fentry", recording=True, selecting=False, ring_bytes=1 << 24, wake_records=1024, cpus=2)
+OPTIONS = Options("fentry", selecting=False, ring_bytes=1 << 24, wake_records=1024, cpus=2)
 
 
 class Bench:

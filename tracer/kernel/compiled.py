@@ -45,6 +45,7 @@ class RunValue(IntEnum):
 
     TRACER_PID = 1
     BUCKET_MASK = 2
+    STREAMING = 3
 
 
 @dataclass(frozen=True, slots=True)

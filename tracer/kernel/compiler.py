@@ -66,8 +66,6 @@ class Options:
     """What is decided before the probes are compiled."""
 
     flavour: Flavour
-    recording: bool
-    """Whether histories are kept in the kernel, and not every operation recorded."""
     selecting: bool
     """Whether only some processes are traced."""
     ring_bytes: int
@@ -79,7 +77,6 @@ class Options:
     def macros(self) -> dict[str, int]:
         """Return the macros that bpf/hangup.c knows them by."""
         macros = {
-            "RECORDING": int(self.recording),
             "SELECT_PIDS": int(self.selecting),
             "RING_PAGES": self.ring_bytes // _PAGE,
             "WAKE_RECORDS": self.wake_records,

@@ -108,7 +108,7 @@ def find_kept() -> tuple[str | None, Path, str | None]:
     found = None
     if facts is not None:
         flavour = choose_flavour("auto", facts, preempted=preempts_programs())
-        found = flavour if keeps.kept_compiled(options(flavour, recording=False, selecting=False)) else None
+        found = flavour if keeps.kept_compiled(options(flavour, selecting=False)) else None
     return found, keeps.path, keeps.not_kept
 
 

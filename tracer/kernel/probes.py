@@ -46,8 +46,6 @@ class Probed:
     """The program at its return, if that does not see the arguments; None: it is recorded when it is entered."""
     optional: bool = False
     """Whether a kernel may lack it, because another one does its work there."""
-    selecting: bool = False
-    """Whether it is needed only when every operation of selected processes is recorded."""
 
 
 PROBED = (
@@ -62,7 +60,6 @@ PROBED = (
     Probed("unix_seqpacket_recvmsg", "recvmsg"),
     Probed("unix_shutdown", "shutdown", leave=None),
     Probed("unix_release_sock", "release", leave=None),
-    Probed("unix_sock_destructor", "destructor", leave=None, optional=True, selecting=True),
 )
 """The functions that hangup attaches to."""
 
@@ -280,10 +277,10 @@ def keeper() -> Keeper:
     return Keeper(kept.Kept(kept.directory()), [probed.function for probed in PROBED])
 
 
-def options(flavour: Flavour, *, recording: bool, selecting: bool) -> Options:
+def options(flavour: Flavour, *, selecting: bool) -> Options:
     """Return how the probes are compiled on this host."""
     cpus = os.cpu_count() or 1
-    return Options(flavour, recording, selecting, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
+    return Options(flavour, selecting, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
 
 
 class Probes:
@@ -333,12 +330,12 @@ class Probes:
             facts = keeps.facts()
             self.flavour = choose_flavour(flavour, facts, preempted=preempts_programs())
             self._misses_offset = facts.misses_offset
-            compiled = keeps.compiled(facts, options(self.flavour, recording=recording, selecting=bool(pids)))
+            compiled = keeps.compiled(facts, options(self.flavour, selecting=bool(pids)))
             sizes = {"selected_pids": max(1, len(pids)), "buckets": endpoints // WAYS, "histories": endpoints}
             self._maps = create_maps(
                 [replace(each, max_entries=sizes.get(each.name, each.max_entries)) for each in compiled.maps]
             )
-            loaded = self._load_all(compiled, facts, selecting=bool(pids))
+            loaded = self._load_all(compiled, facts)
             tracepoints = self._load_tracepoints(compiled)
             self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
             for pid in pids:
@@ -504,13 +501,11 @@ class Probes:
         except OSError as error:
             raise HangupError(f"cannot open the BPF ring buffer ({error.strerror})", _SEE_DOCTOR) from None
 
-    def _load_all(self, compiled: Compiled, facts: KernelFacts, *, selecting: bool) -> list[tuple[str, bool, int]]:
+    def _load_all(self, compiled: Compiled, facts: KernelFacts) -> list[tuple[str, bool, int]]:
         """Load a program for each entry and return; yields the symbol, whether at its return, and descriptor."""
         loaded = []
         kallsyms = ""
         for probed in PROBED:
-            if probed.selecting and (not selecting or self._recording):
-                continue
             symbol = probed.function
             described = facts.functions.get(probed.function)
             if described is None:
@@ -525,13 +520,13 @@ class Probes:
                     raise HangupError(f"this kernel has no function {probed.function}", _SEE_DOCTOR)
                 symbol = found
             suffix = f"_{described.arguments}" if described and self.flavour == "fentry" else ""
-            if suffix and self._recording and probed.leave:
-                # A fexit program sees the arguments, too.
-                points = [(f"exit_{probed.name}{suffix}", True)]
-            else:
-                points = [(f"enter_{probed.name}", False)]
-                if probed.leave:
-                    points.append((probed.leave + suffix, True))
+            points = [(f"enter_{probed.name}", False)]
+            if suffix and probed.leave:
+                # A fexit program sees the arguments, too: when it began is looked at only where each is recorded.
+                points = points if not self._recording else []
+                points.append((f"exit_{probed.name}{suffix}", True))
+            elif probed.leave:
+                points.append((probed.leave, True))
             for name, at_return in points:
                 options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
                 kind = _PROGRAM_KPROBE
@@ -562,7 +557,11 @@ class Probes:
         instructions = relocated(
             compiled.programs[name],
             self._maps,
-            {RunValue.TRACER_PID: os.getpid(), RunValue.BUCKET_MASK: self._endpoints // WAYS - 1},
+            {
+                RunValue.TRACER_PID: os.getpid(),
+                RunValue.BUCKET_MASK: self._endpoints // WAYS - 1,
+                RunValue.STREAMING: int(not self._recording),
+            },
         )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.
         short = f"hangup_{name}"[:15].encode()

@@ -282,6 +282,7 @@ if TYPE_CHECKING:
         SELECTED = 256
         EXCLUDED = 512
         USERS_LOST = 1024
+        ACCEPTED = 2048
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation_type."""

@@ -295,7 +295,7 @@ class Connection:
         self.client = Endpoint(self, "client", client_sock, server_sock)
         self.server = Endpoint(self, "server", server_sock, client_sock)
         self.number = number
-        """Tells this connection from all others of a run, those of the same addresses included; it counts up by one."""
+        """Tells this connection from all others of a run, those of the same addresses included: the one that the kernel side gave it."""
         self.path: str | None = None
         """The listener's address, escaped, an abstract name as @name; None: none or not known."""
         self.type = 0

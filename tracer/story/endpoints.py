@@ -351,10 +351,10 @@ class Endpoints:
             self.stale += 1
         # What a listener drops with itself is a server's end, even if its connect has not returned yet.
         if operation == _ACCEPT or (operation == _RELEASE and event.flags & _EMBRYO):
-            connection = self._add(event.peer, event.sock)
+            connection = self._add(event.peer, event.sock, event.connection)
             endpoint = connection.server
         else:
-            connection = self._add(event.sock, event.peer)
+            connection = self._add(event.sock, event.peer, event.connection)
             endpoint = connection.client
         connection.type = event.type
         if operation <= _SOCKETPAIR:
@@ -392,7 +392,7 @@ class Endpoints:
         self._learn(endpoint, event)
 
     def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
-        """Drop a connection that is accepted and, as it turns out, of no selected process: see selected() in the C."""
+        """Drop a connection that is accepted and, as it turns out, of no selected process: see is_wanted() in bpf/hangup.c."""
         pids = self._pids
         if not pids or event.operation == _CONNECT or event.pid in pids:
             return endpoint
@@ -449,12 +449,12 @@ class Endpoints:
         end.other.holder = known.other_holder
         end.other.inode_number = known.other_inode_number
 
-    def _add(self, client_sock: int, server_sock: int, number: int = 0) -> Connection:
+    def _add(self, client_sock: int, server_sock: int, number: int) -> Connection:
         if len(self._connections) >= MAX_CONNECTIONS:
             self._evict()
-        if not number:
+        # A file may hold anything: no number, or another connection's.
+        if not number or number in self._connections:
             self._number += 1
-            # The kernel side has given numbers, too.
             while self._number in self._connections:
                 self._number += 1
             number = self._number
