@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from hangup.tracer import fields
+from hangup.tracer.fields import KEY, Field, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,64 +33,23 @@ class Described:
         return self.name.removesuffix("_total").removesuffix("_info")
 
 
-_ENDS = ("client", "server", "path", "verdict")
+LABELS = tuple(named(KEY, name) for name in ("client", "server", "path", "verdict"))
+"""What series of connections are told apart by."""
 
-CONNECTIONS = Described(
-    "hangup_connections_total", "counter", _ENDS, "", "Connections that ended or failed, failed connects included."
-)
-OPERATIONS = Described(
-    "hangup_operations_total",
-    "counter",
-    _ENDS,
-    "",
-    "Operations of both ends of these connections, counted when the connection ends or fails.",
-)
-BROKEN_WRITES = Described(
-    "hangup_broken_writes_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections whose first failure was a write that failed with EPIPE or ECONNRESET.",
-)
-RESET_READS = Described(
-    "hangup_reset_reads_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections whose first failure was a read that failed with ECONNRESET.",
-)
-CUT_READS = Described(
-    "hangup_cut_reads_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections whose first failure was a read that met the end of the stream while an answer was owed.",
-)
-SHORT_WRITES = Described(
-    "hangup_short_writes_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections on which a hang-up or a shutdown cut a blocked write short.",
-)
-ERRORS_TOLD = Described(
-    "hangup_errors_told_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections on which ECONNRESET was taken by getsockopt(SO_ERROR) or recvmmsg(2).",
-)
-HARMLESS = Described(
-    "hangup_harmless_total", "counter", _ENDS, "", "Failures that nobody misses anything by; they are no alerts."
-)
+
+def _count(field: Field[Any]) -> Described:
+    """Return the metric of a count of connections."""
+    labels = tuple(label.name for label in LABELS)
+    meaning = f"{field.meaning[0].upper()}{field.meaning[1:]}."
+    return Described(f"hangup_{field.name}_total", "counter", labels, "", meaning)
+
+
+CONNECTIONS = _count(fields.CONNECTIONS)
+OPERATIONS = _count(fields.OPERATIONS)
+SYMPTOMS = tuple(_count(field) for field in fields.SYMPTOMS)
+HARMLESS = _count(fields.HARMLESS)
+LATENT_HANGUPS = _count(fields.LATENT_HANGUPS)
 CONNECT_ERRORS = Described("hangup_connect_errors_total", "counter", ("errno",), "", "Failed connects by their error.")
-LATENT_HANGUPS = Described(
-    "hangup_latent_hangups_total",
-    "counter",
-    _ENDS,
-    "",
-    "Hang-ups with bytes unread after which nobody happened to fail.",
-)
 GAP = Described(
     "hangup_gap_seconds",
     "histogram",
@@ -162,11 +124,7 @@ BUILD = Described(
 METRICS: Sequence[Described] = (
     CONNECTIONS,
     OPERATIONS,
-    BROKEN_WRITES,
-    RESET_READS,
-    CUT_READS,
-    SHORT_WRITES,
-    ERRORS_TOLD,
+    *SYMPTOMS,
     HARMLESS,
     LATENT_HANGUPS,
     CONNECT_ERRORS,
@@ -196,6 +154,13 @@ PROCESS_METRICS: Sequence[Described] = (
     Described("process_max_fds", "gauge", (), "", "File descriptors that hangup may have open."),
 )
 """What prometheus_client's ProcessCollector says of hangup's own process."""
+
+
+def labels_markdown(labels: Sequence[Field[Any]]) -> str:
+    """Return labels as the table that docs/metrics.md holds."""
+    return "\n".join(
+        ["| label | meaning |", "|---|---|", *(f"| `{label.name}` | {label.meaning} |" for label in labels)]
+    )
 
 
 def markdown(metrics: Sequence[Described]) -> str:

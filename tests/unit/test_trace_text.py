@@ -29,9 +29,10 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]:
     lines: list[str] = []
+    row = operation_row(addresses=addresses)
 
     def show(traced: Traced) -> None:
-        lines.append(operation_row(traced, OFFSET, width, addresses=addresses))
+        lines.append(row(traced, OFFSET, width))
 
     source = Playback(event for story in stories for event in story.events)
     with Tracer(source=source, on_operation=show) as tracer:
