@@ -55,11 +55,11 @@ class Field(Generic[T_contra]):
     fields: tuple[Field[Any], ...] = ()
     """What an object, or each of several, has: fields of what `get` returns."""
     not_kept: str | None = None
-    """Why the recorder does not keep it of what was before a failure; None: it does."""
+    """Why the recorder does not keep it as a stream does, of what was before a failure; None: it does."""
 
     @property
     def kept(self) -> bool:
-        """Whether the recorder keeps it, as a stream does, of all that it keeps."""
+        """Whether it is the same whichever way was watched."""
         return self.not_kept is None
 
 
@@ -98,6 +98,8 @@ _PATH = "the listener's path, escaped, an abstract name as `@name`"
 _CONNECTION = "tells connections apart: a number that no other has in this run"
 _INODE_NUMBER = "inode number, as `ss -xe`, lsof and /proc/PID/fd show it"
 
+
+_FEWER = "A history has room for fewer of an end's first and last operations than are kept of a stream."
 
 CGROUP: tuple[Field[Cgroup | None], ...] = (
     Field(
@@ -439,6 +441,7 @@ END: tuple[Field[Side], ...] = (
         "number",
         "how many of them, after the first ones, are not in the timeline",
         lambda side: side.end.operations_not_kept if side.end else 0,
+        not_kept=_FEWER,
     ),
 )
 """One end of a connection."""
@@ -696,6 +699,7 @@ ALERT: tuple[Field[Alert], ...] = (
         "both ends' operations, in the order in which they took effect",
         _timeline,
         fields=OPERATION,
+        not_kept=_FEWER,
     ),
 )
 """An alert with its story."""

@@ -42,7 +42,7 @@ FIELDS: dict[str, Iterable[Field[Any]]] = {
     "doctor check": doctor.CHECK,
 }
 TABLES = {name: markdown(of_record) for name, of_record in FIELDS.items()}
-TABLES["not kept"] = not_kept_markdown(fields.OPERATION)
+TABLES["not kept"] = not_kept_markdown((*fields.ALERT, *fields.END, *fields.OPERATION))
 
 _TABLE = re.compile(r"<!-- fields: (?P<name>[\w ]+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
 
