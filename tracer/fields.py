@@ -199,6 +199,10 @@ CALL: tuple[Field[Operated], ...] = (
         not_kept="A history has no room for it, and an end is the same by whichever descriptor it is used; it is known "
         "of what failed or released an end, and of what came after a failure.",
     ),
+)
+"""By what call an operation was made."""
+
+OUTCOME: tuple[Field[Operated], ...] = (
     Field(
         "size",
         "number",
@@ -227,6 +231,10 @@ CALL: tuple[Field[Operated], ...] = (
         unit="bytes",
         absent="of other operations",
     ),
+)
+"""What was asked of an operation, and what came of it."""
+
+EXIT: tuple[Field[Operated], ...] = (
     Field(
         "exit_status",
         "number",
@@ -242,7 +250,7 @@ CALL: tuple[Field[Operated], ...] = (
         absent="of others",
     ),
 )
-"""What an operation was, and what came of it."""
+"""How the process of a release ended."""
 
 TASK: tuple[Field[Operated], ...] = (
     Field("pid", "number", "process id", lambda operated: operated.event.pid),
@@ -266,7 +274,7 @@ TASK: tuple[Field[Operated], ...] = (
 )
 """Who did an operation."""
 
-OPERATION: tuple[Field[Operated], ...] = (*WHEN, *CALL, *TASK)
+OPERATION: tuple[Field[Operated], ...] = (*WHEN, *CALL, *OUTCOME, *EXIT, *TASK)
 """An operation by itself, as it stands in a story."""
 
 SOCKET: tuple[Field[Traced], ...] = (

@@ -18,7 +18,7 @@ MOST = 4096
 
 K = TypeVar("K")
 
-_BLANK = Event._make(b"" if name in ("comm", "leader", "address", "sender") else 0 for name in Event._fields)
+_BLANK = [b"" if name in ("comm", "leader", "address", "sender") else 0 for name in Event._fields]
 
 
 class KeptText(dict[K, str]):
@@ -41,16 +41,13 @@ class Part:
 
     def __init__(self, *names: str) -> None:
         """Name them."""
-        self.key: Callable[[Event], Any] = itemgetter(*(Event._fields.index(name) for name in names))
+        self._places = [Event._fields.index(name) for name in names]
+        self.key: Callable[[Event], Any] = itemgetter(*self._places)
         """Returns an event's."""
-        self._names = names
 
     def event(self, key: Any) -> Event:
         """Return an event that has these values, and no others."""
-        return _BLANK._replace(**dict(zip(self._names, key, strict=True)))
-
-
-CALL_PART = Part(
-    "flags", "operation", "syscall", "descriptor", "size", "result", "message_flags", "unread_bytes", "exit_code"
-)
-"""What an operation was, and what came of it."""
+        values = _BLANK.copy()
+        for place, value in zip(self._places, key, strict=True):
+            values[place] = value
+        return Event._make(values)

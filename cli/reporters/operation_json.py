@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hangup.cli.clock import wall_clock
 from hangup.cli.json_lines import members, no_times, opening
-from hangup.cli.reporters.kept_text import CALL_PART, KeptText, Part
-from hangup.tracer.fields import CALL, CGROUP, SOCKET, TASK, WHEN
+from hangup.cli.reporters.kept_text import KeptText, Part
+from hangup.tracer.fields import CALL, CGROUP, EXIT, OUTCOME, SOCKET, TASK, WHEN, Field, Operated
 from hangup.tracer.host.cgroups import Cgroup
 from hangup.tracer.story.story import Moment, Traced
 
-_TASK_PART = Part("pid", "tid", "inner_pid", "inner_tid", "uid", "gid", "comm", "leader")
-_SOCKET_PART = Part("sock", "peer", "inode", "inode_number")
+_CALL = Part("flags", "operation", "syscall", "descriptor")
+_OUTCOME = Part("operation", "size", "result", "message_flags", "unread_bytes")
+_EXIT = Part("flags", "operation", "exit_code")
+_TASK = Part("pid", "tid", "inner_pid", "inner_tid", "uid", "gid", "comm", "leader")
+_SOCKET = Part("sock", "peer", "inode", "inode_number")
 
 OperationLine = Callable[[Traced, int, Cgroup | None], str]
 """Given an operation, what makes a wall-clock time of its times, and the cgroup of who did it, returns a line."""
@@ -21,24 +24,30 @@ OperationLine = Callable[[Traced, int, Cgroup | None], str]
 
 def operation_line() -> OperationLine:
     """Return what makes trace's lines, of the fields of `TRACED`."""
-    beginning, when = opening("operation"), members(WHEN)
-    call, task, cgroup, socket = members(CALL), members(TASK), members(CGROUP), members(SOCKET)
-    call_of, task_of, socket_of = CALL_PART.key, _TASK_PART.key, _SOCKET_PART.key
+    beginning, when, of_socket, of_cgroup = opening("operation"), members(WHEN), members(SOCKET), members(CGROUP)
+    calls, outcomes = _texts(CALL, _CALL), _texts(OUTCOME, _OUTCOME)
+    exits, tasks = _texts(EXIT, _EXIT), _texts(TASK, _TASK)
+    call, outcome, exit_, task, socket = _CALL.key, _OUTCOME.key, _EXIT.key, _TASK.key, _SOCKET.key
 
     def make_socket(key: tuple[Any, ...]) -> str:
         of_connection, of_event = key
-        return socket(Traced(_SOCKET_PART.event(of_event), "client", *of_connection), no_times)
+        return of_socket(Traced(_SOCKET.event(of_event), "client", *of_connection), no_times)
 
-    calls = KeptText[Any](lambda key: call(Moment(0, "client", CALL_PART.event(key)), no_times))
-    tasks = KeptText[Any](lambda key: task(Moment(0, "client", _TASK_PART.event(key)), no_times))
-    cgroups = KeptText[Cgroup | None](lambda key: cgroup(key, no_times))
     sockets = KeptText[Any](make_socket)
+    cgroups = KeptText[Cgroup | None](lambda key: of_cgroup(key, no_times))
 
     def line(traced: Traced, offset: int, cgroup: Cgroup | None) -> str:
         event = traced.event
         return (
-            f"{beginning}{when(traced, lambda when: wall_clock(when, offset))},{calls[call_of(event)]},"
-            f"{tasks[task_of(event)]},{cgroups[cgroup]},{sockets[traced[2:], socket_of(event)]}}}"
+            f"{beginning}{when(traced, lambda when: wall_clock(when, offset))},"
+            f"{calls[call(event)]},{outcomes[outcome(event)]},{exits[exit_(event)]},"
+            f"{tasks[task(event)]},{cgroups[cgroup]},{sockets[traced[2:], socket(event)]}}}"
         )
 
     return line
+
+
+def _texts(fields: Sequence[Field[Operated]], part: Part) -> KeptText[Any]:
+    """Return the texts of fields that are made of this part of an operation."""
+    render = members(fields)
+    return KeptText(lambda key: render(Moment(0, "client", part.event(key)), no_times))
