@@ -14,7 +14,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, TypeVar
 
 from hangup.cli.clock import utc
-from hangup.tracer.fields import Field, Type
+from hangup.tracer.field import Field, Type
 
 SCHEMA = 1
 

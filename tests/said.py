@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from hangup.tracer.fields import Field
+from hangup.tracer.field import Field
 
 
 def said(of: Iterable[Field[Any]], item: object, *, without: Collection[str] = ()) -> dict[str, object]:

@@ -1,17 +1,16 @@
 """What can be said of an alert, of an operation and of a row of counts: the one list.
 
-Each field has a name, a type, a unit, a meaning, and what gets its value from a plain value. JSON, the journal, the
-labels of metrics, and the documents of all three are made from these lists, so that a fact has one name and one
-meaning wherever it is shown. Which of them the recorder by design does not keep stands here, too.
+JSON, the journal, the labels of metrics, and the documents of all three are made from these lists of fields (field.py),
+so that a fact has one name and one meaning wherever it is shown. Which of them the recorder by design does not keep
+stands here, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hangup.tracer.escape import escape_comm
+from hangup.tracer.field import Field, of_part
 from hangup.tracer.names import signal_name
 from hangup.tracer.record.layout import SEQPACKET, STREAM, Event, Operation, Sender, SenderFlag, sender_of
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
@@ -19,7 +18,7 @@ from hangup.tracer.story.process import leader_of
 from hangup.tracer.story.story import Moment
 
 if TYPE_CHECKING:
-    # Who shows something else (`hangup peers`) needs none of the pipeline.
+    # Whoever shows something else (`hangup peers`) needs none of the pipeline.
     from hangup.tracer.host.cgroups import Cgroup
     from hangup.tracer.statistics import Key, Row, RowCounts
     from hangup.tracer.story.connection import Role
@@ -28,77 +27,9 @@ if TYPE_CHECKING:
     from hangup.tracer.tracer import Alert
     from hangup.tracer.verdicts import Consequence, Figures
 
-Type = Literal["number", "string", "boolean", "time", "strings", "counts", "object", "objects"]
-"""What a value is. A time is in ns of CLOCK_MONOTONIC, and shown by the wall clock; counts are numbers by name; an
-object, and each of objects, has fields of its own."""
-
-Unit = Literal["", "ns", "bytes", "s"]
-"""What a number counts; empty: things, or nothing (an id)."""
-
-T_contra = TypeVar("T_contra", contravariant=True)
-Whole = TypeVar("Whole")
-
-
-@dataclass(frozen=True, slots=True)
-class Field(Generic[T_contra]):
-    """One thing that can be said."""
-
-    name: str
-    """The key in JSON; what it is called elsewhere is made of it."""
-    type: Type
-    meaning: str
-    get: Callable[[T_contra], Any]
-    """Returns the value; None: there is none, which only a field with `absent` may say."""
-    unit: Unit = ""
-    absent: str | None = None
-    """When there is no value, as in "if not known"; None: there always is one."""
-    fields: tuple[Field[Any], ...] = ()
-    """What an object, or each of several, has: fields of what `get` returns."""
-    not_kept: str | None = None
-    """Why the recorder does not keep it as a stream does, of what was before a failure; None: it does."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether it is the same whichever way was watched."""
-        return self.not_kept is None
-
-
-def of_part(fields: Iterable[Field[Any]], part: Callable[[Any], Any]) -> tuple[Field[Any], ...]:
-    """Return fields of something as fields of what it is a part of; part: finds it there."""
-
-    def lifted(field: Field[Any]) -> Field[Any]:
-        get = field.get
-        return replace(field, get=lambda whole: get(part(whole)))
-
-    return tuple(lifted(field) for field in fields)
-
-
-def inside(fields: Iterable[Field[Whole]], name: str, *names: str) -> tuple[Field[Whole], ...]:
-    """Return these fields of an object as fields of what has it; None where it has no such object."""
-    of_whole = named(fields, name)
-
-    def lifted(field: Field[Any]) -> Field[Whole]:
-        get = field.get
-
-        def value(whole: Whole) -> Any:
-            part = of_whole.get(whole)
-            return None if part is None else get(part)
-
-        return replace(field, get=value)
-
-    return tuple(lifted(named(of_whole.fields, each)) for each in names)
-
-
-def named(fields: Iterable[Field[T_contra]], name: str) -> Field[T_contra]:
-    """Return the field of a name. Raises KeyError."""
-    return {field.name: field for field in fields}[name]
-
-
 _PATH = "the listener's path, escaped, an abstract name as `@name`"
 _CONNECTION = "tells connections apart: a number that no other has in this run"
 _INODE_NUMBER = "inode number, as `ss -xe`, lsof and /proc/PID/fd show it"
-
-
 _FEWER = "A history has room for fewer of an end's first and last operations than are kept of a stream."
 
 CGROUP: tuple[Field[Cgroup | None], ...] = (

@@ -11,7 +11,7 @@ import click
 from hangup.cli import json_lines, terminal
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import json_option
-from hangup.tracer.fields import Field
+from hangup.tracer.field import Field
 from hangup.tracer.kernel.preflight import Check, checks
 
 CHECK: tuple[Field[Check], ...] = (

@@ -12,7 +12,8 @@ from hangup.cli import json_lines, terminal
 from hangup.cli.options import json_option, selection_options
 from hangup.cli.output import note
 from hangup.cli.reporters.peers import peers_text
-from hangup.tracer.fields import CGROUP, Field, of_part
+from hangup.tracer.field import Field, of_part
+from hangup.tracer.fields import CGROUP
 from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
 from hangup.tracer.selection import Selection
 

@@ -25,7 +25,7 @@ from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import counted
 
-# At most so many lines are kept till they are written, all at once.
+# A batch is written at once, but no more lines than these: it may be of any size.
 _LINES = 1024
 
 

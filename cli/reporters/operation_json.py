@@ -8,7 +8,8 @@ from typing import Any
 from hangup.cli.clock import wall_clock
 from hangup.cli.json_lines import members, no_times, opening
 from hangup.cli.reporters.kept_text import KeptText, Part
-from hangup.tracer.fields import CALL, CGROUP, EXIT, OUTCOME, SOCKET, TASK, WHEN, Field, Operated
+from hangup.tracer.field import Field
+from hangup.tracer.fields import CALL, CGROUP, EXIT, OUTCOME, SOCKET, TASK, WHEN, Operated
 from hangup.tracer.host.cgroups import Cgroup
 from hangup.tracer.story.story import Moment, Traced
 

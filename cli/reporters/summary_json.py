@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from hangup.cli import json_lines
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.order import ordered
-from hangup.tracer.fields import COUNTS, ROW, Field, of_part
+from hangup.tracer.field import Field, of_part
+from hangup.tracer.fields import COUNTS, ROW
 
 TOTAL: tuple[Field[Ended], ...] = (
     Field("alerts", "number", "how many alerts there were", lambda ended: ended.statistics.alerts),

@@ -19,7 +19,7 @@ from hangup.cli.clock import utc
 from hangup.cli.reporters.alert_json import alert_line
 from hangup.cli.service.limit import HeldBack
 from hangup.tracer.errors import HangupError
-from hangup.tracer.fields import Field
+from hangup.tracer.field import Field
 from hangup.tracer.tracer import Alert, Losses
 
 _TIME: Field[object] = Field(

@@ -23,7 +23,8 @@ from hangup.cli.reporters.losses import losses_text
 from hangup.cli.service.limit import HeldBack
 from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.errors import HangupError
-from hangup.tracer.fields import ADVICE, ALERT, CULPRIT_PID, ERRNO, Field, inside, named, of_part
+from hangup.tracer.field import Field, inside, named, of_part
+from hangup.tracer.fields import ADVICE, ALERT, CULPRIT_PID, ERRNO
 from hangup.tracer.story.connection import Role
 from hangup.tracer.tracer import Alert, Losses
 from hangup.tracer.units import counted

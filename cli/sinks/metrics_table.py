@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hangup.tracer import fields
-from hangup.tracer.fields import KEY, Field, named
+from hangup.tracer.field import Field, named
+from hangup.tracer.fields import KEY
 
 
 @dataclass(frozen=True, slots=True)

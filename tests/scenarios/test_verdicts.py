@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.fields import ALERT, FIGURES, OPERATION, SENDER, Field
+from hangup.tracer.field import Field
+from hangup.tracer.fields import ALERT, FIGURES, OPERATION, SENDER
 from hangup.tracer.names import syscall_name
 from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story.story import Traced

@@ -17,7 +17,8 @@ from hangup.cli.reporters.operation import operation_row, operation_text
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.sinks import alert_file, journal
 from hangup.tracer import fields
-from hangup.tracer.fields import Field, Placed, inside, named, of_part
+from hangup.tracer.field import Field, inside, named, of_part
+from hangup.tracer.fields import Placed
 from hangup.tracer.host.cgroups import Cgroup
 from hangup.tracer.record.layout import Event
 from hangup.tracer.story.process import process_of

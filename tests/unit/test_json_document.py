@@ -17,7 +17,7 @@ from hangup.cli.json_lines import HEADER, markdown, not_kept_markdown
 from hangup.cli.reporters import summary_json
 from hangup.cli.sinks import alert_file
 from hangup.tracer import fields
-from hangup.tracer.fields import Field
+from hangup.tracer.field import Field
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 

@@ -22,7 +22,7 @@ from hangup.cli.main import hangup
 from hangup.cli.reporters import summary_json
 from hangup.tracer import fields, tracer
 from hangup.tracer.errors import HangupError
-from hangup.tracer.fields import Field
+from hangup.tracer.field import Field
 from hangup.tracer.host.cgroups import Cgroups
 from hangup.tracer.kernel import preflight
 from hangup.tracer.record.layout import Sender, SenderFlag, pack_sender
