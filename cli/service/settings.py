@@ -223,7 +223,9 @@ class Settings:
     verdict: tuple[str, ...] = _key(
         "thresholds", VERDICTS, [], "Only these verdicts are alerts; without any, all but latent."
     )
-    latent: bool = _key("thresholds", BOOLEAN, False, "Latent hang-ups are alerts, too.")
+    latent: bool = _key(
+        "thresholds", BOOLEAN, False, "Latent hang-ups are alerts, too: some 64 in a second, or all with `stream`."
+    )
     failures: int = _key(
         "thresholds",
         COUNT,
