@@ -129,7 +129,7 @@ class Counts:
     rows: Mapping[Key, RowCounts]
     """In the order in which they came to be, which never changes."""
     records: Mapping[RecordType, int]
-    """Records read, by their type."""
+    """Records read, by those of tracer.record.layout.RING_TYPES."""
     gaps: Mapping[Kind, Histogram]
     """Verdicts without gaps are not in it."""
     connect_errors: Mapping[str, int]

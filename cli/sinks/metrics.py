@@ -28,7 +28,7 @@ from hangup.cli.sinks.metrics_table import Described
 from hangup.tracer import statistics
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.record.layout import RecordType
+from hangup.tracer.record.layout import RING_TYPES
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics
 from hangup.tracer.verdicts import Kind
 from hangup.tracer.version import VERSION
@@ -118,7 +118,7 @@ class Metrics(Collector):
         yield _by(table.ALERTS_HELD_BACK, dict.fromkeys(verdicts, 0) | dict(snapshot.held_back))
         yield _by(table.SINK_ERRORS, snapshot.sink_errors)
         yield _by(table.LOSSES, snapshot.losses)
-        yield _by(table.RECORDS, {kind.name.lower(): counts.records.get(kind, 0) for kind in RecordType})
+        yield _by(table.RECORDS, {kind.name.lower(): counts.records.get(kind, 0) for kind in RING_TYPES})
         if snapshot.open_endpoints is not None:
             yield _one(table.OPEN_ENDPOINTS, snapshot.open_endpoints)
         yield _by(table.PROBED_FUNCTIONS, {snapshot.probes or "none": snapshot.functions})

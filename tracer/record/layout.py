@@ -354,6 +354,9 @@ else:
     SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))
     Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
 
+RING_TYPES = (RecordType.OPERATION, RecordType.HISTORY)
+"""The types of records that the probes write into the ring buffer."""
+
 # Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
 
 DIED = int(EventFlag.EXITING | EventFlag.OWNER_EXITED)
@@ -497,12 +500,12 @@ def unpack_all(records: Iterable[bytes]) -> Iterator[Event | Handed]:
 
 
 def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:
-    """Return how many records there are of each type, for a fraction of what unpacking costs.
+    """Return how many records there are of each of RING_TYPES, for a fraction of what unpacking costs.
 
-    All types are there; records of one that is not known are passed over, and so is what is too short for a record.
+    Those of another type are passed over, and so is what is too short for a record.
     """
     counts = Counter(record[4:6] for record in records)
-    return {kind: counts[kind.to_bytes(2, "little")] for kind in RecordType}
+    return {kind: counts[kind.to_bytes(2, "little")] for kind in RING_TYPES}
 
 
 def pack(event: Event) -> bytes:
