@@ -47,8 +47,11 @@ struct awaited {
 	u32 unused;
 };
 
-/* The loader makes these as large as they have to be; a bucket has WAYS histories. */
-BPF_ARRAY(buckets, struct bucket, 1);
+/*
+ * The loader makes these as large as they have to be; a bucket has WAYS histories. The
+ * buckets are mapped by the reader, who counts their keys.
+ */
+BPF_F_TABLE("array", u32, struct bucket, buckets, 1, BPF_F_MMAPABLE);
 BPF_ARRAY(histories, struct history, 1);
 BPF_PERCPU_ARRAY(numbers, u64, 1);
 /* Mapped by the reader, as the losses are. */

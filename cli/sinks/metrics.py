@@ -28,7 +28,7 @@ from hangup.cli.sinks.metrics_table import Described
 from hangup.tracer import fields, statistics
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.record.layout import Operation
+from hangup.tracer.record.layout import RING_TYPES
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics
 from hangup.tracer.verdicts import Kind
 from hangup.tracer.version import VERSION
@@ -51,10 +51,8 @@ class Snapshot:
     statistics: Statistics
     losses: Mapping[str, int] = field(default_factory=dict)
     """By cause; a cause with 0 is included."""
-    recording: bool = False
-    """Whether the kernel records: then most operations and open connections are known to it alone."""
-    open_connections: int | None = 0
-    """None: not known."""
+    open_endpoints: int | None = None
+    """None: there are no probes whose kernel would know."""
     probes: str | None = None
     """How the probes are attached; None: they are not."""
     functions: int = 0
@@ -122,12 +120,9 @@ class Metrics(Collector):
         yield _by(table.ALERTS_HELD_BACK, dict.fromkeys(verdicts, 0) | dict(snapshot.held_back))
         yield _by(table.SINK_ERRORS, snapshot.sink_errors)
         yield _by(table.LOSSES, snapshot.losses)
-        # Rather not there than wrong.
-        if not snapshot.recording:
-            operations = {operation.name.lower(): counts.operations.get(operation, 0) for operation in Operation}
-            yield _by(table.RECORDED_OPERATIONS, operations)
-        if snapshot.open_connections is not None:
-            yield _one(table.OPEN_CONNECTIONS, snapshot.open_connections)
+        yield _by(table.RECORDS, {kind.name.lower(): counts.records.get(kind, 0) for kind in RING_TYPES})
+        if snapshot.open_endpoints is not None:
+            yield _one(table.OPEN_ENDPOINTS, snapshot.open_endpoints)
         yield _by(table.PROBED_FUNCTIONS, {snapshot.probes or "none": snapshot.functions})
         if snapshot.ring:
             yield _one(table.RING, snapshot.ring.bytes)

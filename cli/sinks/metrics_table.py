@@ -58,19 +58,15 @@ GAP = Described(
     "seconds",
     "Time from the beginning of a hang-up to the end of the operation that failed after it.",
 )
-RECORDED_OPERATIONS = Described(
-    "hangup_recorded_operations_total",
+RECORDS = Described(
+    "hangup_records_total",
     "counter",
-    ("operation",),
+    ("type",),
     "",
-    "Operations read from the ring buffer, whether their connections are selected or not; only there with `stream`.",
+    "Records read from the ring buffer, by what they tell: one operation, or the histories of a connection's ends.",
 )
-OPEN_CONNECTIONS = Described(
-    "hangup_open_connections",
-    "gauge",
-    (),
-    "",
-    "Connections with an end open on which something was seen; only there with `stream`.",
+OPEN_ENDPOINTS = Described(
+    "hangup_open_endpoints", "gauge", (), "", "Endpoints that the kernel keeps a history of now."
 )
 ALERTS = Described(
     "hangup_alerts_total", "counter", ("verdict",), "", "Verdicts that are alerts, whether they were sent or held back."
@@ -134,8 +130,8 @@ METRICS: Sequence[Described] = (
     ALERTS_HELD_BACK,
     SINK_ERRORS,
     LOSSES,
-    RECORDED_OPERATIONS,
-    OPEN_CONNECTIONS,
+    RECORDS,
+    OPEN_ENDPOINTS,
     PROBED_FUNCTIONS,
     RING,
     RING_HIGHEST,

@@ -370,7 +370,7 @@ def test_what_is_kept_is_looked_for_as_watch_and_serve_load_it(monkeypatch: pyte
     monkeypatch.setattr(preflight, "keeper", Keeps)
     assert preflight.find_kept() == ("kprobe", KEPT, None)
     [options] = asked
-    assert (options.recording, options.selecting) == (False, False)
+    assert (options.recording, options.selecting) == (True, False)
 
 
 def test_it_is_said_what_the_histories_take_and_whether_there_is_that_much(host: Host) -> None:
@@ -381,6 +381,7 @@ def test_it_is_said_what_the_histories_take_and_whether_there_is_that_much(host:
     write(host.proc / "meminfo", "MemTotal:         128000 kB\nMemAvailable:      40960 kB\n")
     check = examined(host)["histories"]
     assert (check.state, check.found) == ("warn", f"{found}, but 40 MiB are free")
+    assert check.remedy == "run it with a lower --history, or with --stream: then none are kept"
 
 
 def test_every_failed_check_makes_an_error_of_its_own_words() -> None:

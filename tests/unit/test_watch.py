@@ -61,9 +61,9 @@ def records(result: Result) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("arguments", "stream", "history"),
     [
-        ((), True, 65_536),
+        ((), False, 65_536),
         (("--stream",), True, 65_536),
-        (("--no-stream", "--history", "5000"), False, 8192),
+        (("--history", "5000"), False, 8192),
         (("--no-stream", "--history", "1048576"), False, 1_048_576),
     ],
 )

@@ -108,7 +108,7 @@ def find_kept() -> tuple[str | None, Path, str | None]:
     found = None
     if facts is not None:
         flavour = choose_flavour("auto", facts, preempted=preempts_programs())
-        found = flavour if keeps.kept_compiled(options(flavour, recording=False, selecting=False)) else None
+        found = flavour if keeps.kept_compiled(options(flavour, recording=True, selecting=False)) else None
     return found, keeps.path, keeps.not_kept
 
 
@@ -483,9 +483,7 @@ def check_histories(host: Host) -> Check:
     available = re.search(r"^MemAvailable: +([0-9]{1,18}) kB$", _read(host.proc / "meminfo"), re.MULTILINE)
     if available and int(available[1]) << 10 < size:
         found += f", but {int(available[1]) >> 10} MiB are free"
-        return Check(
-            "histories", "warn", found, "run it with a lower --history, or without --no-stream: then none are kept"
-        )
+        return Check("histories", "warn", found, "run it with a lower --history, or with --stream: then none are kept")
     return Check("histories", "ok", found)
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import time
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -314,6 +315,7 @@ class Probes:
         self._losses: mmap.mmap | None = None
         self._periods: mmap.mmap | None = None
         self._counted_rows: mmap.mmap | None = None
+        self._buckets: mmap.mmap | None = None
         # What the kernel counts without saying when: the counts at the last look, when that was, and the times between
         # the looks that found more.
         self._looked = time.monotonic_ns()
@@ -349,6 +351,7 @@ class Probes:
             if recording:
                 length = -(-COUNTED_BYTES // _PAGE) * _PAGE
                 self._counted_rows = mmap.mmap(self._maps["counted"], length, prot=mmap.PROT_READ)
+                self._buckets = mmap.mmap(self._maps["buckets"], endpoints * _KEY_BYTES, prot=mmap.PROT_READ)
             if self.flavour == "kprobe":
                 kprobes.remove_leftovers()
                 self._profile = _open_first(*(folder / "kprobe_profile" for folder in kprobes.TRACEFS))
@@ -374,10 +377,10 @@ class Probes:
     def close(self) -> None:
         """Detach the probes and free their maps; records not read yet are gone."""
         self.detach()
-        for mapped in (self._ring, self._losses, self._periods, self._counted_rows):
+        for mapped in (self._ring, self._losses, self._periods, self._counted_rows, self._buckets):
             if mapped is not None:
                 mapped.close()
-        self._ring = self._losses = self._periods = self._counted_rows = None
+        self._ring = self._losses = self._periods = self._counted_rows = self._buckets = None
         if self._profile is not None:
             os.close(self._profile)
             self._profile = None
@@ -424,6 +427,13 @@ class Probes:
     def counted(self) -> list[Counted]:
         """Return how many connections have ended well till now, by who was connected to whom; none when streaming."""
         return [] if self._counted_rows is None else counted_of(self._counted_rows[:COUNTED_BYTES])
+
+    def open_endpoints(self) -> int:
+        """Return of how many endpoints the kernel keeps a history now; 0 when streaming."""
+        if self._buckets is None:
+            return 0
+        keys = array("Q", self._buckets[:])
+        return len(keys) - keys.count(0)
 
     def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""
