@@ -50,8 +50,11 @@ struct awaited {
 /* The loader makes it as large as it has to be. */
 BPF_HASH(selected_pids, u32, u8, 1);
 
-/* The loader makes these as large as they have to be; a bucket has WAYS histories. */
-BPF_ARRAY(buckets, struct bucket, 1);
+/*
+ * The loader makes these as large as they have to be; a bucket has WAYS histories. The
+ * buckets are mapped by the reader, who counts their keys.
+ */
+BPF_F_TABLE("array", u32, struct bucket, buckets, 1, BPF_F_MMAPABLE);
 BPF_ARRAY(histories, struct history, 1);
 BPF_PERCPU_ARRAY(numbers, u64, 1);
 /* Mapped by the reader, as the losses are. */
@@ -189,7 +192,8 @@ static __always_inline struct history *take_history(u64 key)
 			way = 3;
 		index += way;
 		given_up = histories.lookup(&index);
-		if (given_up && !(given_up->state & HISTORY_EXCLUDED))
+		/* While each operation is recorded, what it had done is known. */
+		if (given_up && !STREAMING && !(given_up->state & HISTORY_EXCLUDED))
 			count_since(LOSS_HISTORY_GIVEN_UP, given_up->start);
 		index -= way;
 	}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 # Two clocks are read one after the other, and we may have to wait between them: what is shorter is none, in ns.
@@ -68,6 +69,8 @@ class Clocks:
 
     def wall(self, monotonic: int, offset: int) -> int:
         """Return the wall-clock time of a CLOCK_MONOTONIC time, in ns; offset: what offset() returned last."""
+        if not self._suspends:
+            return monotonic + offset
         after = sum(suspend.nanoseconds for suspend in self._suspends if monotonic <= suspend.when)
         return monotonic + offset - after
 
@@ -81,10 +84,23 @@ wall_clock = _clocks.wall
 def utc(nanoseconds: int) -> str:
     """Return a wall-clock time as RFC 3339 has it, in UTC and to the microsecond."""
     seconds, rest = divmod(nanoseconds, 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1000:06d}Z"
+    return f"{_utc_second(seconds)}.{rest // 1000:06d}Z"
 
 
 def local(nanoseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return a wall-clock time in the local time zone, to the microsecond."""
     seconds, rest = divmod(nanoseconds, 10**9)
-    return time.strftime(form, time.localtime(seconds)) + f".{rest // 1000:06d}"
+    return f"{_local_second(seconds, form)}.{rest // 1000:06d}"
+
+
+# What comes one after the other mostly is of one second.
+
+
+@lru_cache(maxsize=64)
+def _utc_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+@lru_cache(maxsize=64)
+def _local_second(seconds: int, form: str) -> str:
+    return time.strftime(form, time.localtime(seconds))

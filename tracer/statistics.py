@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
 
 from hangup.tracer.names import error_name
+from hangup.tracer.record.layout import RecordType
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import Kind
 
@@ -127,8 +128,8 @@ class Counts:
 
     rows: Mapping[Key, RowCounts]
     """In the order in which they came to be, which never changes."""
-    operations: Mapping[int, int]
-    """Records read, by tracer.record.Operation; none while the kernel records."""
+    records: Mapping[RecordType, int]
+    """Records read, by those of tracer.record.layout.RING_TYPES."""
     gaps: Mapping[Kind, Histogram]
     """Verdicts without gaps are not in it."""
     connect_errors: Mapping[str, int]
@@ -149,16 +150,16 @@ class Statistics:
         self.alerts = 0
         self._pattern = pattern
         self._names: set[tuple[str, str, str]] = set()
-        self._operations: Tally[int] = Tally()
+        self._records: Tally[RecordType] = Tally()
         self._gaps: dict[Kind, list[int]] = {}
         self._connect_errors: Tally[str] = Tally()
         # For some dozen nanoseconds a connection, whoever asks from another thread gets figures of one instant.
         self._lock = Lock()
 
-    def read(self, operations: Iterable[int]) -> None:
-        """Count records as they are read, whatever connections they belong to."""
+    def read(self, records: Mapping[RecordType, int]) -> None:
+        """Count records as they are read, by type, whatever connections they belong to."""
         with self._lock:
-            self._operations.update(operations)
+            self._records.update(records)
 
     @property
     def rows(self) -> Mapping[Key, Row]:
@@ -222,7 +223,7 @@ class Statistics:
         with self._lock:
             return Counts(
                 {key: row.counts for key, row in self._rows.items()},
-                dict(self._operations),
+                dict(self._records),
                 {kind: Histogram(tuple(counts[:-1]), counts[-1]) for kind, counts in self._gaps.items()},
                 dict(self._connect_errors),
             )

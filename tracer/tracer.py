@@ -20,7 +20,7 @@ from hangup.tracer.kernel import preflight
 from hangup.tracer.kernel.compiler import Flavour
 from hangup.tracer.kernel.probes import ENDPOINTS, Probes, endpoints_of
 from hangup.tracer.kernel.ring import RingFill
-from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, operations, unpack_all
+from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, unpack_all
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import OTHER, Key, Statistics
 from hangup.tracer.story.connection import Connection
@@ -137,7 +137,7 @@ class Tracer:
         *,
         pids: Collection[int] | None = None,
         probes: str = "auto",
-        stream: bool = True,
+        stream: bool = False,
         history: int = ENDPOINTS,
         selection: Selection | None = None,
         source: Source | None = None,
@@ -151,15 +151,15 @@ class Tracer:
         """Say what to trace; nothing happens before the context is entered.
 
         pids: only connections with an end held by one of these (selected in the kernel). probes: "auto",
-        "kprobe" or "fentry". stream: have every operation recorded; without it the kernel keeps a history of
-        each endpoint, and hands over what went wrong. history: of how many endpoints the kernel keeps a history
+        "kprobe" or "fentry". stream: have every operation recorded; else the kernel keeps a history of each
+        endpoint, and hands over what went wrong. history: of how many endpoints the kernel keeps a history
         as long as nothing goes wrong, rounded up to a power of two; ValueError if that is below 1,024 or above
         1,048,576. selection: only connections it matches (pids is short for one of pids). source: where records
         come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
-        that can be. on_operation: called with every operation. statistics: where everything is counted, instead
-        of new ones. cgroups: where the cgroups of a given source's events are looked up; without it they are
-        not: a capture's are another host's, or gone.
+        that can be. on_operation: called with every operation, all of which are recorded then, as with stream.
+        statistics: where everything is counted, instead of new ones. cgroups: where the cgroups of a given
+        source's events are looked up; without it they are not: a capture's are another host's, or gone.
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         # Of pids the kernel decides.
@@ -260,12 +260,11 @@ class Tracer:
         return self._probes.ring if self._probes else None
 
     @property
-    def open_connections(self) -> int | None:
-        """How many connections are open, of those that something was seen of. Any thread may ask.
-
-        None when recording: of most connections only the kernel knows, which does not count the open ones.
-        """
-        return None if self.recording else self._endpoints.open
+    def open_endpoints(self) -> int | None:
+        """How many endpoints the kernel keeps a history of now, None for a capture. Any thread may ask."""
+        # They may be taken away meanwhile.
+        with self._taking:
+            return self._probes.open_endpoints() if self._probes else None
 
     def losses(self) -> Losses:
         """Return what was missing, in the kernel and here, when records were last read. Any thread may ask."""
@@ -319,8 +318,7 @@ class Tracer:
         until = now if self._source.drained else None
         self._losses = self._source.losses()
         self._lost_periods = self._source.lost_periods()
-        if not self.recording:
-            self.statistics.read(operations(records))
+        self.statistics.read(count_types(records))
         return _Batch(records, until)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:

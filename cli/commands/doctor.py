@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any
+from collections.abc import Iterable, Sequence
+from typing import IO
 
 import click
 
 from hangup.cli import json_lines, terminal
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.json_lines import Field
 from hangup.cli.options import json_option
+from hangup.tracer.field import Field
 from hangup.tracer.kernel.preflight import Check, checks
 
-CHECK_FIELDS: tuple[tuple[Field, Callable[[Check], Any]], ...] = (
-    (Field("name", "string", "what was looked at"), lambda check: check.name),
-    (
-        Field("state", "string", '`"ok"`; `"warn"`: hangup works, but not as well; `"fail"`: it does not work'),
+CHECK: tuple[Field[Check], ...] = (
+    Field("name", "string", "what was looked at", lambda check: check.name),
+    Field(
+        "state",
+        "string",
+        '`"ok"`; `"warn"`: hangup works, but not as well; `"fail"`: it does not work',
         lambda check: check.state,
     ),
-    (Field("found", "string", "what is there, or what is wrong"), lambda check: check.found),
-    (Field("remedy", "string or null", "what to do about it; null if nothing is wrong"), lambda check: check.remedy),
+    Field("found", "string", "what is there, or what is wrong", lambda check: check.found),
+    Field("remedy", "string", "what to do about it", lambda check: check.remedy, absent="if nothing is wrong"),
 )
+"""One line of `--json`."""
+
+_line = json_lines.line("check", CHECK)
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -38,8 +43,7 @@ def command(as_json: bool) -> None:
     for check in checks():
         results.append(check)
         if as_json:
-            values = {field.name: value(check) for field, value in CHECK_FIELDS}
-            click.echo(json_lines.line("check", values))
+            click.echo(_line(check, json_lines.no_times))
     if not as_json:
         show(results, sys.stdout)
     if failures(results):

@@ -4,106 +4,121 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import click
 
 from hangup.cli import json_lines, terminal
-from hangup.cli.json_lines import Field
 from hangup.cli.options import json_option, selection_options
 from hangup.cli.output import note
-from hangup.cli.reporters.cgroup_json import cgroup_fields
 from hangup.cli.reporters.peers import peers_text
+from hangup.tracer.field import Field, of_part
+from hangup.tracer.fields import CGROUP
 from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
 from hangup.tracer.selection import Selection
 
-CONNECTION_FIELDS: tuple[tuple[Field, Callable[[Connection], Any]], ...] = (
-    (
-        Field("state", "string", '`"open"`; `"hung up"`: one end is released; `"not accepted"`: the server has yet to'),
+HOLDER: tuple[Field[Holder], ...] = (
+    Field("pid", "number", "process id", lambda holder: holder.pid),
+    Field("comm", "string", "the process's name, escaped", lambda holder: holder.comm),
+    Field("uid", "number", "its effective user id", lambda holder: holder.uid),
+    Field("descriptor", "number", "its file descriptor", lambda holder: holder.descriptor),
+    Field(
+        "inner_pid",
+        "number",
+        "process id in its own pid namespace",
+        lambda holder: holder.inner_pid,
+        absent="if it had just ended",
+    ),
+    *of_part(CGROUP, lambda holder: holder.cgroup),
+)
+"""A process that holds a socket."""
+
+_INODE: Field[Socket] = Field(
+    "inode", "number", "the socket's inode number, as `ss -xe`, lsof and /proc/PID/fd show it", lambda end: end.inode
+)
+_NETNS: Field[Socket] = Field("netns", "number", "the inode number of its network namespace", lambda end: end.netns)
+_PROCESSES: Field[Socket] = Field(
+    "processes",
+    "objects",
+    "the descriptors that hold it; empty if they could not be read",
+    lambda end: end.holders,
+    fields=HOLDER,
+)
+
+END: tuple[Field[Socket], ...] = (
+    _INODE,
+    _NETNS,
+    Field(
+        "unread",
+        "number",
+        "what has arrived at this end and is not read yet",
+        lambda end: end.receive_queue,
+        unit="bytes",
+    ),
+    Field("shutdown", "number", "1: receives no more, 2: sends no more, 3: both", lambda end: end.shutdown),
+    _PROCESSES,
+)
+"""An end of a connection."""
+
+CONNECTION: tuple[Field[Connection], ...] = (
+    Field(
+        "state",
+        "string",
+        '`"open"`; `"hung up"`: one end is released; `"not accepted"`: the server has yet to',
         lambda connection: connection.state,
     ),
-    (
-        Field(
-            "path", "string or null", "the listener's path, escaped, an abstract name as `@name`; null if it has none"
-        ),
+    Field(
+        "path",
+        "string",
+        "the listener's path, escaped, an abstract name as `@name`",
         lambda connection: connection.path,
+        absent="if it has none",
     ),
-    (
-        Field("type", "string", '`"stream"`, `"seqpacket"` or (socketpairs only) `"dgram"`'),
+    Field(
+        "type",
+        "string",
+        '`"stream"`, `"seqpacket"` or (socketpairs only) `"dgram"`',
         lambda connection: connection.ends[0].type,
     ),
-    (
-        Field(
-            "client",
-            "object or null",
-            "the end that called connect; of a socketpair the one made first; null if released",
-        ),
-        lambda connection: _end_values(connection.client),
+    Field(
+        "client",
+        "object",
+        "the end that called connect; of a socketpair the one made first",
+        lambda connection: connection.client,
+        absent="if released",
+        fields=END,
     ),
-    (
-        Field("server", "object or null", "the end that came out of accept; null if released or not accepted"),
-        lambda connection: _end_values(connection.server),
-    ),
-)
-
-END_FIELDS: tuple[tuple[Field, Callable[[Socket], Any]], ...] = (
-    (
-        Field("inode", "number", "the socket's inode number, as `ss -xe`, lsof and /proc/PID/fd show it"),
-        lambda end: end.inode,
-    ),
-    (Field("netns", "number", "the inode number of its network namespace"), lambda end: end.netns),
-    (
-        Field("unread", "number", "bytes that have arrived at this end and are not read yet"),
-        lambda end: end.receive_queue,
-    ),
-    (
-        Field("shutdown", "number", "1: receives no more, 2: sends no more, 3: both"),
-        lambda end: end.shutdown,
-    ),
-    (
-        Field("processes", "array of objects", "the descriptors that hold it; empty if they could not be read"),
-        lambda end: [_values(HOLDER_FIELDS, holder) for holder in end.holders],
+    Field(
+        "server",
+        "object",
+        "the end that came out of accept",
+        lambda connection: connection.server,
+        absent="if released or not accepted",
+        fields=END,
     ),
 )
+"""A connection, a line of `--json`."""
 
-LISTENER_FIELDS: tuple[tuple[Field, Callable[[Socket], Any]], ...] = (
-    (
-        Field("path", "string", "what it is bound to, escaped, an abstract name as `@name`"),
-        lambda listener: listener.path,
+LISTENER: tuple[Field[Socket], ...] = (
+    Field(
+        "path", "string", "what it is bound to, escaped, an abstract name as `@name`", lambda listener: listener.path
     ),
-    (Field("type", "string", '`"stream"` or `"seqpacket"`'), lambda listener: listener.type),
-    (
-        Field("inode", "number", "the socket's inode number, as `ss -xe`, lsof and /proc/PID/fd show it"),
-        lambda listener: listener.inode,
-    ),
-    (Field("netns", "number", "the inode number of its network namespace"), lambda listener: listener.netns),
-    (Field("waiting", "number", "connects that are not accepted yet"), lambda listener: listener.receive_queue),
-    (
-        Field(
-            "backlog",
-            "number",
-            "what the server gave listen(2), at most net.core.somaxconn; it is full when more than that wait",
-        ),
+    Field("type", "string", '`"stream"` or `"seqpacket"`', lambda listener: listener.type),
+    _INODE,
+    _NETNS,
+    Field("waiting", "number", "connects that are not accepted yet", lambda listener: listener.receive_queue),
+    Field(
+        "backlog",
+        "number",
+        "what the server gave listen(2), at most net.core.somaxconn; it is full when more than that wait",
         lambda listener: listener.send_queue,
     ),
-    (
-        Field("processes", "array of objects", "the descriptors that hold it; empty if they could not be read"),
-        lambda listener: [_values(HOLDER_FIELDS, holder) for holder in listener.holders],
-    ),
+    _PROCESSES,
 )
+"""A socket that listens, a line of `--json`."""
 
-HOLDER_FIELDS: tuple[tuple[Field, Callable[[Holder], Any]], ...] = (
-    (Field("pid", "number", "process id"), lambda holder: holder.pid),
-    (Field("comm", "string", "the process's name, escaped"), lambda holder: holder.comm),
-    (Field("uid", "number", "its effective user id"), lambda holder: holder.uid),
-    (Field("descriptor", "number", "its file descriptor"), lambda holder: holder.descriptor),
-    (
-        Field("inner_pid", "number or null", "process id in its own pid namespace; null if it had just ended"),
-        lambda holder: holder.inner_pid,
-    ),
-    *cgroup_fields(lambda holder: holder.cgroup),
-)
+_connection_line = json_lines.line("connection", CONNECTION)
+_listener_line = json_lines.line("listener", LISTENER)
 
 
 @click.command("peers")
@@ -123,9 +138,9 @@ def command(selection: Selection, as_json: bool) -> None:
     listeners = sorted(select_listeners(inventory.listeners(), connections, selection), key=lambda end: end.path or "")
     if as_json:
         for listener in listeners:
-            click.echo(json_lines.line("listener", _values(LISTENER_FIELDS, listener)))
+            click.echo(_listener_line(listener, json_lines.no_times))
         for connection in connections:
-            click.echo(json_lines.line("connection", _values(CONNECTION_FIELDS, connection)))
+            click.echo(_connection_line(connection, json_lines.no_times))
     else:
         width = terminal.columns(sys.stdout) if sys.stdout.isatty() else None
         click.echo(peers_text(listeners, connections, width=width, paint=terminal.painter(sys.stdout)), nl=False)
@@ -170,11 +185,3 @@ def _order(connection: Connection) -> tuple[bool, str, int, int]:
     """By path, those without one last, then by process."""
     pids = [holder.pid for end in connection.ends for holder in end.holders]
     return connection.path is None, connection.path or "", pids[0] if pids else 0, connection.ends[0].inode
-
-
-def _values(fields: Iterable[tuple[Field, Callable[[Any], Any]]], item: object) -> dict[str, Any]:
-    return {field.name: value(item) for field, value in fields}
-
-
-def _end_values(end: Socket | None) -> dict[str, Any] | None:
-    return None if end is None else _values(END_FIELDS, end)

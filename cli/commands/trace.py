@@ -25,33 +25,45 @@ from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import counted
 
+# A batch is written at once, but no more lines than these: it may be of any size.
+_LINES = 1024
+
 
 class _Printer:
     """Prints operations as they come, whole batches at a time."""
 
     def __init__(self, output: Output, *, as_json: bool, addresses: bool) -> None:
         self._output = output
-        self._addresses = addresses
-        self._as_json = as_json
+        self._row = operation_row(addresses=addresses)
+        self._json = operation_line() if as_json else None
         self.cgroup: Callable[[Event], Cgroup | None] = lambda _event: None
         """Finds the cgroup of who did an operation."""
         self.count = 0
+        self._lines: list[str] = []
         self._offset: int | None = None
         self.after_batch()
 
     def operation(self, traced: Traced) -> None:
         """Print one operation."""
-        self.count += 1
         if self._offset is None:
             # The host may have been suspended since the last batch.
             self._offset = wall_clock_offset()
-        if self._as_json:
-            self._output.line(operation_line(traced, self._offset, self.cgroup(traced.event)))
+        if self._json:
+            self._lines.append(self._json(traced, self._offset, self.cgroup(traced.event)))
         else:
-            self._output.line(operation_row(traced, self._offset, self._width, addresses=self._addresses))
+            self._lines.append(self._row(traced, self._offset, self._width))
+        if len(self._lines) >= _LINES:
+            self._write()
+
+    def _write(self) -> None:
+        if self._lines:
+            self._output.line("\n".join(self._lines))
+            self.count += len(self._lines)
+            self._lines.clear()
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the clock and the terminal again."""
+        self._write()
         self._output.flush()
         self._output.require_reader()
         wall_clock_offset()

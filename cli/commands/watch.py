@@ -43,7 +43,9 @@ _KEYS = {key.name: key for key in keys()}
 
 @click.command("watch", context_settings={"allow_interspersed_args": False})
 @selection_options
-@click.option("--latent", is_flag=True, help="Show latent hang-ups as alerts, too.")
+@click.option(
+    "--latent", is_flag=True, help="Show latent hang-ups as alerts, too: some 64 in a second, or all with --stream."
+)
 @click.option("--harmless", is_flag=True, help="Show failures that nobody misses anything by as alerts, too.")
 @click.option(
     "--verdict",

@@ -2,75 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from hangup.cli.clock import local, wall_clock
+from hangup.cli.reporters.kept_text import KeptText, Part
 from hangup.tracer.names import shutdown_name
 from hangup.tracer.record.layout import MSG_PEEK, Event, Operation
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
-from hangup.tracer.story.process import process_of
+from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.units import size
 
-_BEGINNINGS = (Operation.CONNECT, Operation.ACCEPT, Operation.SOCKETPAIR)
+# Plain numbers: each operation is compared with them.
+_BEGINNINGS = (int(Operation.CONNECT), int(Operation.ACCEPT), int(Operation.SOCKETPAIR))
 
+_READ, _WRITE = int(Operation.READ), int(Operation.WRITE)
+_SHUTDOWN, _RELEASE = int(Operation.SHUTDOWN), int(Operation.RELEASE)
+
+_CALL_PART = Part("flags", "operation", "syscall", "descriptor", "exit_code")
+_PROCESS_PART = Part("pid", "tid", "comm", "leader", "owner_pid")
+
+OperationRow = Callable[[Traced, int, int], str]
+"""Given an operation, what makes a wall-clock time of a record's times, and the terminal's width, returns a line.
+
+A peer or a path that does not fit is left out, but never the path where a connection begins.
+"""
 
 # Of these system calls the name alone does not say whether they read, write, or what they release.
 _VAGUE = ("splice", "io_uring", "kernel", "32-bit call", "call ")
 _RELEASING = ("close", "close_range", "dup2", "dup3", "execve", "exit", "exit_group")
 
 
-def operation_text(event: Event, *, descriptor: bool = False) -> str:
+def operation_text(event: Event) -> str:
     """Return the system call, what was asked of it and what came of it: "writev 4096 of 300000", "read: EAGAIN".
 
-    Where the system call is not known, the operation's family takes its place: "write 8". descriptor: whether to name
-    the file descriptor too, as in "writev(26) 8".
+    Where the system call is not known, the operation's family takes its place: "write 8".
     """
-    name = _call(event)
-    if descriptor and event.descriptor >= 0:
-        name = f"{name}({event.descriptor})"
+    return _with_outcome(event, _call(event))
+
+
+def _with_outcome(event: Event, name: str) -> str:
+    operation, result = event.operation, event.result
+    if result >= 0:
+        if operation == _WRITE:
+            return f"{name} {result}" if result == event.size else f"{name} {result} of {event.size}"
+        if operation == _READ:
+            end = " (end)" if result == 0 and event.size else ""
+            peek = " (peek)" if event.message_flags & MSG_PEEK else ""
+            return f"{name} {result}{end}{peek}"
     error = error_of(event)
-    if event.operation == Operation.WRITE:
-        if error:
-            return f"{name} {event.size}: {error}"
-        return f"{name} {event.result}" if event.result == event.size else f"{name} {event.result} of {event.size}"
-    if event.operation == Operation.SHUTDOWN:
+    if operation == _WRITE:
+        return f"{name} {event.size}: {error}"
+    if operation == _SHUTDOWN:
         name = f"{name} {shutdown_name(event.size)}"
-    if error:
-        return f"{name}: {error}"
-    if event.operation == Operation.READ:
-        end = " (end)" if event.result == 0 and event.size else ""
-        peek = " (peek)" if event.message_flags & MSG_PEEK else ""
-        return f"{name} {event.result}{end}{peek}"
-    return name
+    return f"{name}: {error}" if error else name
 
 
-def operation_row(traced: Traced, offset: int, width: int, *, addresses: bool = False) -> str:
-    """Return trace's line: time, process, operation, the connection's number, the peer's name, the path.
+def operation_row(*, addresses: bool = False) -> OperationRow:
+    """Return what makes trace's lines: time, process, operation, the connection's number, the peer's name, the path.
 
-    offset: what makes a wall-clock time of a record's times. width: of the terminal; a peer or a path that does not fit
-    is left out, but never the path where a connection begins. addresses: whether to show the kernel's, too.
+    addresses: whether to show the kernel's, too.
     """
-    event = traced.event
-    process = process_of(event)
+    calls = KeptText[Any](lambda key: _call_and_descriptor(_CALL_PART.event(key)))
+    processes = KeptText[Any](lambda key: f"{_process_text(process_of(_PROCESS_PART.event(key))):<16}")
+    call_of, who_of = _CALL_PART.key, _PROCESS_PART.key
+
+    def row(traced: Traced, offset: int, width: int) -> str:
+        event, _, number, path, pair, peer_comm, peer_pid = traced
+        call = _with_outcome(event, calls[call_of(event)])
+        if event.unread_bytes and event.operation == _RELEASE:
+            call += f", {size(event.unread_bytes)} unread"
+        numbered = "-   " if number is None else f"#{number:<3}"
+        line = f"{local(wall_clock(event.end, offset), '%H:%M:%S')} {processes[who_of(event)]} {call:<14} {numbered}"
+        if addresses:
+            line += f" {address(event.sock)}->{address(event.peer) or 'none'}"
+        if pair:
+            path = "(socketpair)"
+        # So many operations of one connection stand below each other that the path is only missed at the first.
+        begins = event.operation in _BEGINNINGS
+        room = width - (1 + len(path) if begins and path else 0)
+        if peer_comm:
+            peer = f" {peer_comm}[{peer_pid}]"
+            if len(line) + len(peer) <= room:
+                line += peer
+        if path and (begins or len(line) + 1 + len(path) <= width):
+            line += f" {path}"
+        return line.rstrip()
+
+    return row
+
+
+def _call_and_descriptor(event: Event) -> str:
+    return f"{_call(event)}({event.descriptor})" if event.descriptor >= 0 else _call(event)
+
+
+def _process_text(process: Process) -> str:
     thread = f"/{process.tid}" if process.tid != process.pid else ""
-    operation = operation_text(event, descriptor=True)
-    if event.operation == Operation.RELEASE and event.unread_bytes:
-        operation += f", {size(event.unread_bytes)} unread"
-    number = "-" if traced.number is None else f"#{traced.number}"
-    other = traced.peer
-    peer = f"{other.comm}[{other.pid}]" if other and other.comm != "?" else None
-    path = "(socketpair)" if traced.pair else traced.path
-    who = f"{process.comm}[{process.pid}{thread}]"
-    row = f"{local(wall_clock(event.end, offset), '%H:%M:%S')} {who:<16} {operation:<14} {number:<4}"
-    if addresses:
-        row += f" {address(event.sock)}->{address(event.peer) or 'none'}"
-    # So many operations of one connection stand below each other that the path is only missed at the first.
-    begins = event.operation in _BEGINNINGS
-    room = width - (1 + len(path) if begins and path else 0)
-    if peer and len(row) + 1 + len(peer) <= room:
-        row += f" {peer}"
-    if path and (begins or len(row) + 1 + len(path) <= width):
-        row += f" {path}"
-    return row.rstrip()
+    return f"{process.comm}[{process.pid}{thread}]"
 
 
 def _call(event: Event) -> str:

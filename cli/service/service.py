@@ -95,8 +95,7 @@ class Service:
         return Snapshot(
             statistics=tracer.statistics,
             losses=self._losses.by_cause,
-            recording=tracer.recording,
-            open_connections=tracer.open_connections,
+            open_endpoints=tracer.open_endpoints,
             probes=tracer.flavour,
             functions=len(tracer.functions),
             ring=tracer.ring,

@@ -206,9 +206,10 @@ class Settings:
     stream: bool = _key(
         "selection",
         BOOLEAN,
-        True,
-        "Record every operation. Without it the kernel keeps a history of each endpoint and tells only of what went "
-        "wrong, at a fraction of the cost: system calls, descriptors and start times of what was before are not known.",
+        False,
+        "Record every operation, at several times the cost: then system calls, descriptors and start times of what was "
+        "before a failure are known, too. Else the kernel keeps a history of each endpoint and tells only of what went "
+        "wrong.",
         restart=True,
     )
     history: int = _key(
@@ -222,7 +223,9 @@ class Settings:
     verdict: tuple[str, ...] = _key(
         "thresholds", VERDICTS, [], "Only these verdicts are alerts; without any, all but latent."
     )
-    latent: bool = _key("thresholds", BOOLEAN, False, "Latent hang-ups are alerts, too.")
+    latent: bool = _key(
+        "thresholds", BOOLEAN, False, "Latent hang-ups are alerts, too: some 64 in a second, or all with `stream`."
+    )
     failures: int = _key(
         "thresholds",
         COUNT,

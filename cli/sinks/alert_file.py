@@ -10,48 +10,60 @@ import io
 import logging
 import os
 import time
-from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
 from hangup.cli import json_lines
 from hangup.cli.clock import utc
-from hangup.cli.json_lines import Field
 from hangup.cli.reporters.alert_json import alert_line
 from hangup.cli.service.limit import HeldBack
 from hangup.tracer.errors import HangupError
+from hangup.tracer.field import Field
 from hangup.tracer.tracer import Alert, Losses
 
-_TIME = Field("time", "string", "when it was written, by the wall clock: RFC 3339, UTC, microseconds")
+_TIME: Field[object] = Field(
+    "time",
+    "string",
+    "when it was written, by the wall clock: RFC 3339, UTC, microseconds",
+    lambda _: utc(time.time_ns()),
+)
 
-HELD_BACK_FIELDS: tuple[tuple[Field, Callable[[HeldBack], Any]], ...] = (
-    (_TIME, lambda _: utc(time.time_ns())),
-    (
-        Field("verdict", "string", "the verdict; docs/verdicts.md explains each"),
-        lambda held: held.kind.verdict.label,
-    ),
-    (
-        Field("client", "string", "the client's name, escaped; `?` if not known, `(other)` for all beyond 1000 pairs"),
+HELD_BACK: tuple[Field[HeldBack], ...] = (
+    _TIME,
+    Field("verdict", "string", "the verdict; docs/verdicts.md explains each", lambda held: held.kind.verdict.label),
+    Field(
+        "client",
+        "string",
+        "the client's name, escaped; `?` if not known, `(other)` for all beyond 1000 pairs",
         lambda held: held.kind.client,
     ),
-    (Field("server", "string", "the server's name, likewise"), lambda held: held.kind.server),
-    (Field("held_back", "number", "how many alerts of this kind were counted instead"), lambda held: held.count),
-    (Field("sent", "number", "how many alerts of this kind were written in the same time"), lambda held: held.sent),
-    (Field("seconds", "number", "how long that time was"), lambda held: round(held.seconds, 3)),
+    Field("server", "string", "the server's name, likewise", lambda held: held.kind.server),
+    Field("held_back", "number", "how many alerts of this kind were counted instead", lambda held: held.count),
+    Field("sent", "number", "how many alerts of this kind were written in the same time", lambda held: held.sent),
+    Field("seconds", "number", "how long that time was", lambda held: round(held.seconds, 3), unit="s"),
 )
+"""How many alerts were counted instead of written."""
 
-LOSSES_FIELDS: tuple[tuple[Field, Callable[[Losses], Any]], ...] = (
-    (_TIME, lambda _: utc(time.time_ns())),
-    (
-        Field("lost", "number", "how much is missing since the service was started, all causes together"),
+LOSSES: tuple[Field[Losses], ...] = (
+    _TIME,
+    Field(
+        "lost",
+        "number",
+        "how much is missing since the service was started, all causes together",
         lambda losses: losses.total,
     ),
-    (
-        Field("lost_by_cause", "object", "how much by each cause, all named; they are listed under *The counts*"),
-        lambda losses: dict(losses.by_cause),
+    Field(
+        "lost_by_cause",
+        "counts",
+        "how much by each cause, all named; they are listed under *The counts*",
+        lambda losses: losses.by_cause,
     ),
 )
+"""What was not seen."""
+
+_held_back_line = json_lines.line("held_back", HELD_BACK)
+_losses_line = json_lines.line("losses", LOSSES)
 
 
 class _WholeLines(io.FileIO):
@@ -114,11 +126,11 @@ class AlertFile:
 
     def held_back(self, held: HeldBack) -> None:
         """Append how many alerts were counted instead of written."""
-        self._append(json_lines.line("held_back", json_lines.values(HELD_BACK_FIELDS, held)))
+        self._append(_held_back_line(held, json_lines.no_times))
 
     def losses(self, losses: Losses) -> None:
         """Append what was not seen so far."""
-        self._append(json_lines.line("losses", json_lines.values(LOSSES_FIELDS, losses)))
+        self._append(_losses_line(losses, json_lines.no_times))
 
     def _append(self, line: str) -> None:
         try:

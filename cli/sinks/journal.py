@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hangup.cli.reporters.alert import alert_block
-from hangup.cli.reporters.alert_json import Shown
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.service.limit import HeldBack
 from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.errors import HangupError
+from hangup.tracer.field import Field, inside, named, of_part
+from hangup.tracer.fields import ADVICE, ALERT, CULPRIT_PID, ERRNO
+from hangup.tracer.story.connection import Role
 from hangup.tracer.tracer import Alert, Losses
 from hangup.tracer.units import counted
 
@@ -40,110 +43,67 @@ WARNING, NOTICE = 4, 5
 _LONGEST = 128 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of an alert's entry: its name and what it holds."""
+class Shown(NamedTuple):
+    """An alert, and what makes a wall-clock time of its times."""
 
-    name: str
-    meaning: str
-    value: Callable[[Shown], object]
+    alert: Alert
+    offset: int
 
 
-def _attribute(role: str, attribute: str) -> Callable[[Shown], object]:
-    # A holder that was seen doing nothing has no user id, and a failed connect no server.
-    return lambda shown: getattr(getattr(shown.alert, role), attribute, None)
+def _called(name: str, field: Field[Alert], more: str = "") -> Field[Shown]:
+    """Return a field of an alert as one of its entry; more: what is to be said of it there."""
+    [called] = of_part([replace(field, name=name, meaning=field.meaning + more)], lambda shown: shown.alert)
+    return called
 
 
-def _fields_of_end(role: str) -> tuple[Field, ...]:
-    attributes = (
-        ("comm", "name, escaped"),
-        ("pid", "process id, as the host has it"),
-        ("inner_pid", "process id in its own pid namespace: in a container another one than outside"),
-        ("uid", "user id, at the time of its last read or write"),
-        ("unit", "systemd unit"),
-        ("container", "container: its name, or the beginning of its id"),
-    )
-    upper = role.upper()
-    return tuple(
-        Field(
-            f"HANGUP_{upper}_{attribute.upper()}",
-            f"the {role}'s {meaning}",
-            _attribute(role, attribute),
-        )
-        for attribute, meaning in attributes
+def _own(*fields: Field[Alert]) -> tuple[Field[Shown], ...]:
+    """Return fields of an alert under names of our own."""
+    return tuple(_called(f"HANGUP_{field.name.upper()}", field) for field in fields)
+
+
+def _joined(field: Field[Alert]) -> Field[Alert]:
+    """Return a field of several texts as one of them all: an entry has none of several."""
+    return replace(
+        field, type="string", get=lambda alert: "; ".join(field.get(alert)) or None, absent="if it is certain"
     )
 
 
-def _figure(name: str) -> Callable[[Shown], object]:
-    return lambda shown: getattr(shown.alert.verdict.figures, name)
+def _of_end(role: Role) -> tuple[Field[Shown], ...]:
+    fields = inside(ALERT, role, "comm", "pid", "inner_pid", "uid", "unit", "container")
+    return _own(
+        *(replace(field, name=f"{role}_{field.name}", meaning=f"of the {role}: {field.meaning}") for field in fields)
+    )
 
 
-def _object_pid(shown: Shown) -> int | None:
-    """Return who is to blame or to ask, see `Alert.culprit`."""
-    culprit = shown.alert.culprit
-    return culprit.pid if culprit else None
-
-
-def _errno(shown: Shown) -> int | None:
-    failed = shown.alert.failed
-    return -failed.result if failed and failed.result < 0 else None
-
-
-FIELDS: tuple[Field, ...] = (
-    Field("MESSAGE", "the verdict in words", lambda shown: shown.alert.verdict.sentence),
-    Field("MESSAGE_ID", f"`{ALERT_ID}`: it is an alert", lambda _: ALERT_ID),
+FIELDS: tuple[Field[Shown], ...] = (
+    _called("MESSAGE", named(ALERT, "sentence")),
+    Field("MESSAGE_ID", "string", f"`{ALERT_ID}`: it is an alert", lambda _: ALERT_ID),
     Field(
         "PRIORITY",
+        "number",
         "4 (warning); 5 (notice) of an uncertain verdict",
         lambda shown: WARNING if shown.alert.verdict.certain else NOTICE,
     ),
-    Field("ERRNO", "what the failed operation failed with, as a number: 32 is EPIPE", _errno),
-    Field(
-        "OBJECT_PID",
-        "the process at the other end, of `own-shutdown` the one that called shutdown(2): the journal adds its unit, "
-        "so that it finds this too",
-        _object_pid,
+    _called("ERRNO", ERRNO),
+    _called("OBJECT_PID", CULPRIT_PID, ": the journal adds its unit, so that it finds this too"),
+    *_own(named(ALERT, "verdict"), _joined(named(ALERT, "doubts")), named(ALERT, "path")),
+    *_own(named(ALERT, "symptom"), named(ALERT, "survivor"), ADVICE),
+    *_of_end("client"),
+    *_of_end("server"),
+    *_own(
+        *inside(ALERT, "figures", "sent_bytes", "read_bytes", "unread_bytes", "answered_bytes"),
+        *inside(ALERT, "consequence", "lost_bytes"),
+        *inside(ALERT, "figures", "failed_bytes", "gap_ns"),
     ),
-    Field(
-        "HANGUP_VERDICT", "the verdict; docs/verdicts.md explains each", lambda shown: shown.alert.verdict.kind.label
-    ),
-    Field(
-        "HANGUP_DOUBTS",
-        "why the verdict may be wrong; missing: it is certain",
-        lambda shown: "; ".join(shown.alert.verdict.doubts) or None,
-    ),
-    Field("HANGUP_PATH", "the listener's path, escaped, an abstract name as `@name`", lambda shown: shown.alert.path),
-    Field(
-        "HANGUP_SYMPTOM",
-        "how it showed: `broken write`, `cut read` and the like",
-        lambda shown: shown.alert.verdict.symptom.value,
-    ),
-    Field("HANGUP_SURVIVOR", "`client` or `server`: who was hurt", lambda shown: shown.alert.verdict.victim),
-    Field("HANGUP_ADVICE", "what to do about it", lambda shown: shown.alert.verdict.kind.advice),
-    *_fields_of_end("client"),
-    *_fields_of_end("server"),
-    Field("HANGUP_SENT_BYTES", "what the process that was hurt had written in its last turn", _figure("sent_bytes")),
-    Field("HANGUP_READ_BYTES", "what the other had read of that", _figure("read_bytes")),
-    Field("HANGUP_UNREAD_BYTES", "what the other left unread when it went", _figure("unread_bytes")),
-    Field("HANGUP_ANSWERED_BYTES", "what the other had answered to it", _figure("answered_bytes")),
-    Field(
-        "HANGUP_LOST_BYTES",
-        "how much of what it had been sent it never read",
-        lambda shown: shown.alert.verdict.consequence.lost_bytes,
-    ),
-    Field("HANGUP_FAILED_BYTES", "what the broken write was to send", _figure("failed_bytes")),
-    Field("HANGUP_GAP_NS", "from the hang-up to the failure, in ns", _figure("gap")),
-    Field(
-        "HANGUP_MONOTONIC_NS",
-        "when it happened, in ns of CLOCK_MONOTONIC; the entry's own time is when it was written",
-        lambda shown: shown.alert.when,
-    ),
+    _called("HANGUP_MONOTONIC_NS", named(ALERT, "monotonic_ns"), "; the entry's own time is when it was written"),
     Field(
         "HANGUP_STORY",
+        "string",
         "both ends' operations, as `hangup watch` shows them",
         lambda shown: alert_block(shown.alert, shown.offset, width=UNFOLDED_WIDTH).rstrip("\n"),
     ),
 )
+"""What the entry of an alert has."""
 
 
 def entry(fields: Mapping[str, object]) -> bytes:
@@ -186,7 +146,7 @@ class Journal:
     def alert(self, alert: Alert, offset: int) -> None:
         """Send an alert; offset: what makes a wall-clock time of its times, in ns."""
         shown = Shown(alert, offset)
-        self._send({field.name: field.value(shown) for field in FIELDS})
+        self._send({field.name: field.get(shown) for field in FIELDS})
 
     def held_back(self, held: HeldBack) -> None:
         """Say how many alerts were counted instead of sent."""

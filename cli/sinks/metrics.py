@@ -25,10 +25,10 @@ from hangup.cli.sinks import metrics_table as table
 from hangup.cli.sinks.listen import parse_listen
 from hangup.cli.sinks.metrics_server import MetricsServer
 from hangup.cli.sinks.metrics_table import Described
-from hangup.tracer import statistics
+from hangup.tracer import fields, statistics
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.record.layout import Operation
+from hangup.tracer.record.layout import RING_TYPES
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Key, RowCounts, Statistics
 from hangup.tracer.verdicts import Kind
 from hangup.tracer.version import VERSION
@@ -51,10 +51,8 @@ class Snapshot:
     statistics: Statistics
     losses: Mapping[str, int] = field(default_factory=dict)
     """By cause; a cause with 0 is included."""
-    recording: bool = False
-    """Whether the kernel records: then most operations and open connections are known to it alone."""
-    open_connections: int | None = 0
-    """None: not known."""
+    open_endpoints: int | None = None
+    """None: there are no probes whose kernel would know."""
     probes: str | None = None
     """How the probes are attached; None: they are not."""
     functions: int = 0
@@ -80,13 +78,15 @@ def bounded(rows: Mapping[Key, RowCounts], limit: int) -> dict[Labels, RowCounts
     kept: set[Labels] = set()
     sums: dict[Labels, RowCounts] = {}
     for key, counts in rows.items():
-        names: Labels = (key.client, key.server, path_pattern(key.path))
+        patterned = key._replace(path=path_pattern(key.path))
+        *found, verdict = (label.get(patterned) for label in table.LABELS)
+        names: Labels = tuple(found)
         if names not in kept:
             if len(kept) < limit and names != _BEYOND_ROWS:
                 kept.add(names)
             else:
                 names = _OTHERS
-        labels = (*names, key.kind.label)
+        labels = (*names, verdict)
         sums[labels] = RowCounts._make(map(add, sums[labels], counts)) if labels in sums else counts
     return sums
 
@@ -120,12 +120,9 @@ class Metrics(Collector):
         yield _by(table.ALERTS_HELD_BACK, dict.fromkeys(verdicts, 0) | dict(snapshot.held_back))
         yield _by(table.SINK_ERRORS, snapshot.sink_errors)
         yield _by(table.LOSSES, snapshot.losses)
-        # Rather not there than wrong.
-        if not snapshot.recording:
-            operations = {operation.name.lower(): counts.operations.get(operation, 0) for operation in Operation}
-            yield _by(table.RECORDED_OPERATIONS, operations)
-        if snapshot.open_connections is not None:
-            yield _one(table.OPEN_CONNECTIONS, snapshot.open_connections)
+        yield _by(table.RECORDS, {kind.name.lower(): counts.records.get(kind, 0) for kind in RING_TYPES})
+        if snapshot.open_endpoints is not None:
+            yield _one(table.OPEN_ENDPOINTS, snapshot.open_endpoints)
         yield _by(table.PROBED_FUNCTIONS, {snapshot.probes or "none": snapshot.functions})
         if snapshot.ring:
             yield _one(table.RING, snapshot.ring.bytes)
@@ -141,29 +138,19 @@ class Metrics(Collector):
 
 def _connections(rows: Mapping[Labels, RowCounts]) -> Iterator[Metric]:
     connections, operations = _counter(table.CONNECTIONS), _counter(table.OPERATIONS)
-    symptoms = {name: _counter(metric) for name, metric in _SYMPTOMS.items()}
+    symptoms = [(field, _counter(metric)) for field, metric in zip(fields.SYMPTOMS, table.SYMPTOMS, strict=True)]
     harmless, latent = _counter(table.HARMLESS), _counter(table.LATENT_HANGUPS)
     for labels, counts in rows.items():
-        connections.add_metric(labels, counts.connections)
-        operations.add_metric(labels, counts.operations)
+        connections.add_metric(labels, fields.CONNECTIONS.get(counts))
+        operations.add_metric(labels, fields.OPERATIONS.get(counts))
         # Of a verdict on a failure all of them, so that one that is still 0 is there before its first.
-        if any(getattr(counts, name) for name in symptoms):
-            for name, metric in symptoms.items():
-                metric.add_metric(labels, getattr(counts, name))
-            harmless.add_metric(labels, counts.harmless)
-        if counts.latent:
-            latent.add_metric(labels, counts.latent)
-    yield from (connections, operations, *symptoms.values(), harmless, latent)
-
-
-_SYMPTOMS = {
-    "broken_writes": table.BROKEN_WRITES,
-    "reset_reads": table.RESET_READS,
-    "cut_reads": table.CUT_READS,
-    "short_writes": table.SHORT_WRITES,
-    "errors_told": table.ERRORS_TOLD,
-}
-"""By their names in `RowCounts`."""
+        if any(field.get(counts) for field, _ in symptoms):
+            for field, metric in symptoms:
+                metric.add_metric(labels, field.get(counts))
+            harmless.add_metric(labels, fields.HARMLESS.get(counts))
+        if fields.LATENT_HANGUPS.get(counts):
+            latent.add_metric(labels, fields.LATENT_HANGUPS.get(counts))
+    yield from (connections, operations, *(metric for _, metric in symptoms), harmless, latent)
 
 
 def _gaps(gaps: Mapping[Kind, Histogram]) -> Metric:

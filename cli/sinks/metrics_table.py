@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from hangup.tracer import fields
+from hangup.tracer.field import Field, named
+from hangup.tracer.fields import KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,64 +34,23 @@ class Described:
         return self.name.removesuffix("_total").removesuffix("_info")
 
 
-_ENDS = ("client", "server", "path", "verdict")
+LABELS = tuple(named(KEY, name) for name in ("client", "server", "path", "verdict"))
+"""What series of connections are told apart by."""
 
-CONNECTIONS = Described(
-    "hangup_connections_total", "counter", _ENDS, "", "Connections that ended or failed, failed connects included."
-)
-OPERATIONS = Described(
-    "hangup_operations_total",
-    "counter",
-    _ENDS,
-    "",
-    "Operations of both ends of these connections, counted when the connection ends or fails.",
-)
-BROKEN_WRITES = Described(
-    "hangup_broken_writes_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections whose first failure was a write that failed with EPIPE or ECONNRESET.",
-)
-RESET_READS = Described(
-    "hangup_reset_reads_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections whose first failure was a read that failed with ECONNRESET.",
-)
-CUT_READS = Described(
-    "hangup_cut_reads_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections whose first failure was a read that met the end of the stream while an answer was owed.",
-)
-SHORT_WRITES = Described(
-    "hangup_short_writes_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections on which a hang-up or a shutdown cut a blocked write short.",
-)
-ERRORS_TOLD = Described(
-    "hangup_errors_told_total",
-    "counter",
-    _ENDS,
-    "",
-    "Ends of connections on which ECONNRESET was taken by getsockopt(SO_ERROR) or recvmmsg(2).",
-)
-HARMLESS = Described(
-    "hangup_harmless_total", "counter", _ENDS, "", "Failures that nobody misses anything by; they are no alerts."
-)
+
+def _count(field: Field[Any]) -> Described:
+    """Return the metric of a count of connections."""
+    labels = tuple(label.name for label in LABELS)
+    meaning = f"{field.meaning[0].upper()}{field.meaning[1:]}."
+    return Described(f"hangup_{field.name}_total", "counter", labels, "", meaning)
+
+
+CONNECTIONS = _count(fields.CONNECTIONS)
+OPERATIONS = _count(fields.OPERATIONS)
+SYMPTOMS = tuple(_count(field) for field in fields.SYMPTOMS)
+HARMLESS = _count(fields.HARMLESS)
+LATENT_HANGUPS = _count(fields.LATENT_HANGUPS)
 CONNECT_ERRORS = Described("hangup_connect_errors_total", "counter", ("errno",), "", "Failed connects by their error.")
-LATENT_HANGUPS = Described(
-    "hangup_latent_hangups_total",
-    "counter",
-    _ENDS,
-    "",
-    "Hang-ups with bytes unread after which nobody happened to fail.",
-)
 GAP = Described(
     "hangup_gap_seconds",
     "histogram",
@@ -95,19 +58,15 @@ GAP = Described(
     "seconds",
     "Time from the beginning of a hang-up to the end of the operation that failed after it.",
 )
-RECORDED_OPERATIONS = Described(
-    "hangup_recorded_operations_total",
+RECORDS = Described(
+    "hangup_records_total",
     "counter",
-    ("operation",),
+    ("type",),
     "",
-    "Operations read from the ring buffer, whether their connections are selected or not; only there with `stream`.",
+    "Records read from the ring buffer, by what they tell: one operation, or the histories of a connection's ends.",
 )
-OPEN_CONNECTIONS = Described(
-    "hangup_open_connections",
-    "gauge",
-    (),
-    "",
-    "Connections with an end open on which something was seen; only there with `stream`.",
+OPEN_ENDPOINTS = Described(
+    "hangup_open_endpoints", "gauge", (), "", "Endpoints that the kernel keeps a history of now."
 )
 ALERTS = Described(
     "hangup_alerts_total", "counter", ("verdict",), "", "Verdicts that are alerts, whether they were sent or held back."
@@ -162,11 +121,7 @@ BUILD = Described(
 METRICS: Sequence[Described] = (
     CONNECTIONS,
     OPERATIONS,
-    BROKEN_WRITES,
-    RESET_READS,
-    CUT_READS,
-    SHORT_WRITES,
-    ERRORS_TOLD,
+    *SYMPTOMS,
     HARMLESS,
     LATENT_HANGUPS,
     CONNECT_ERRORS,
@@ -175,8 +130,8 @@ METRICS: Sequence[Described] = (
     ALERTS_HELD_BACK,
     SINK_ERRORS,
     LOSSES,
-    RECORDED_OPERATIONS,
-    OPEN_CONNECTIONS,
+    RECORDS,
+    OPEN_ENDPOINTS,
     PROBED_FUNCTIONS,
     RING,
     RING_HIGHEST,
@@ -196,6 +151,13 @@ PROCESS_METRICS: Sequence[Described] = (
     Described("process_max_fds", "gauge", (), "", "File descriptors that hangup may have open."),
 )
 """What prometheus_client's ProcessCollector says of hangup's own process."""
+
+
+def labels_markdown(labels: Sequence[Field[Any]]) -> str:
+    """Return labels as the table that docs/metrics.md holds."""
+    return "\n".join(
+        ["| label | meaning |", "|---|---|", *(f"| `{label.name}` | {label.meaning} |" for label in labels)]
+    )
 
 
 def markdown(metrics: Sequence[Described]) -> str:

@@ -1,12 +1,14 @@
 """What `hangup watch` finds is what the servers log, connection for connection, with both kinds of probes.
 
 Four pairs of real servers (tests/scenarios/servers.py); their own error logs are the truth. That they fail, or do not,
-as they should is tested as well: to agree with an empty log would prove nothing.
+as they should is tested as well: to agree with an empty log would prove nothing. Another `hangup watch` beside it has
+every operation recorded, and has to tell the same.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +31,11 @@ class Played:
 
 @dataclass(frozen=True)
 class Show:
-    """All four scenarios under one `hangup watch`."""
+    """All four scenarios under one `hangup watch`, and another that streams."""
 
     scenarios: dict[str, Played]
     watch: Watch
+    streaming: Watch
     requests: int
 
     def alerts(self, name: str) -> int:
@@ -44,8 +47,11 @@ class Show:
 def show(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, requests_to_send: int) -> Show:
     """Play all scenarios: hangup takes some seconds to start in an emulated guest."""
     played = {}
-    output = tmp_path_factory.mktemp("watch") / "output"
-    with watch(output, "--probes", request.param) as found:
+    outputs = tmp_path_factory.mktemp("watch")
+    with (
+        watch(outputs / "output", "--probes", request.param) as found,
+        watch(outputs / "streaming", "--probes", request.param, "--stream") as streaming,
+    ):
         for name, servers_of, body_bytes in (
             ("300 kB to uWSGI", servers.nginx_to_uwsgi, 300_000),
             ("3 kB to uWSGI", servers.nginx_to_uwsgi, 3_000),
@@ -56,7 +62,7 @@ def show(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             with tempfile.TemporaryDirectory(prefix="hangup-") as folder, servers_of(Path(folder)) as scenario:
                 load = servers.load(scenario.url, Path(folder), requests=requests_to_send, body_bytes=body_bytes)
                 played[name] = Played(scenario.socket, load, scenario.failures())
-    return Show(played, found, requests_to_send)
+    return Show(played, found, streaming, requests_to_send)
 
 
 @pytest.mark.parametrize("name", ["300 kB to uWSGI", "3 kB to uWSGI", "httpd to FastCGI", "nginx to FastCGI"])
@@ -68,8 +74,32 @@ def test_alerts_are_the_failures_in_the_servers_log_connection_for_connection(sh
 
 
 def test_nothing_is_lost_and_every_alert_is_certain(show: Show) -> None:
-    assert {cause: count for cause, count in show.watch.total["lost_by_cause"].items() if count} == {}
-    assert [alert["doubts"] for alert in show.watch.alerts if alert["doubts"]] == []
+    for found in (show.watch, show.streaming):
+        assert {cause: count for cause, count in found.total["lost_by_cause"].items() if count} == {}
+        assert [alert["doubts"] for alert in found.alerts if alert["doubts"]] == []
+
+
+# Of a failure, what does not depend on when it was looked at.
+_FIGURES = ("sent_bytes", "read_bytes", "unread_bytes", "answered_bytes", "failed_bytes")
+
+
+def told(found: Watch, path: Path) -> Counter[tuple[object, ...]]:
+    """Return what is said of the connections to a path, as often as it is."""
+    return Counter(
+        (
+            *(alert[name] for name in ("verdict", "symptom", "survivor")),
+            *(alert["failed"][name] for name in ("pid", "operation", "syscall", "descriptor", "error", "size")),
+            *(alert["figures"][name] for name in _FIGURES),
+        )
+        for alert in found.alerts_about(path)
+    )
+
+
+@pytest.mark.parametrize("name", ["300 kB to uWSGI", "3 kB to uWSGI", "httpd to FastCGI", "nginx to FastCGI"])
+def test_a_stream_of_all_operations_tells_the_same(show: Show, name: str) -> None:
+    path = show.scenarios[name].socket
+    assert told(show.streaming, path) == told(show.watch, path)
+    assert show.streaming.connections(path) == show.requests
 
 
 @pytest.mark.parametrize("name", ["300 kB to uWSGI", "3 kB to uWSGI", "httpd to FastCGI", "nginx to FastCGI"])

@@ -206,7 +206,7 @@ def play_postgres(played: Played, server: Postgres) -> None:
         admin.wait_until(client, "PgSleep")
     # Silent for long enough to count as idle.
     admin.query("SELECT pg_sleep(0.3)")
-    admin.close()
+    _take_leave(server, admin)
     os.kill(waiting[0].pid, signal.SIGKILL)
     for client in (*waiting, idle):
         client.read_to_the_end()
@@ -217,7 +217,7 @@ def play_postgres(played: Played, server: Postgres) -> None:
     client = _connect(played, server, "stop")
     client.send(b"Q", b"SELECT pg_sleep(600)\0")
     admin.wait_until(client, "PgSleep")
-    admin.close()
+    _take_leave(server, admin)
     server.process.send_signal(signal.SIGQUIT)  # "immediate"
     client.read_to_the_end()
     server.process.wait()
@@ -227,6 +227,12 @@ def _connect(played: Played, server: Postgres, cause: str) -> PostgresClient:
     client = server.connect(cause)
     played.backends[cause] = client.pid
     return client
+
+
+def _take_leave(server: Postgres, admin: PostgresClient) -> None:
+    """End the admin's session before the server is: it would write of its end to a client that has left."""
+    admin.close()
+    wait_until_nobody_is_connected(server.socket("admin"))
 
 
 def _end_sessions(played: Played, server: Postgres, admin: PostgresClient) -> None:

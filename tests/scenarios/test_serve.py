@@ -75,6 +75,17 @@ def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serving]
         running.close()
 
 
+def scrape() -> dict[str, float]:
+    """Return the samples of the service's metrics, by what stands before their values."""
+    with urllib.request.urlopen("http://127.0.0.1:9754/metrics", timeout=_LIMIT) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def open_endpoints() -> int:
+    return int(scrape()["hangup_open_endpoints"])
+
+
 def test_the_service_from_ready_to_its_end(serving: Serving, tmp_path: Path) -> None:
     path = tmp_path / "app.s"
 
@@ -91,10 +102,24 @@ def test_the_service_from_ready_to_its_end(serving: Serving, tmp_path: Path) -> 
     assert "1 alert (0 held back)" in serving.until_told("1 alert")
     [alert] = [json.loads(line) for line in serving.alerts.read_text().splitlines()]
     assert (alert["verdict"], alert["figures"]["unread_bytes"], alert["figures"]["failed_bytes"]) == ("unread", 2, 4)
-    with urllib.request.urlopen("http://127.0.0.1:9754/metrics", timeout=_LIMIT) as answer:
-        metrics = answer.read().decode()
-    assert 'hangup_alerts_total{verdict="unread"} 1.0' in metrics
-    assert "hangup_ring_size_bytes " in metrics
+    metrics = scrape()
+    assert metrics['hangup_alerts_total{verdict="unread"}'] == 1
+    assert metrics['hangup_records_total{type="history"}'] > 0
+    assert metrics["hangup_ring_size_bytes"] > 0
+
+    before = open_endpoints()
+    pairs = [socket.socketpair() for _ in range(200)]
+    for one, other in pairs:
+        one.send(b"x")
+        other.recv(1)
+    opened = open_endpoints()
+    for one, other in pairs:
+        one.close()
+        other.close()
+    closed = open_endpoints()
+    # Other processes open and close some meanwhile, but not hundreds.
+    assert opened - before > 300
+    assert opened - closed > 300
 
     rights = [
         line.split()[1]

@@ -13,17 +13,20 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hangup.tracer.field import Field
+from hangup.tracer.fields import ALERT, FIGURES, OPERATION, SENDER
 from hangup.tracer.names import syscall_name
 from hangup.tracer.record.layout import Event, EventFlag, Operation
 from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
+from tests.said import said
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, talk, wait_for_hangup
 
@@ -35,18 +38,17 @@ _RT_SIGTIMEDWAIT = "128 "
 
 # Two tracers look at the clock, and at a queue that is being written to, at different instants.
 _DURATION = re.compile(r"[0-9.]+ (ns|µs|ms|s|min|h)\b")
+_TOLD: tuple[Field[Any], ...] = (*ALERT, *OPERATION, *FIGURES, *SENDER)
+_INSTANTS = {field.name for field in _TOLD if field.type == "time" or field.unit == "ns"} | {"unread_messages"}
+# They give numbers of their own, and totals go on till a story is told.
+_OF_TRACER = ("connection", "client", "server")
 
 
 def told(alert: Alert) -> dict[str, object]:
-    """Return what an alert says, in which two ways of watching agree."""
-    verdict = alert.verdict
+    """Return what an alert says, in which two ways of watching agree: all that the recorder keeps."""
     return {
-        "verdict": verdict.kind,
-        "symptom": verdict.symptom,
-        "sentence": _DURATION.sub("TIME", verdict.sentence),
-        "figures": replace(verdict.figures, gap=None, waited=None, silence=None, unread_messages=0),
-        "consequence": verdict.consequence,
-        "doubts": verdict.doubts,
+        **said(ALERT, alert, without={*_INSTANTS, *_OF_TRACER}),
+        "sentence": _DURATION.sub("TIME", alert.verdict.sentence),
         "client": alert.client,
         "server": alert.server,
     }

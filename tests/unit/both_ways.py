@@ -1,7 +1,6 @@
 """What is concluded of a story must not depend on how it was watched: streamed, or kept in the kernel and handed over.
 
-By design the recorder does not keep when an operation began, nor by which system call and on which descriptor it was
-done, unless that was the failure or came after it. All else is compared.
+What the recorder by design does not keep stands in tracer/fields.py. All else is compared.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.fields import ALERT, FIGURES, OPERATION
 from hangup.tracer.kernel.probes import Probes
 from hangup.tracer.record.layout import FIRST_MOMENTS, Counted, Event, Loss, pack
 from hangup.tracer.story.story import Story
 from hangup.tracer.tracer import Alert, Tracer
 from tests.recorder import Recorder
+from tests.said import said
 
 _TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
 
@@ -100,55 +101,37 @@ def recorded(events: Sequence[Event], *, lost: Sequence[LostPeriod] = (), **opti
         return list(tracer.alerts())
 
 
+# Each tracer gives numbers of its own.
+_OF_RUN = ("connection",)
+# How long something took.
+_TIMES = tuple(field.name for field in FIGURES if field.unit == "ns")
+
+
 def essence(alert: Alert, *, times: bool = True) -> dict[str, object]:
     """Return all of an alert that does not depend on how it was watched; times: also how long something took."""
-    verdict, figures = alert.verdict, alert.verdict.figures
+    found = said(ALERT, alert, without=_OF_RUN if times else (*_OF_RUN, *_TIMES))
     story = alert.story
+    found["timeline"] = None if story is None else told_of(story)
+    if not times:
+        found["sentence"] = _TIME.sub("a while", alert.verdict.sentence)
     return {
-        "kind": verdict.kind.label,
-        "symptom": verdict.symptom,
-        "sentence": verdict.sentence if times else _TIME.sub("a while", verdict.sentence),
-        "figures": figures if times else figures_without_times(alert),
-        "consequence": verdict.consequence,
-        "victim": verdict.victim,
-        "doubts": verdict.doubts,
-        "path": alert.path,
-        "client": alert.client,
-        "server": alert.server,
+        **found,
+        "processes": (alert.client, alert.server),
+        "users": None if story is None else (story.client.users, story.server.users),
         "key": alert.key,
-        "totals": None
-        if story is None
-        else [
-            (end.written_bytes, end.read_bytes, end.operations, end.inode_number, end.users)
-            for end in (story.client, story.server)
-        ],
-        "timeline": None if story is None else told_of(story),
-        "failed": alert.failed and (alert.failed.end, alert.failed.operation, alert.failed.result, alert.failed.tid),
     }
 
 
-def told_of(story: Story) -> list[tuple[object, ...]]:
+def told_of(story: Story) -> list[object]:
     """Return what a story tells of its first operations, of which so many are kept either way."""
     told = [
         sorted(
-            (event.end, event.operation, event.result, event.pid) for _, role, event in story.timeline if role == end
+            (said(OPERATION, moment) for moment in story.timeline if moment.role == end),
+            key=lambda operation: [str(value) for value in operation.values()],
         )
         for end in ("client", "server")
     ]
-    return [(*each[:FIRST_MOMENTS],) for each in told]
-
-
-def figures_without_times(alert: Alert) -> tuple[object, ...]:
-    """Return the figures that are no times."""
-    figures = alert.verdict.figures
-    return (
-        figures.sent_bytes,
-        figures.read_bytes,
-        figures.unread_bytes,
-        figures.unread_messages,
-        figures.answered_bytes,
-        figures.failed_bytes,
-    )
+    return [each[:FIRST_MOMENTS] for each in told]
 
 
 def sharpened(events: Iterable[Event]) -> list[Event]:

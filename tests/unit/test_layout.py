@@ -367,8 +367,7 @@ def test_histories_with_any_lengths_are_unpacked_or_are_none(length: int, sectio
 def test_of_any_bytes_that_are_read_at_once_nothing_is_raised_but_that_they_are_no_records(data: list[bytes]) -> None:
     with suppress(struct.error):
         list(record.unpack_all(data))
-    with suppress(struct.error):
-        list(record.operations(data))
+    assert sum(record.count_types(data).values()) <= len(data)
 
 
 @given(st.integers(0, 0xFFFF).filter(lambda kind: kind not in set(RecordType)), st.binary(max_size=300))
@@ -377,7 +376,7 @@ def test_records_of_a_kind_that_is_not_known_are_passed_over(kind: int, content:
     unknown = record._RECORD.pack(record.SMALLEST + len(content), kind, 0, 1, 2) + content
     records = [pack(told[0]), unknown, pack(told[1]), unknown]
     assert list(record.unpack_all(records)) == told[:2]
-    assert list(record.operations(records)) == [event.operation for event in told[:2]]
+    assert record.count_types(records) == {RecordType.OPERATION: 2, RecordType.HISTORY: 0}
     assert type_of(unknown) == kind
 
 
@@ -386,7 +385,7 @@ def test_many_records_are_unpacked_in_their_order() -> None:
     handed = stories_history()
     records = [*map(pack, told[:3]), pack_history(handed), *map(pack, told[3:])]
     assert list(record.unpack_all(records)) == [*told[:3], handed, *told[3:]]
-    assert list(record.operations(records)) == [event.operation for event in told]
+    assert record.count_types(records) == {RecordType.OPERATION: len(told), RecordType.HISTORY: 1}
 
 
 @pytest.mark.parametrize(

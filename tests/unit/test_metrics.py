@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hangup.cli.sinks.metrics import OTHER, Metrics, Snapshot, bounded
 from hangup.cli.sinks.metrics_table import METRICS, PROCESS_METRICS
 from hangup.tracer.kernel.ring import RingFill
-from hangup.tracer.record.layout import Loss, Operation
+from hangup.tracer.record.layout import Loss, RecordType
 from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, Key, Statistics
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Tracer
@@ -36,7 +36,7 @@ def snapshot(statistics: Statistics | None = None) -> Snapshot:
     return Snapshot(
         statistics or counted(),
         losses={"ring_full": 2, "skipped": 0},
-        open_connections=3,
+        open_endpoints=3,
         probes="fentry",
         functions=11,
         ring=RingFill(4096, 1 << 24, 8192),
@@ -60,7 +60,8 @@ def counted() -> Statistics:
     count(statistics, Kind.REUSED, Symptom.BROKEN_WRITE, is_harmless=True)
     for _ in range(3):
         count(statistics, Kind.CONNECT_FAILED, Symptom.FAILED_CONNECT, error=errno.ENOENT)
-    statistics.read([Operation.WRITE, Operation.WRITE, Operation.RELEASE])
+    statistics.read({RecordType.OPERATION: 2, RecordType.HISTORY: 1})
+    statistics.read({RecordType.OPERATION: 5})
     return statistics
 
 
@@ -155,9 +156,9 @@ def test_figures_stand_under_their_names() -> None:
     assert value(found, "hangup_harmless_total", **unread) == 0
     assert value(found, "hangup_connect_errors_total", errno="ENOENT") == 3
     assert value(found, "hangup_latent_hangups_total", **ENDS, verdict="latent") == 1
-    assert value(found, "hangup_recorded_operations_total", operation="write") == 2
-    assert value(found, "hangup_recorded_operations_total", operation="connect") == 0
-    assert value(found, "hangup_open_connections") == 3
+    assert value(found, "hangup_records_total", type="operation") == 7
+    assert value(found, "hangup_records_total", type="history") == 1
+    assert value(found, "hangup_open_endpoints") == 3
     assert value(found, "hangup_alerts_total", verdict="unread") == 5
     assert value(found, "hangup_alerts_held_back_total", verdict="unread") == 4
     assert value(found, "hangup_sink_errors_total", sink="journal") == 1
@@ -178,13 +179,17 @@ def test_every_verdict_that_alerts_is_there_before_its_first_alert() -> None:
         assert verdicts == {kind.label: 0 for kind in Kind if kind.is_alert or kind is Kind.LATENT}
 
 
-def test_what_only_the_kernel_knows_while_it_records_is_left_out_and_not_wrong() -> None:
-    recording = replace(snapshot(), recording=True, open_connections=None)
-    missing = {name for name, _ in samples(snapshot())} - {name for name, _ in samples(recording)}
-    assert missing == {"hangup_recorded_operations_total", "hangup_open_connections"}
-    # Nobody need ask in vain: each says when it is there.
-    for metric in METRICS:
-        assert ("only there with `stream`" in metric.meaning) == (metric.name in missing)
+def test_every_type_of_record_is_there_before_its_first() -> None:
+    found = samples(Snapshot(Statistics()))
+    types = {
+        dict(labels)["type"]: value for (metric, labels), value in found.items() if metric == "hangup_records_total"
+    }
+    assert types == {"operation": 0, "history": 0}
+
+
+def test_endpoints_that_no_kernel_counts_are_left_out_and_not_none() -> None:
+    missing = set(samples(snapshot())) - set(samples(replace(snapshot(), open_endpoints=None)))
+    assert [name for name, _ in missing] == ["hangup_open_endpoints"]
 
 
 def test_connections_that_the_kernel_counted_have_their_operations() -> None:
@@ -192,7 +197,7 @@ def test_connections_that_the_kernel_counted_have_their_operations() -> None:
     key = Key("httpd", "uwsgi", "/run/app.s", Kind.CLEAN)
     statistics.before = lambda: statistics.count_ended(key, 1, 18)
     for scrape in (1, 2):
-        found = samples(Snapshot(statistics, recording=True, open_connections=None))
+        found = samples(Snapshot(statistics))
         assert value(found, "hangup_connections_total", **ENDS, verdict="clean") == scrape
         assert value(found, "hangup_operations_total", **ENDS, verdict="clean") == 18 * scrape
 
@@ -361,8 +366,7 @@ def test_the_tracer_has_all_that_a_snapshot_asks_for() -> None:
             Snapshot(
                 statistics=tracer.statistics,
                 losses=tracer.losses().by_cause,
-                recording=tracer.recording,
-                open_connections=tracer.open_connections,
+                open_endpoints=tracer.open_endpoints,
                 probes=tracer.flavour,
                 functions=len(tracer.functions),
                 ring=tracer.ring,
@@ -373,4 +377,6 @@ def test_the_tracer_has_all_that_a_snapshot_asks_for() -> None:
     assert value(found, "hangup_gap_seconds_sum", verdict="answered") == pytest.approx(89e-6)
     assert value(found, "hangup_losses_total", cause="ring_full") == 2
     assert value(found, "hangup_probed_functions", flavour="none") == 0
-    assert not any(name.startswith("hangup_ring") for name, _ in found)
+    assert value(found, "hangup_records_total", type="operation") == len(events)
+    # No kernel of ours has recorded it.
+    assert not any(name.startswith(("hangup_ring", "hangup_open")) for name, _ in found)

@@ -213,7 +213,7 @@ def test_json_names_both_ends_of_a_real_connection(connection: tuple[str, socket
         "client": expected(client, 0),
         "server": expected(server, 4096),
     }
-    assert list(line)[2:] == [field.name for field, _ in peers.CONNECTION_FIELDS]
+    assert list(line)[2:] == [field.name for field in peers.CONNECTION]
     assert {key: listening[key] for key in ("record", "path", "type", "waiting")} == {
         "record": "listener",
         "path": name,
@@ -222,7 +222,7 @@ def test_json_names_both_ends_of_a_real_connection(connection: tuple[str, socket
     }
     assert listening["backlog"] > 0
     assert [process["pid"] for process in listening["processes"]] == [os.getpid()]
-    assert list(listening)[2:] == [field.name for field, _ in peers.LISTENER_FIELDS]
+    assert list(listening)[2:] == [field.name for field in peers.LISTENER]
     assert list(line)[:2] == [field.name for field in HEADER]
 
 

@@ -381,6 +381,7 @@ def test_it_is_said_what_the_histories_take_and_whether_there_is_that_much(host:
     write(host.proc / "meminfo", "MemTotal:         128000 kB\nMemAvailable:      40960 kB\n")
     check = examined(host)["histories"]
     assert (check.state, check.found) == ("warn", f"{found}, but 40 MiB are free")
+    assert check.remedy == "run it with a lower --history"
 
 
 def test_every_failed_check_makes_an_error_of_its_own_words() -> None:

@@ -145,7 +145,7 @@ def test_any_order_of_records_gives_the_same_alerts_and_the_same_counts_both_way
 
 def by_path(alerts: Any) -> list[dict[str, object]]:
     said = [essence(alert, times=False) for alert in alerts]
-    return sorted(said, key=lambda one: (str(one["path"]), str(one["victim"])))
+    return sorted(said, key=lambda one: (str(one["path"]), str(one["survivor"])))
 
 
 def talk(random: Random) -> Story:

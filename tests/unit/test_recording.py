@@ -10,7 +10,7 @@ import pytest
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of, histories_bytes
-from hangup.tracer.record.layout import COUNTED_BYTES, Counted, Event, Operation, counted_of
+from hangup.tracer.record.layout import COUNTED_BYTES, Counted, Event, RecordType, counted_of
 from hangup.tracer.tracer import POLL_SECONDS, QUIET_SECONDS, Tracer
 from tests import stories
 from tests.unit.playback import Playback
@@ -39,6 +39,10 @@ class FakeProbes(Playback):
     def counted(self) -> list[Counted]:
         """Return that no connection has ended well."""
         return []
+
+    def open_endpoints(self) -> int:
+        """Return that both ends of it are open."""
+        return 2
 
     def detach(self) -> None:
         """Nothing was attached."""
@@ -70,9 +74,9 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[FakeProbes]:
 @pytest.mark.parametrize(
     ("options", "recording", "endpoints"),
     [
-        ({}, False, ENDPOINTS),
-        ({"stream": False}, True, ENDPOINTS),
-        ({"stream": False, "history": 5000}, True, 8192),
+        ({}, True, ENDPOINTS),
+        ({"history": 5000}, True, 8192),
+        ({"stream": True}, False, ENDPOINTS),
         ({"on_operation": print}, False, ENDPOINTS),
     ],
 )
@@ -108,7 +112,7 @@ def test_the_default_histories_take_what_they_may_take() -> None:
 
 
 def test_while_nothing_is_waited_for_the_tracer_sleeps_for_long(probes: list[FakeProbes]) -> None:
-    with Tracer(stream=False) as tracer:
+    with Tracer() as tracer:
         # What somebody does after a failure is waited for, at first it is not known that there is one.
         list(tracer.poll(_LONG))
         list(tracer.poll(_LONG))
@@ -141,16 +145,19 @@ def test_a_descriptor_that_may_wake_it_is_handed_on_to_the_probes(probes: list[F
         tracer.wake_by(7)
 
 
-def test_what_only_the_kernel_knows_is_not_counted_by_the_little_that_comes(probes: list[FakeProbes]) -> None:
-    assert probes == []
-    with Tracer(stream=False) as tracer:
+@pytest.mark.usefixtures("probes")
+@pytest.mark.parametrize("stream", [False, True])
+def test_records_are_counted_as_they_are_read_and_open_endpoints_by_the_kernel(stream: bool) -> None:
+    with Tracer(stream=stream) as tracer:
+        assert tracer.statistics.counts().records == {}
         list(tracer.poll(0))
-        assert tracer.statistics.counts().operations == {}
-        assert tracer.open_connections is None
-    with Tracer(stream=True) as tracer:
-        list(tracer.poll(0))
-        assert tracer.statistics.counts().operations[Operation.CONNECT] == 1
-        assert tracer.open_connections == 1
+        assert tracer.statistics.counts().records[RecordType.OPERATION] == len(stories.seeds_failure().events) - 1
+        assert tracer.open_endpoints == 2
+
+
+def test_of_a_capture_nobody_knows_which_endpoints_are_open() -> None:
+    with Tracer(source=Playback([])) as tracer:
+        assert tracer.open_endpoints is None
 
 
 def test_of_the_table_of_what_ended_well_only_rows_with_a_count_are_taken() -> None:

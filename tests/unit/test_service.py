@@ -163,8 +163,8 @@ def test_a_file_as_the_only_sink_has_what_was_held_back_and_what_was_lost(
     kind = ("answered", "httpd", "uwsgi")
     assert (held["verdict"], held["client"], held["server"], held["held_back"], held["sent"]) == (*kind, 3, 2)
     assert (lost["lost"], lost["lost_by_cause"]["ring_full"]) == (7, 7)
-    assert_described(alert_file.HELD_BACK_FIELDS, held)
-    assert_described(alert_file.LOSSES_FIELDS, lost)
+    assert_described(alert_file.HELD_BACK, held)
+    assert_described(alert_file.LOSSES, lost)
     assert standing.entries() == []
 
 

@@ -14,6 +14,7 @@ import click
 import pytest
 
 from hangup.cli.commands import serve
+from hangup.cli.json_lines import markdown
 from hangup.cli.service.configuration import parse
 from hangup.cli.service.settings import Key, Settings, keys, tables
 from hangup.cli.sinks import journal
@@ -51,9 +52,8 @@ def keys_table() -> str:
 
 
 def fields_table() -> str:
-    """Return the fields of an alert's entry as docs/service.md has them."""
-    rows = [f"| `{field.name}` | {field.meaning} |" for field in journal.FIELDS]
-    return "\n".join(["| field | meaning |", "|---|---|", *rows])
+    """Return the fields of an alert's entry as docs/service.md has them: what is not known is left out of it."""
+    return markdown(journal.FIELDS, absent=False)
 
 
 TABLES = {"keys": keys_table, "journal fields": fields_table}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hangup.tracer import statistics
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.record.layout import Operation
+from hangup.tracer.record.layout import RecordType
 from hangup.tracer.statistics import GAP_BOUNDS, MAX_NAMES, OTHER, Counts, Gaps, Key, Statistics
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.verdicts import Kind
@@ -122,9 +122,9 @@ def test_counts_that_were_asked_for_change_no_more() -> None:
     statistics.count(failed, symptom=Symptom.BROKEN_WRITE, gap=5, is_alert=True)
     counts = statistics.counts()
     statistics.count(failed, symptom=Symptom.BROKEN_WRITE, gap=5, is_alert=True)
-    statistics.read([Operation.WRITE])
+    statistics.read({RecordType.OPERATION: 1})
     assert counts.rows[failed].connections == sum(counts.gaps[Kind.UNREAD].counts) == 1
-    assert not counts.operations
+    assert not counts.records
 
 
 def test_counts_asked_for_by_other_threads_are_of_one_instant() -> None:

@@ -29,9 +29,10 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]:
     lines: list[str] = []
+    row = operation_row(addresses=addresses)
 
     def show(traced: Traced) -> None:
-        lines.append(operation_row(traced, OFFSET, width, addresses=addresses))
+        lines.append(row(traced, OFFSET, width))
 
     source = Playback(event for story in stories for event in story.events)
     with Tracer(source=source, on_operation=show) as tracer:
@@ -43,7 +44,7 @@ def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]
 def test_where_the_system_call_was_not_kept_the_operation_s_family_takes_its_place() -> None:
     kept = seeds_failure().events
     events = [event._replace(syscall=NOT_KEPT, descriptor=-1) for event in kept]
-    texts = [operation_text(event, descriptor=True) for event in events]
+    texts = [operation_text(event) for event in events]
     assert texts[:4] == ["connect", "accept", "write 16", "read 16"]
     assert texts[-2] == "write 8: EPIPE"
     assert syscall_of(events[0]) is None

@@ -17,11 +17,12 @@ from click.testing import CliRunner, Result
 
 from hangup.cli.child import CommandNotStartedError, look_up
 from hangup.cli.commands import trace, watch
-from hangup.cli.json_lines import HEADER, Field
+from hangup.cli.json_lines import HEADER, type_of
 from hangup.cli.main import hangup
-from hangup.cli.reporters import alert_json, operation_json, summary_json
-from hangup.tracer import tracer
+from hangup.cli.reporters import summary_json
+from hangup.tracer import fields, tracer
 from hangup.tracer.errors import HangupError
+from hangup.tracer.field import Field
 from hangup.tracer.host.cgroups import Cgroups
 from hangup.tracer.kernel import preflight
 from hangup.tracer.record.layout import Sender, SenderFlag, pack_sender
@@ -60,9 +61,9 @@ def records(result: Result) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("arguments", "stream", "history"),
     [
-        ((), True, 65_536),
+        ((), False, 65_536),
         (("--stream",), True, 65_536),
-        (("--no-stream", "--history", "5000"), False, 8192),
+        (("--history", "5000"), False, 8192),
         (("--no-stream", "--history", "1048576"), False, 1_048_576),
     ],
 )
@@ -280,7 +281,7 @@ def test_json_tells_symptom_sender_consequence_and_thread(
     told(signalled(int(flags)))
     alert, *_ = records(run("watch", "--json", "--duration", "0.01"))
     assert (alert["verdict"], alert["symptom"]) == ("killed", "cut read")
-    assert_described(alert_json.SENDER_FIELDS, alert["sender"])
+    assert_described(fields.SENDER, alert["sender"])
     assert alert["sender"] == {
         "signal": "SIGTERM",
         "by": by,
@@ -398,10 +399,6 @@ def test_a_duration_may_have_a_unit(
     assert given == [seconds]
 
 
-def names(fields: Iterable[tuple[Field, object]]) -> list[str]:
-    return [field.name for field, _ in fields]
-
-
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "number": (int, float),
@@ -413,15 +410,15 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def assert_described(fields: Iterable[tuple[Field, object]], values: Mapping[str, Any]) -> None:
+def assert_described(of_object: Iterable[Field[Any]], values: Mapping[str, Any]) -> None:
     """Compare an object with the table that docs/json.md has of it."""
-    fields = list(fields)
-    assert [name for name in values if name not in ("schema", "record")] == names(fields)
-    for field, _ in fields:
-        allowed = tuple(kind for part in field.type.split(" or ") for kind in _TYPES[part])
-        value = values[field.name]
-        assert isinstance(value, allowed), f"{field.name} is {value!r}, not {field.type}"
-        assert isinstance(value, bool) == (field.type == "boolean")
+    described = list(of_object)
+    assert [name for name in values if name not in ("schema", "record")] == [field.name for field in described]
+    for field in described:
+        value, name = values[field.name], type_of(field).removesuffix(f" ({field.unit})")
+        allowed = tuple(kind for part in name.split(" or ") for kind in _TYPES[part])
+        assert isinstance(value, allowed), f"{field.name} is {value!r}, not {name}"
+        assert isinstance(value, bool) == (name == "boolean")
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -430,17 +427,17 @@ def test_json_of_an_alert_is_what_the_tables_say(told: Callable[..., None], name
     alert, row, total = records(run("watch", "--json", "--latent", "--duration", "0.01"))
     assert [record["record"] for record in (alert, row, total)] == ["alert", "summary", "total"]
     assert all(list(record)[: len(HEADER)] == [field.name for field in HEADER] for record in (alert, row, total))
-    assert_described(alert_json.ALERT_FIELDS, alert)
-    assert_described(summary_json.ROW_FIELDS, row)
-    assert_described(summary_json.TOTAL_FIELDS, total)
-    assert_described(alert_json.FIGURE_FIELDS, alert["figures"])
-    assert_described(alert_json.CONSEQUENCE_FIELDS, alert["consequence"])
+    assert_described(fields.ALERT, alert)
+    assert_described(fields.ROW, row)
+    assert_described(summary_json.TOTAL, total)
+    assert_described(fields.FIGURES, alert["figures"])
+    assert_described(fields.CONSEQUENCE, alert["consequence"])
     for end in (alert["client"], alert["server"]):
         if end is not None:
-            assert_described(alert_json.END_FIELDS, end)
+            assert_described(fields.END, end)
     for operation in (alert["hangup"], alert["failed"], *alert["timeline"]):
         if operation is not None:
-            assert_described(operation_json.OPERATION_FIELDS, operation)
+            assert_described(fields.OPERATION, operation)
 
 
 def test_json_tells_the_classic_failure_to_the_last_byte(told: Callable[..., None]) -> None:
@@ -494,7 +491,7 @@ def test_json_of_an_operation_is_what_the_table_says(told: Callable[..., None]) 
     assert total["record"] == "total"
     for line in lines:
         assert line["record"] == "operation"
-        assert_described(operation_json.TRACE_FIELDS, line)
+        assert_described(fields.TRACED, line)
     connections = [line["connection"] for line in lines]
     assert connections.count(None) == 1
     assert len(set(connections)) == 4

@@ -105,6 +105,16 @@ def configured(text: str) -> Iterator[None]:
 
 
 @contextmanager
+def restarted(text: str) -> Iterator[None]:
+    """Start the running service again with this configuration, and in the end with the one before."""
+    try:
+        with configured(text):
+            yield
+    finally:
+        start()
+
+
+@contextmanager
 def reconfigured(text: str) -> Iterator[None]:
     """Have the running service read this configuration, and in the end the one before."""
     before = CONFIGURATION.read_text()
@@ -141,8 +151,8 @@ class Journal:
 # ---- the kernel --------------------------------------------------------------
 
 
-# The maps of bpf/hangup.c.
-_MAPS = ("losses", "pending", "recorded", "ring", "selected_pids", "sockets")
+# Maps of bpf/, some there when recording, some when streaming.
+_MAPS = ("buckets", "counted", "histories", "losses", "pending", "recorded", "ring", "selected_pids", "sockets")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from tests.vm.machine import (
     kernel_objects,
     main_pid,
     reconfigured,
+    restarted,
     run,
     show,
     stop,
@@ -51,13 +52,14 @@ FAILED_BYTES = 4
 REQUESTS = 1000
 
 
-def configuration(probes: str, *, file: Path = ALERTS, journal: bool = False) -> str:
+def configuration(probes: str, *, stream: bool = False, file: Path = ALERTS, journal: bool = False) -> str:
     """Return a configuration that holds no alert back: these tests look at every single one.
 
     systemd breaks connections of its own, with every systemctl.
     """
     return (
-        f"[selection]\nprobes = '{probes}'\nignore_comm = ['systemd']\n[thresholds]\nburst = 1000000\n"
+        f"[selection]\nprobes = '{probes}'\nstream = {str(stream).lower()}\nignore_comm = ['systemd']\n"
+        f"[thresholds]\nburst = 1000000\n"
         f"[sinks]\nfile = '{file}'\nfile_size = '1G'\njournal = {str(journal).lower()}\n"
     )
 
@@ -77,9 +79,21 @@ def probes(request: pytest.FixtureRequest, without: tuple[int, int, int]) -> Ite
     flavour: str = request.param
     with configured(configuration(flavour)):
         yield flavour
-        # Whatever the tests have done to it, it has lived within MemoryMax=.
-        events = Path(f"/sys/fs/cgroup/system.slice/{UNIT}/memory.events").read_text()
-        assert "oom_kill 0\n" in events
+        assert_lived_within_its_memory()
+
+
+def assert_lived_within_its_memory() -> None:
+    """See that the service, whatever the tests have done to it, has lived within MemoryMax=."""
+    events = Path(f"/sys/fs/cgroup/system.slice/{UNIT}/memory.events").read_text()
+    assert "oom_kill 0\n" in events
+
+
+@pytest.fixture
+def stream(probes: str) -> Iterator[None]:
+    """Have the service record every operation, and afterwards what went wrong again."""
+    with restarted(configuration(probes, stream=True)):
+        yield
+        assert_lived_within_its_memory()
 
 
 # What has nothing to do with how the probes are attached.
@@ -199,7 +213,7 @@ for _ in range(int(sys.argv[1]) // 2):
 
 
 @one_flavour
-@pytest.mark.usefixtures("probes")
+@pytest.mark.usefixtures("stream")
 def test_a_burst_that_overflows_the_ring_is_counted_and_makes_verdicts_uncertain_and_none_wrong(path: Path) -> None:
     before = Metrics()
     # Open before, broken after: whatever was lost may have been theirs.
@@ -255,15 +269,28 @@ def test_five_thousand_connections_at_once_are_all_told_apart(path: Path, probes
     assert show("StatusText").startswith(probes)
     count = 5000
     with descriptors(3 * count):
-        lost = Metrics().total("hangup_losses_total")
+        before = Metrics()
         connections = Connections(path, count)
-        assert until(lambda: Metrics().total("hangup_open_connections") >= count, "that all are open at once")
+        opened = Metrics()
+        # Four share a place in the kernel's table: of so many a few may find none.
+        given_up = lost_since(before, "history_given_up")
+        assert opened.total("hangup_open_endpoints") >= 2 * count - given_up
+        assert given_up < count / 100
         connections.break_all()
         found = until_alerts(path, count)
         assert_right(found)
         assert len({alert["connection"] for alert in found}) == len(found) == count
-        assert [alert["doubts"] for alert in found if alert["doubts"]] == []
-        assert Metrics().total("hangup_losses_total") == lost
+        # It is not known whose histories they were.
+        assert bool([alert for alert in found if alert["doubts"]]) == bool(given_up)
+        assert lost_since(before) == lost_since(before, "history_given_up")
+
+
+def lost_since(before: Metrics, *causes: str) -> float:
+    """Return how much was lost since a scrape, to these causes or to any."""
+    after, name = Metrics(), "hangup_losses_total"
+    if not causes:
+        return after.total(name) - before.total(name)
+    return sum(after.total(name, cause=cause) - before.total(name, cause=cause) for cause in causes)
 
 
 _BLOCKED = """
@@ -300,11 +327,10 @@ def test_a_thousand_threads_asleep_in_read_return_unmissed(path: Path, probes: s
         blocked.stdin.write("go\n")
         blocked.stdin.flush()
         assert blocked.wait() == 0
-        reads = before.total("hangup_recorded_operations_total", operation="read") + count
-        until(
-            lambda: Metrics().total("hangup_recorded_operations_total", operation="read") >= reads,
-            "that every read is recorded",
-        )
+        # Its end has released all of them: each is a socketpair, a write, a read and two releases.
+        pairs = {"path": "(socketpair)", "verdict": "clean"}
+        operations = before.total("hangup_operations_total", **pairs) + 5 * count
+        until(lambda: Metrics().total("hangup_operations_total", **pairs) >= operations, "that every read is recorded")
         found = until_alerts(path, 5)
         assert_right(found)
         assert [alert["doubts"] for alert in found if alert["doubts"]] == []

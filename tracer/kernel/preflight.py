@@ -483,9 +483,7 @@ def check_histories(host: Host) -> Check:
     available = re.search(r"^MemAvailable: +([0-9]{1,18}) kB$", _read(host.proc / "meminfo"), re.MULTILINE)
     if available and int(available[1]) << 10 < size:
         found += f", but {int(available[1]) >> 10} MiB are free"
-        return Check(
-            "histories", "warn", found, "run it with a lower --history, or without --no-stream: then none are kept"
-        )
+        return Check("histories", "warn", found, "run it with a lower --history")
     return Check("histories", "ok", found)
 
 

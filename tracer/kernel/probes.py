@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import time
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -311,6 +312,7 @@ class Probes:
         self._losses: mmap.mmap | None = None
         self._periods: mmap.mmap | None = None
         self._counted_rows: mmap.mmap | None = None
+        self._buckets: mmap.mmap | None = None
         # What the kernel counts without saying when: the counts at the last look, when that was, and the times between
         # the looks that found more.
         self._looked = time.monotonic_ns()
@@ -343,6 +345,7 @@ class Probes:
             self._ring = self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
+            self._buckets = mmap.mmap(self._maps["buckets"], endpoints * _KEY_BYTES, prot=mmap.PROT_READ)
             if recording:
                 length = -(-COUNTED_BYTES // _PAGE) * _PAGE
                 self._counted_rows = mmap.mmap(self._maps["counted"], length, prot=mmap.PROT_READ)
@@ -371,10 +374,10 @@ class Probes:
     def close(self) -> None:
         """Detach the probes and free their maps; records not read yet are gone."""
         self.detach()
-        for mapped in (self._ring, self._losses, self._periods, self._counted_rows):
+        for mapped in (self._ring, self._losses, self._periods, self._counted_rows, self._buckets):
             if mapped is not None:
                 mapped.close()
-        self._ring = self._losses = self._periods = self._counted_rows = None
+        self._ring = self._losses = self._periods = self._counted_rows = self._buckets = None
         if self._profile is not None:
             os.close(self._profile)
             self._profile = None
@@ -421,6 +424,13 @@ class Probes:
     def counted(self) -> list[Counted]:
         """Return how many connections have ended well till now, by who was connected to whom; none when streaming."""
         return [] if self._counted_rows is None else counted_of(self._counted_rows[:COUNTED_BYTES])
+
+    def open_endpoints(self) -> int:
+        """Return how many endpoints the kernel knows that are open, or whose other end is."""
+        if self._buckets is None:
+            return 0
+        keys = array("Q", self._buckets[:])
+        return len(keys) - keys.count(0)
 
     def losses(self) -> dict[Loss, int]:
         """Return what was lost in the kernel, by cause."""

@@ -392,7 +392,7 @@ class Endpoints:
         self._learn(endpoint, event)
 
     def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
-        """Drop a connection that is accepted and, as it turns out, of no selected process: see is_wanted() in bpf/hangup.c."""
+        """Drop a connection that is accepted and, as it turns out, of no selected process: see is_wanted() in the C."""
         pids = self._pids
         if not pids or event.operation == _CONNECT or event.pid in pids:
             return endpoint

@@ -29,9 +29,11 @@ class Gap(NamedTuple):
     """How many they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """One operation as it is traced, with what is known of its connection then."""
+class Traced(NamedTuple):
+    """One operation as it is traced, with what is known of its connection then.
+
+    Many come a second, so it is a tuple of plain values, and who is at the other end is no `Process`.
+    """
 
     event: Event
     role: Role
@@ -39,8 +41,10 @@ class Traced:
     """The connection's number; None: a failed connect, there is none."""
     path: str | None
     pair: bool
-    peer: Process | None
-    """Who is at the other end, as far as that is known."""
+    peer_comm: str | None = None
+    """The name of the process at the other end, escaped; None: not known."""
+    peer_pid: int | None = None
+    """Its process id; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,12 @@ def tell(connection: Connection, failed: Event | None = None, number: int = 0) -
 def traced(endpoint: Endpoint, event: Event) -> Traced:
     """Return an operation of a connection as it is traced."""
     connection = endpoint.connection
-    return Traced(event, endpoint.role, connection.number, connection.path, connection.pair, endpoint.other.process)
+    comm, pid = endpoint.other.name
+    # As Traced(...) does, for half of what that costs.
+    return _new(Traced, (event, endpoint.role, connection.number, connection.path, connection.pair, comm, pid))
+
+
+_new = tuple.__new__
 
 
 def _kept(endpoint: Endpoint, failed: Event | None) -> list[Event]:

@@ -1,0 +1,72 @@
+"""What a field is: one thing that can be said of something, and how it is got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
+
+Type = Literal["number", "string", "boolean", "time", "strings", "counts", "object", "objects"]
+"""What a value is. A time is in ns of CLOCK_MONOTONIC, and shown by the wall clock; counts are numbers by name; an
+object, and each of objects, has fields of its own."""
+
+Unit = Literal["", "ns", "bytes", "s"]
+"""What a number counts; empty: things, or nothing (an id)."""
+
+T_contra = TypeVar("T_contra", contravariant=True)
+Whole = TypeVar("Whole")
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[T_contra]):
+    """One thing that can be said."""
+
+    name: str
+    """The key in JSON; what it is called elsewhere is made of it."""
+    type: Type
+    meaning: str
+    get: Callable[[T_contra], Any]
+    """Returns the value; None: there is none, which only a field with `absent` may say."""
+    unit: Unit = ""
+    absent: str | None = None
+    """When there is no value, as in "if not known"; None: there always is one."""
+    fields: tuple[Field[Any], ...] = ()
+    """What an object, or each of several, has: fields of what `get` returns."""
+    not_kept: str | None = None
+    """Why the recorder does not keep it as a stream does, of what was before a failure; None: it does."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is the same whichever way was watched."""
+        return self.not_kept is None
+
+
+def of_part(fields: Iterable[Field[Any]], part: Callable[[Any], Any]) -> tuple[Field[Any], ...]:
+    """Return fields of something as fields of what it is a part of; part: finds it there."""
+
+    def lifted(field: Field[Any]) -> Field[Any]:
+        get = field.get
+        return replace(field, get=lambda whole: get(part(whole)))
+
+    return tuple(lifted(field) for field in fields)
+
+
+def inside(fields: Iterable[Field[Whole]], name: str, *names: str) -> tuple[Field[Whole], ...]:
+    """Return these fields of an object as fields of what has it; None where it has no such object."""
+    of_whole = named(fields, name)
+
+    def lifted(field: Field[Any]) -> Field[Whole]:
+        get = field.get
+
+        def value(whole: Whole) -> Any:
+            part = of_whole.get(whole)
+            return None if part is None else get(part)
+
+        return replace(field, get=value)
+
+    return tuple(lifted(named(of_whole.fields, each)) for each in names)
+
+
+def named(fields: Iterable[Field[T_contra]], name: str) -> Field[T_contra]:
+    """Return the field of a name. Raises KeyError."""
+    return {field.name: field for field in fields}[name]
