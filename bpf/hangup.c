@@ -69,7 +69,7 @@ static __always_inline void tell_entry(struct history *history, u32 operation, u
 		.start = now,
 	};
 	struct operation_record *record;
-	u64 peer = typed_unix_peer(sock);
+	u64 peer = known_peer(history, sock);
 	bool peer_dead = peer && typed_dead(peer);
 
 	record = ring.ringbuf_reserve(operation == OPERATION_RELEASE ? sizeof(struct operation_with_sender) : sizeof(struct operation_record));
@@ -118,8 +118,9 @@ static __always_inline bool is_selected(struct history *history)
  */
 static __always_inline bool is_wanted(struct history *history)
 {
-	return is_selected(history) ||
-	       (history->state & (HISTORY_CLIENT | HISTORY_BEGUN | HISTORY_ACCEPTED)) == (HISTORY_CLIENT | HISTORY_BEGUN);
+	u32 undecided = HISTORY_CLIENT | HISTORY_BEGUN;
+
+	return is_selected(history) || (history->state & (undecided | HISTORY_PAIR | HISTORY_ACCEPTED)) == undecided;
 }
 
 /* Whether a read or write that has ended may have hurt who did it; keeps what it says of the turns. */
@@ -189,7 +190,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	}
 	/* The operation that hurt somebody stands behind what had been kept till then. */
 	entered->end = now;
-	tell(history, 0, sock, typed_unix_peer(sock), entered, result, false, first && !STREAMING);
+	tell(history, 0, sock, known_peer(history, sock), entered, result, false, first && !STREAMING);
 	return 0;
 }
 
@@ -212,14 +213,6 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 		history = begin_history(sock, key_of(sock), peer, state | HISTORY_BEGUN, now);
 	if (!history)
 		return 0;
-	/*
-	 * Whoever connects to us is seen before we accept: sk_peer_pid is then who called
-	 * listen (copy_peercred()).
-	 */
-	if (history->opener_pid == TRACER_PID) {
-		exclude(history);
-		return 0;
-	}
 	remember_user(history, pid_tgid);
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
@@ -230,7 +223,9 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 		return 0;
 	if (aftermath && entered->operation == OPERATION_CONNECT)
 		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
-	/* Also an accept by nobody who is selected, so that the reader learns how it was decided. */
+	/* Of those that nobody selected the accept, so that the reader learns how it was decided. */
+	if (STREAMING && !is_wanted(history) && state != HISTORY_SERVER)
+		return 0;
 	if (history->state & HISTORY_HANDED_OVER)
 		tell(history, 0, sock, peer, entered, result, true, false);
 	else

@@ -233,6 +233,24 @@ static __always_inline bool has_peer(struct history *history, u64 peer)
 	return known == peer;
 }
 
+/* Both ends: our own output, whose reader would never come to an end. */
+static __always_inline void exclude(struct history *history, struct history *other)
+{
+	history->state |= HISTORY_EXCLUDED;
+	if (other)
+		other->state |= HISTORY_EXCLUDED;
+}
+
+/* The peer of an endpoint that has it in its history, with its type where that is to be had. */
+static __always_inline u64 known_peer(struct history *history, u64 sock)
+{
+#if defined(PROBES_FENTRY) && HAS_HELPER(skc_to_unix_sock)
+	return typed_unix_peer(sock);
+#else
+	return history->peer;
+#endif
+}
+
 /* A selected process has, or has opened, one end: then both are looked at. */
 static __always_inline void select_both(struct history *history, struct history *other)
 {
@@ -272,6 +290,12 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 	if (pid_selected(history->opener_pid))
 		select_both(history, other);
 #endif
+	/*
+	 * Whoever connects to us is seen before we accept: sk_peer_pid is then who called
+	 * listen (copy_peercred()).
+	 */
+	if (history->opener_pid == TRACER_PID)
+		exclude(history, other);
 	/* There is none, or it is beginning on another cpu and has no number yet. */
 	if (!history->connection)
 		history->connection = next_number();
@@ -300,16 +324,6 @@ static __always_inline void accepted(struct history *history)
 		client->state |= HISTORY_ACCEPTED;
 }
 
-/* Excludes both ends: our own output, whose reader would never come to an end. */
-static __always_inline void exclude(struct history *history)
-{
-	struct history *other = peer_history(history);
-
-	history->state |= HISTORY_EXCLUDED;
-	if (other)
-		other->state |= HISTORY_EXCLUDED;
-}
-
 /* Another task than before uses an endpoint. */
 static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 {
@@ -320,7 +334,7 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 
 	history->holder = pid_tgid;
 	if (pid == TRACER_PID) {
-		exclude(history);
+		exclude(history, peer_history(history));
 		return;
 	}
 #if SELECT_PIDS
