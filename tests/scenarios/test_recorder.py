@@ -97,9 +97,13 @@ def failed_for_sure(connections: int, failing: int) -> int:
     return len(range(0, connections, failing))
 
 
-def test_nothing_is_lost_and_every_alert_is_certain(storm: Storm) -> None:
+def test_nothing_is_lost(storm: Storm) -> None:
     assert {cause: count for cause, count in storm.watch.total["lost_by_cause"].items() if count} == {}
-    assert [(alert["path"], alert["doubts"]) for alert in storm.watch.alerts if alert["doubts"]] == []
+
+
+@pytest.mark.parametrize("name", ["a storm", "one descriptor", "address reuse", "fifty processes"])
+def test_every_alert_is_certain(storm: Storm, name: str) -> None:
+    assert [alert["doubts"] for alert in storm.alerts(name) if alert["doubts"]] == []
 
 
 @pytest.mark.parametrize("name", ["a storm", "one descriptor", "address reuse", *_WRITERS])
@@ -161,9 +165,17 @@ def test_what_many_write_to_one_socket_at_once_is_counted_to_the_last_byte(storm
     operations = 1 + writers.tasks * writers.messages
     differences = []
     for alert in alerts:
-        client, figures = alert["client"], alert["figures"]
-        bytes_found = (client["written_bytes"], figures["sent_bytes"], figures["read_bytes"], figures["unread_bytes"])
-        right = bytes_found == (writers.bytes, writers.bytes, writers.bytes, 0)
-        if not right or client["operations"] <= operations:
-            differences.append((client["inode_number"], client["operations"], bytes_found, alert["sentence"]))
+        client, server, figures = alert["client"], alert["server"], alert["figures"]
+        totals = (client["written_bytes"], server["read_bytes"], figures["unread_bytes"])
+        turn = (figures["sent_bytes"], figures["read_bytes"])
+        # What began a turn in the same instant on two processors may be in either, which is doubted.
+        turn_is_right = turn == (writers.bytes, writers.bytes) or alert["doubts"]
+        if totals != (writers.bytes, writers.bytes, 0) or client["operations"] <= operations or not turn_is_right:
+            differences.append((client["inode_number"], client["operations"], totals, turn, alert["sentence"]))
     assert differences == []
+
+
+@pytest.mark.parametrize("name", _WRITERS)
+def test_two_that_write_in_the_same_instant_are_the_only_reason_for_a_doubt(storm: Storm, name: str) -> None:
+    doubts = {doubt for alert in storm.alerts(name) for doubt in alert["doubts"]}
+    assert doubts <= {"two operations of one end ended in the same instant: one of them is only counted"}
