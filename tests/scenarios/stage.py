@@ -29,6 +29,10 @@ class Baton:
         """Wait until it is passed."""
         assert os.read(self._read, 1) == b"x"
 
+    def fileno(self) -> int:
+        """Return the descriptor from which it can be read that it was passed on."""
+        return self._read
+
 
 class Player:
     """A forked child that plays one part."""

@@ -29,6 +29,7 @@ _END_LIMIT = 300.0
 class Watch:
     """A run of `hangup watch --json`; its findings are there once its context has ended."""
 
+    pid: int = 0
     alerts: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     total: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +70,7 @@ def watch(output: Path, *arguments: str) -> Iterator[Watch]:
     """Run `hangup watch --json` until the context ends."""
     found = Watch()
     with start("--json", *arguments, output=output) as process:
+        found.pid = process.pid
         yield found
     found.status = process.returncode
     for line in output.read_text().splitlines():

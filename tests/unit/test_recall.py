@@ -47,7 +47,7 @@ from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
-from tests.recorder import Recorder
+from tests.recorder import Kept, Recorder
 from tests.stories import (
     HTTPD,
     MILLISECOND,
@@ -594,6 +594,40 @@ def test_the_order_by_bytes_reaches_over_what_was_not_kept() -> None:
     assert (last.end, last.start) == (late.end, read.end - 1)
 
 
+class TwoThreads(Recorder):
+    """Two threads end an operation in the same instant: note() has a place for one of them (bpf/history.h)."""
+
+    def __init__(self, first: Event) -> None:
+        super().__init__()
+        self._first = first
+
+    def _note(self, history: Kept, event: Event, *rest: int) -> None:
+        super()._note(history, event, *rest)
+        if event is self._first:
+            history.operations -= 1
+
+
+@pytest.mark.parametrize("messages", [1, 8, 40])
+@pytest.mark.parametrize("lost", [0, 3, -1])
+def test_what_two_threads_write_in_the_same_instant_is_counted_and_its_order_doubted(messages: int, lost: int) -> None:
+    story = established()
+    writes = [story.client.write(10) for _ in range(messages)]
+    story.server.read()
+    story.server.release()
+    story.client.write(12, error=errno.EPIPE)
+    (alert,) = alerts_of(TwoThreads(writes[lost % messages]).record(story.events))
+    assert alert.story is not None
+    client = alert.story.client
+    assert client.written_bytes == 10 * messages
+    # The connect is another one, and the one that failed stands behind the histories.
+    assert client.operations == 1 + messages + 1
+    assert client.operations_not_kept == max(1, 1 + messages - KEPT)
+    assert alert.verdict.kind is Kind.UNANSWERED
+    figures = alert.verdict.figures
+    assert (figures.sent_bytes, figures.read_bytes, figures.unread_bytes) == (10 * messages, 10 * messages, 0)
+    assert alert.verdict.doubts == ("two operations of one end ended in the same instant: one of them is only counted",)
+
+
 # ---- other kinds of connections
 
 
@@ -895,7 +929,16 @@ def _histories(draw: st.DrawFn) -> History:
     handed = history_of(Recorder().record(stories.seeds_failure().events))
     history = draw(st.sampled_from([handed.one, handed.other]))
     assert history is not None
-    widths = {"state": 32, "release_flags": 16, "type": 8, "user": 8, "users_kept": 8, "operations": 32, "turns": 32}
+    widths = {
+        "state": 32,
+        "release_flags": 16,
+        "type": 8,
+        "user": 8,
+        "users_kept": 8,
+        "operations": 32,
+        "entered": 32,
+        "turns": 32,
+    }
     changes: dict[str, Any] = {}
     for name in draw(st.lists(st.sampled_from([*widths, "sock", "peer", "read_bytes", "turn_start", "last_write"]))):
         changes[name] = draw(_numbers) & (1 << widths.get(name, 64)) - 1

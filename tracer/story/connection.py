@@ -262,7 +262,8 @@ class Endpoint:
         self.turns = history.turns
         if are_turns_known:
             self.turn_start = history.turn_start
-            self.turn_bytes = history.turn_bytes
+            # The kernel adds these up without regard for another thread that writes in the same instant.
+            self.turn_bytes = self.written_bytes if history.turns == 1 else history.turn_bytes
             self.heard = bool(history.heard)
         if self.last_write_end != history.last_write:
             self.last_write_start = self.last_write_end = history.last_write
@@ -297,6 +298,7 @@ class Connection:
         "connect",
         "looked_at",
         "number",
+        "overlapping",
         "pair",
         "path",
         "server",
@@ -318,6 +320,8 @@ class Connection:
         """The record of the connect or the socketpair."""
         self.complete = False
         """Whether its beginning was recorded: then nothing of it came earlier."""
+        self.overlapping = False
+        """Whether operations of an end ended in the same instant, and the kernel kept one in another's place."""
         self.looked_at = 0
         """How many operations it had had when it was last looked at for being the least recently used."""
 

@@ -30,7 +30,7 @@ from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.process import Process, process_of
-from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, recalled
+from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -313,6 +313,7 @@ class Endpoints:
             endpoint.inode, endpoint.inode_number = history.inode, history.inode_number
             endpoint.other.opener_pid = history.opener_pid
             endpoint.users_lost = bool(history.state & _USERS_LOST)
+            connection.overlapping = connection.overlapping or is_overlapping(history)
         if not (one.state | (other.state if other else 0)) & _BEGUN:
             # Only who it was then: what has been seen is in the histories.
             self._recall(connection, one.sock, one.inode_number)

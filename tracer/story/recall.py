@@ -98,18 +98,21 @@ class _End:
         """Return what was not kept, None: everything was."""
         history = self.history
         kept = [*self.first, *self.last]
-        if history.operations <= len(kept):
+        operations = max(history.operations, history.entered)
+        if operations <= len(kept):
             return None
         reads = [each for each in kept if _is_transfer(each, _READ)]
         writes = [each for each in kept if _is_transfer(each, _WRITE)]
+        # Of those that ended in the same instant it is not known where among the others that was.
+        after = self.last or self.first[-1:]
+        when = min((each.end for each in after), default=history.last_use) - 1
         # Its last turn of all: if that began later, the last one then had begun some time before.
-        when = self.last[0].end - 1
         began = 0 < history.turn_start <= when
-        later = sum(each.result for each in self.last if each.operation == _WRITE and each.result > 0)
+        later = sum(each.result for each in after if each.operation == _WRITE and each.result > 0)
         return Omitted(
             history.sock,
             when,
-            history.operations - len(kept),
+            operations - len(kept),
             max(history.reads - len(reads), 0),
             max(history.writes - len(writes), 0),
             max(history.read_bytes - sum(each.result for each in reads), 0),
@@ -121,7 +124,15 @@ class _End:
 
 def is_incomplete(history: History) -> bool:
     """Whether some of an end's operations were not kept one by one."""
-    return history.operations > FIRST_MOMENTS + LAST_MOMENTS
+    return history.operations > FIRST_MOMENTS + LAST_MOMENTS or is_overlapping(history)
+
+
+def is_overlapping(history: History) -> bool:
+    """Whether operations of an end ended in the same instant on two processors, and one was kept in another's place.
+
+    Bytes and numbers are exact then (note() and wrote(), bpf/history.h, add them up atomically).
+    """
+    return history.entered > history.operations
 
 
 def are_turns_known(handed: Handed) -> bool:
@@ -158,7 +169,8 @@ def _ends_of(handed: Handed) -> tuple[list[_End], dict[tuple[int, int], int]]:
     """Return the ends that were kept, and when writes had begun that were recorded after they were read."""
     ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
     starts: dict[tuple[int, int], int] = {}
-    if len(ends) == 2:
+    # Where one in between is missing, where in the stream the others were is not known.
+    if len(ends) == 2 and not any(is_overlapping(end.history) for end in ends):
         for writer, reader in (ends, ends[::-1]):
             _began(writer, reader, starts)
     return ends, starts

@@ -96,6 +96,8 @@ class Story:
     """Whether it is a socketpair: then "client" is the first of the two."""
     complete: bool
     """Whether its beginning was recorded: then nothing of it came earlier."""
+    overlapping: bool
+    """Whether operations of an end ended in the same instant, so that one of them is only counted."""
     start: int
     """When it began, in ns of CLOCK_MONOTONIC."""
     client: End
@@ -137,6 +139,7 @@ def tell(connection: Connection, failed: Event | None = None, number: int = 0) -
         connection.type,
         connection.pair,
         connection.complete,
+        connection.overlapping,
         connection.start,
         _end(connection.client, failed, number),
         _end(connection.server, failed, number),

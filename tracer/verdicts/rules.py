@@ -194,7 +194,7 @@ def judge_latent(story: Story, *, lost: int = 0) -> Verdict:
         victim=left.role,
         client=ends["client"],
         server=ends["server"],
-        doubts=(*_incomplete(story), *_lost(lost), *_at_least(story, hangup.event, lost)),
+        doubts=(*_incomplete(story), *_overlapping(story), *_lost(lost), *_at_least(story, hangup.event, lost)),
     )
 
 
@@ -462,7 +462,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
 
 
 def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
-    doubts = [*_incomplete(facts.story), *_lost(facts.lost)]
+    doubts = [*_incomplete(facts.story), *_overlapping(facts.story), *_lost(facts.lost)]
     if facts.release:
         doubts += _at_least(facts.story, facts.release, facts.lost)
     if kind is Kind.UNSEEN:
@@ -485,6 +485,12 @@ def _incomplete(story: Story) -> tuple[str, ...]:
     if story.complete:
         return ()
     return ("its beginning was not recorded: the connection is older than hangup, or a record was lost",)
+
+
+def _overlapping(story: Story) -> tuple[str, ...]:
+    if not story.overlapping:
+        return ()
+    return ("two operations of one end ended in the same instant: one of them is only counted",)
 
 
 def _lost(lost: int) -> tuple[str, ...]:
