@@ -41,7 +41,7 @@ _BPFFS = Path("/sys/fs/bpf")
 _KPROBES = Path("/sys/kernel/debug/kprobes/list")
 
 # include/uapi/linux/bpf.h: enum bpf_cmd; arch/x86/entry/syscalls/syscall_64.tbl
-_NEXT_ID = {"program": 11, "map": 12, "BTF": 23, "link": 31}
+_NEXT_ID = {"program": 11, "map": 12, "link": 31}
 _BPF = 321
 
 
