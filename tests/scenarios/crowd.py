@@ -25,9 +25,6 @@ from typing import Any, NamedTuple
 from hangup.tracer.names import error_name
 from tests.scenarios.stage import Baton, Player, client, listener, receive, wait_for_hangup
 
-RECORDING = ("--no-stream",)
-"""How `hangup watch` is told that the kernel is to keep histories."""
-
 MESSAGE = 64
 
 ANSWER = b"a".ljust(MESSAGE)

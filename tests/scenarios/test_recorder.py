@@ -16,7 +16,6 @@ import pytest
 
 from tests.scenarios.crowd import (
     MESSAGE,
-    RECORDING,
     Failure,
     Way,
     Witness,
@@ -79,7 +78,7 @@ def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             failures = [failure for witness in witnesses for failure in witness.failures()]
         loads[name] = Played(path, connections, failures)
 
-    with watch(folder / "output", *RECORDING, "--probes", request.param) as found:
+    with watch(folder / "output", "--probes", request.param) as found:
         each = ways(_CONNECTIONS // _CLIENTS, _FAILING)
         play("a storm", [lambda path: call(path, each, at_once=_AT_ONCE // _CLIENTS)] * _CLIENTS, len(each) * _CLIENTS)
         one_by_one = ways(_CONNECTIONS // 2, _FAILING)

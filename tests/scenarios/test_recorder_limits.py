@@ -19,7 +19,6 @@ import pytest
 from hangup.tracer.kernel.kprobes import TRACEFS
 from hangup.tracer.kernel.probes import ENDPOINTS, FEWEST_ENDPOINTS, PROBED
 from tests.scenarios.crowd import (
-    RECORDING,
     Failure,
     Flag,
     Way,
@@ -69,7 +68,7 @@ def test_with_more_endpoints_open_than_histories_each_failure_is_found_and_what_
     flavour: str, endpoints: int, connections: int, failing: int, tmp_path: Path
 ) -> None:
     path, clients = tmp_path / "socket", 4
-    with watch(tmp_path / "output", *RECORDING, "--probes", flavour, "--history", str(endpoints)) as found:
+    with watch(tmp_path / "output", "--probes", flavour, "--history", str(endpoints)) as found:
         together, go = [Baton() for _ in range(clients)], [Baton() for _ in range(clients)]
         with serving(path):
             witnesses = [
@@ -107,7 +106,7 @@ def test_attached_to_a_thousand_busy_connections_it_finds_what_fails_from_then_o
         ]
         for baton in started:
             baton.take()
-        with watch(tmp_path / "output", *RECORDING, "--probes", flavour) as found:
+        with watch(tmp_path / "output", "--probes", flavour) as found:
             attached.put_up()
             failures = failures_of(witnesses)
     assert len(failures) >= connections // failing
@@ -127,7 +126,7 @@ def test_attached_to_a_thousand_busy_connections_it_finds_what_fails_from_then_o
 def test_while_nothing_fails_it_sleeps_however_much_goes_on(flavour: str, tmp_path: Path) -> None:
     path, connections = tmp_path / "socket", 2_000
     ways = [Way.NOTHING if number % 10 == 0 else Way.GOOD for number in range(connections)]
-    with watch(tmp_path / "output", *RECORDING, "--probes", flavour) as found:
+    with watch(tmp_path / "output", "--probes", flavour) as found:
         begun, before = time.monotonic(), switches(found.pid)
         with serving(path):
             assert Witness(lambda: call(path, ways, at_once=20)).failures() == []
@@ -153,7 +152,7 @@ def test_killed_it_leaves_no_program_map_link_or_pin_and_what_it_leaves_in_trace
 ) -> None:
     output = tmp_path / "output"
     before, pins = kernel_ids(), pinned()
-    with start(*RECORDING, "--probes", flavour, output=output) as process:
+    with start("--probes", flavour, output=output) as process:
         ours = kernel_ids() - before
         assert {kind for kind, _ in ours} >= {"program", "map"}
         assert bool(armed_kprobes()) == (flavour == "kprobe")
@@ -168,7 +167,7 @@ def test_killed_it_leaves_no_program_map_link_or_pin_and_what_it_leaves_in_trace
     # Names of return probes stay behind, switched off.
     assert set(tracefs_probes()) == ({process.pid} if flavour == "kprobe" else set())
     killed = process.pid
-    with start(*RECORDING, "--probes", flavour, output=output):
+    with start("--probes", flavour, output=output):
         assert killed not in tracefs_probes()
     assert tracefs_probes() == []
 
