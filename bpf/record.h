@@ -13,7 +13,7 @@
 #define HANGUP_RECORD_H
 
 /* A change of a record's meaning or layout; stands in every capture file. */
-#define RECORD_VERSION 4
+#define RECORD_VERSION 5
 
 /* sizeof(struct sockaddr_un.sun_path), unix(7) */
 #define ADDRESS_MAX 108
@@ -23,7 +23,30 @@ enum record_type {
 	RECORD_OPERATION = 1,
 	/* What was kept of a connection: SECTION_HISTORY of an end, of the other if that is known, SECTION_ADDRESS. */
 	RECORD_HISTORY = 2,
+	/*
+	 * What follows is written by the live source, not by the probes, so that nobody
+	 * behind it need ask this host. What is learnt of an operation stands before it.
+	 *
+	 * The host and its clocks: SECTION_HOST, SECTION_TEXT, SECTION_PIDS of those whose
+	 * connections alone are told (none: all are). It is the first record; one more comes
+	 * whenever the wall clock was set or the host had been suspended. The header's time
+	 * is of the instant of the other clocks.
+	 */
+	RECORD_HOST = 3,
+	/* A process when it was first seen, or has changed: SECTION_PROCESS, SECTION_TEXT; the time is of the look. */
+	RECORD_PROCESS = 4,
+	/* A socket older than the tracer, or one that listens: SECTION_SOCKET, SECTION_TEXT, SECTION_PIDS of its holders. */
+	RECORD_SOCKET = 5,
+	/* Connections that ended well since the row was told last: SECTION_COUNTED. */
+	RECORD_COUNTS = 6,
+	/* What was lost till now by one cause: SECTION_LOST, SECTION_PERIODS. It replaces what was told of that cause. */
+	RECORD_LOST = 7,
+	/* The last record of a capture that was not cut short. */
+	RECORD_END = 8,
 };
+
+/* A record that says it is longer is none. */
+#define RECORD_MAX 65536
 
 enum section_type {
 	SECTION_OPERATION = 1,
@@ -31,6 +54,17 @@ enum section_type {
 	/* A path, or behind a zero an abstract name: sun_path of unix(7). */
 	SECTION_ADDRESS = 3,
 	SECTION_SENDER = 4,
+	SECTION_HOST = 5,
+	SECTION_PROCESS = 6,
+	SECTION_SOCKET = 7,
+	SECTION_COUNTED = 8,
+	SECTION_LOST = 9,
+	/* Some struct lost_time, the oldest first. */
+	SECTION_PERIODS = 10,
+	/* A struct text and its characters. */
+	SECTION_TEXT = 11,
+	/* Some __u32. */
+	SECTION_PIDS = 12,
 };
 
 struct record {
@@ -161,15 +195,19 @@ struct operation {
 	__s64 size;
 	__s64 result;           /* bytes done, or -errno */
 	__u64 unread_bytes;     /* release: still in this endpoint's queue */
+	/*
+	 * This and the two that follow stay together: by these 16 bytes the live source
+	 * knows whether it has seen them before.
+	 */
 	__u64 cgroup;           /* the task's cgroup of the unified hierarchy: its id */
-	__u32 unread_messages;  /* sk_buffs in this endpoint's queue */
 	__u32 pid;              /* thread group */
+	__u32 peer_pid;         /* SO_PEERCRED's pid: who called connect or listen; 0: a connect that failed */
+	__u32 unread_messages;  /* sk_buffs in this endpoint's queue */
 	__u32 tid;
 	__u32 inner_pid;        /* as the task's own, innermost pid namespace has them */
 	__u32 inner_tid;
 	__u32 uid;
 	__u32 gid;
-	__u32 peer_pid;         /* SO_PEERCRED's pid: who called connect or listen */
 	/*
 	 * Release by a kernel thread: the process whose io_uring used this socket last,
 	 * 0: not known.
@@ -321,6 +359,88 @@ struct counted {
 	__u8 pair;
 	__u8 unused;
 	__u32 unused2;
+};
+
+enum host_flag {
+	/* The kernel keeps histories and tells of what went wrong; else of every operation. */
+	HOST_RECORDING = 1,
+};
+
+/* The host's clocks in one instant; CLOCK_MONOTONIC is the record's time. */
+struct host {
+	__u64 boottime;         /* ns, CLOCK_BOOTTIME: it goes on while the host is suspended */
+	__u64 wall;             /* ns since 1970, CLOCK_REALTIME */
+	__u64 looked;           /* ns, CLOCK_MONOTONIC: when the clocks were last found as they were told before */
+	__u32 flags;            /* enum host_flag */
+	__u32 unused;
+};
+
+enum process_flag {
+	/* The unit is the container's own (docker-ID.scope) and says nothing more. */
+	PROCESS_UNIT_IS_CONTAINER = 1,
+};
+
+struct process {
+	__u64 cgroup;           /* as in struct operation; 0: not known */
+	__u64 start;            /* ns, CLOCK_MONOTONIC: it began, rounded down; 0: not looked up */
+	__u32 pid;
+	__u32 inner_pid;        /* 0: not known */
+	__u32 flags;            /* enum process_flag */
+	__u32 unused;
+};
+
+enum socket_flag {
+	/* An end of a connection that is older than the tracer: the client's, the server's, or one of a socketpair. */
+	SOCKET_CLIENT = 1,
+	SOCKET_SERVER = 2,
+	SOCKET_PAIR = 4,
+	/* One that listens: when tracing began, or of a failed connect's path, that ended at the record's time. */
+	SOCKET_LISTENER = 8,
+};
+
+struct open_socket {
+	__u64 inode_number;     /* 0: not looked up */
+	__u64 peer_inode_number; /* the other end's, 0: none */
+	__u32 waiting;          /* of a listener: connects that are not accepted yet */
+	__u32 backlog;          /* of a listener: as listen(2) was given it, at most net.core.somaxconn */
+	__u32 flags;            /* enum socket_flag */
+	__u32 unused;
+};
+
+struct lost {
+	__u64 total;            /* how many till now */
+	__u32 cause;            /* enum loss */
+	__u32 unused;
+};
+
+/* A time in which some were lost. */
+struct lost_time {
+	__u64 since;            /* ns, CLOCK_MONOTONIC */
+	__u64 until;            /* ns, CLOCK_MONOTONIC, inclusive */
+	__u64 count;
+};
+
+/* What a text is. All are UTF-8 that can be printed and seen, as tracer/escape.py spells it. */
+enum text_kind {
+	/* Of a host: its kernel's release, the boot's id, hangup's version, how the probes are attached, one function each. */
+	TEXT_KERNEL = 1,
+	TEXT_BOOT = 2,
+	TEXT_VERSION = 3,
+	TEXT_PROBES = 4,
+	TEXT_FUNCTION = 5,
+	/* Of a process: its thread group leader's name, its cgroup's path, and what that names. */
+	TEXT_COMM = 6,
+	TEXT_CGROUP = 7,
+	TEXT_UNIT = 8,
+	TEXT_CONTAINER = 9,
+	TEXT_RUNTIME = 10,
+	/* Of a socket: of a connection its listener's path, an abstract name as @name. */
+	TEXT_PATH = 11,
+};
+
+struct text {
+	__u32 kind;             /* enum text_kind */
+	__u32 unused;
 };
 
 #endif /* HANGUP_RECORD_H */

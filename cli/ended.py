@@ -16,6 +16,6 @@ class Ended:
     losses: Losses
     seconds: float
     probes: str | None
-    """How the probes were attached; None: it was a capture."""
+    """How the probes were attached; None: that is not known."""
     functions: int
     """How many functions were probed."""

@@ -16,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 
-from hangup.tracer.capture.file import FileSource, LostPeriod, Source, write_capture
-from hangup.tracer.record.layout import Event, Loss, pack, unpack, unpack_all
+from hangup.tracer.capture.file import FileSource, write_capture
+from hangup.tracer.record.layout import Event, pack, unpack, unpack_all
+from hangup.tracer.source import Source
 from hangup.tracer.story.endpoints import Endpoints, Suffered
 from hangup.tracer.story.story import tell
 from hangup.tracer.tracer import Tracer
@@ -95,11 +96,15 @@ class Stream:
         self.drained = len(records) < _BATCH
         return records
 
-    def losses(self) -> Mapping[Loss, int]:
-        """Return that nothing was lost."""
-        return dict.fromkeys(Loss, 0)
+    def opening(self) -> Sequence[bytes]:
+        """Return that nothing is known before."""
+        return ()
 
-    def lost_periods(self) -> Sequence[LostPeriod]:
+    def counts(self) -> Sequence[bytes]:
+        """Return that nothing was counted."""
+        return ()
+
+    def losses(self) -> Sequence[bytes]:
         """Return that nothing was lost."""
         return ()
 

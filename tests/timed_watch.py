@@ -73,9 +73,8 @@ def main() -> None:
     import hangup.cli.main  # noqa: PLC0415 - from here on it is timed
     from hangup.cli.commands import watch as verb  # noqa: PLC0415
     from hangup.cli.ready import Ready  # noqa: PLC0415
-    from hangup.tracer import tracer  # noqa: PLC0415
     from hangup.tracer.host import unix_diag  # noqa: PLC0415
-    from hangup.tracer.kernel import compiler, preflight, probes  # noqa: PLC0415
+    from hangup.tracer.kernel import compiler, live, preflight, probes  # noqa: PLC0415
 
     other = "everything else"
     watch.switch(other)
@@ -87,7 +86,7 @@ def main() -> None:
     watch.time_calls(probes, "create_maps", "creating the maps")
     watch.time_calls(probes.Probes, "_load_all", "loading: the verifier and the JIT")
     watch.time_calls(probes.Probes, "_attach", "attaching")
-    watch.time_calls(tracer, "snapshot", "finding what is open already")
+    watch.time_calls(live, "snapshot", "finding what is open already")
     watch.time_calls(unix_diag, "_codec", "importing pyroute2 for that")
 
     report = Ready.report

@@ -41,6 +41,15 @@ def escape(raw: bytes) -> str:
     return text if text.isascii() else _INVISIBLE.sub(lambda match: _escape_bytes(match[0]), text)
 
 
+def escaped(raw: bytes) -> str:
+    """Return a text that is spelled so already, as a record has it; what is not, or not UTF-8, is escaped."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return escape(raw)
+    return text if text.isprintable() and not _INVISIBLE.search(text) else escape(raw)
+
+
 @lru_cache(maxsize=1024)
 def escape_comm(raw: bytes) -> str:
     """Spell a task's comm, which ends at its first NUL (TASK_COMM_LEN is 16 with the NUL, include/linux/sched.h)."""

@@ -19,7 +19,7 @@ from hangup.tracer.story.story import Moment
 
 if TYPE_CHECKING:
     # Whoever shows something else (`hangup peers`) needs none of the pipeline.
-    from hangup.tracer.host.cgroups import Cgroup
+    from hangup.tracer.record.facts import Cgroup
     from hangup.tracer.statistics import Key, Row, RowCounts
     from hangup.tracer.story.connection import Role
     from hangup.tracer.story.process import Process

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from threading import Lock
-from typing import NamedTuple, cast
+from pathlib import Path
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from hangup.tracer.capture.file import FileSource, LostPeriod, Source
-from hangup.tracer.errors import HangupError
+from hangup.tracer.capture.file import FileSource, Kept, Writer
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import escape_comm, escape_socket_path
-from hangup.tracer.host.cgroups import Cgroup, Cgroups, read_process_cgroup
-from hangup.tracer.host.inventory import Inventory, Listeners, Socket, snapshot
-from hangup.tracer.host.process import ProcessNames, read_inner_pid
-from hangup.tracer.kernel import preflight
-from hangup.tracer.kernel.compiler import Flavour
-from hangup.tracer.kernel.probes import ENDPOINTS, Probes, endpoints_of
+from hangup.tracer.kernel.live import LiveSource, attach
+from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of
 from hangup.tracer.kernel.ring import RingFill
+from hangup.tracer.record.facts import (
+    Cgroup,
+    CountsFact,
+    HostFact,
+    LostFact,
+    ProcessFact,
+    SocketFact,
+    unpack_fact,
+)
 from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, unpack_all
 from hangup.tracer.selection import Selection
+from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
 from hangup.tracer.story.connection import Connection
-from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Suffered
-from hangup.tracer.story.process import Process, leader_of, process_of
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Suffered
+from hangup.tracer.story.known import Known
+from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import Moment, Story, Traced, tell, traced
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
@@ -38,9 +44,6 @@ QUIET_SECONDS = 1.0
 """How often it is looked at while the kernel records and nothing is waited for."""
 
 UNKNOWN = "?"
-
-# What the kernel has counted is not taken over more often than that to answer one question, in ns.
-_COUNTED_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Alert:
         return _key(self.path, self.client, self.server, self.verdict.kind, pair=bool(self.story and self.story.pair))
 
 
-class _Counted(NamedTuple):
+class _Judged(NamedTuple):
     """A connection that was counted when an end of it failed."""
 
     verdict: Verdict
@@ -146,7 +149,7 @@ class Tracer:
         verdicts: frozenset[Kind] = frozenset(),
         on_operation: Callable[[Traced], None] | None = None,
         statistics: Statistics | None = None,
-        cgroups: Cgroups | None = None,
+        keep: Path | None = None,
     ) -> None:
         """Say what to trace; nothing happens before the context is entered.
 
@@ -158,8 +161,8 @@ class Tracer:
         come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
         that can be. on_operation: called with every operation, all of which are recorded then, as with stream.
-        statistics: where everything is counted, instead of new ones. cgroups: where the cgroups of a given
-        source's events are looked up; without it they are not: a capture's are another host's, or gone.
+        statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
+        read (tracer/capture/file.py).
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         # Of pids the kernel decides.
@@ -169,106 +172,87 @@ class Tracer:
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
         self._source = source
-        self._probes: Probes | None = None
+        self._live: LiveSource | None = None
+        self._keep = keep
+        self._writer: Writer | None = None
         self.latent = latent
         self.harmless = harmless
         self.verdicts = verdicts
         self._on_operation = on_operation
-        self._inventory: Inventory | None = None
-        # A capture's processes are another host's, or gone: this host's must not lend them their names.
-        self._names = ProcessNames() if source is None else None
-        self._cgroups = Cgroups() if source is None else cgroups
-        self._losses: Mapping[Loss, int] = {}
-        self._lost_periods: Sequence[LostPeriod] = ()
-        # A capture's listeners are another host's, or gone.
-        self._listeners = Listeners() if source is None else None
+        self._host: HostFact | None = None
+        self.clocks = Clocks()
+        """What makes wall-clock times of those of the records."""
+        self._lost: dict[Loss, LostFact] = {}
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
-        self._counted: WeakKeyDictionary[Connection, _Counted] = WeakKeyDictionary()
+        self._counted: WeakKeyDictionary[Connection, _Judged] = WeakKeyDictionary()
         self.statistics = statistics or Statistics()
-        # What has been taken over of the kernel's counts, and who takes it: scrapes ask from other threads.
-        self._taken: dict[tuple[bytes, ...], tuple[int, int]] = {}
-        self._taking = Lock()
-        self._taken_at = 0
-        if self.recording:
-            self.statistics.before = self._take_counted
-        self._endpoints = Endpoints(
-            known=self._known,
-            name=self._name,
-            meet=self._meet,
-            pids=self.selection.pids,
-            operations=on_operation is not None,
-        )
+        self.statistics.before = self._take_counts
+        self._known = Known()
+        self._endpoints = Endpoints(self._known, pids=self.selection.pids, operations=on_operation is not None)
 
     def __enter__(self) -> Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
         if self._source is None:
-            preflight.require()
-            self._probes = Probes(
+            self._source = self._live = attach(
                 flavour=self._wanted_probes,
                 recording=self.recording,
                 pids=self.selection.pids,
                 endpoints=self._history,
             )
-            self._source = cast(Source, self._probes)
-            try:
-                # After attaching: what is opened in between is seen by both, what is open before by one.
-                self._inventory = snapshot()
-                self._endpoints.listened.update(
-                    socket.path for socket in self._inventory.listeners() if socket.path is not None
-                )
-            except (HangupError, OSError):
-                # As `hangup doctor` says: what is older than the tracer stays unnamed.
-                pass
-            except BaseException:
-                self._probes.close()
-                raise
-        self._losses = self._source.losses()
+        try:
+            if self._keep is not None:
+                self._writer = Writer(self._keep)
+                self._source = Kept(self._source, self._writer)
+            self._take_all(self._source.opening())
+        except BaseException:
+            if self._live:
+                self._live.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Take the probes away; statistics and losses can still be asked for."""
         try:
             if self._source:
-                self._losses = self._source.losses()
-            self._take_counted()
+                self._take_all(self._source.losses())
+                self._take_counts()
+            if self._writer:
+                self._writer.close()
         finally:
             # Also if Ctrl-C comes in between: they go with the process, but that may live on.
-            if self._probes:
-                with self._taking:
-                    self._probes.close()
+            if self._live:
+                self._live.close()
 
     @property
-    def flavour(self) -> Flavour | None:
-        """How the probes are attached, None for a capture."""
-        return self._probes.flavour if self._probes else None
+    def flavour(self) -> str | None:
+        """How the probes are attached, or were when a capture was made; None: that is not known."""
+        return (self._host.probes or None) if self._host else None
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """The kernel functions that are probed, none for a capture."""
-        return self._probes.attached if self._probes else ()
+        """The kernel functions that are probed, or were."""
+        return self._host.functions if self._host else ()
 
     def stop(self) -> None:
         """Take the probes away; what they have recorded can still be read."""
         self._stopped = True
-        if self._probes:
-            self._probes.detach()
+        if self._live:
+            self._live.stop()
 
     @property
     def ring(self) -> RingFill | None:
         """How full the ring buffer was when it was last looked at, None for a capture. Any thread may ask."""
-        return self._probes.ring if self._probes else None
+        return self._live.ring if self._live else None
 
     @property
     def open_endpoints(self) -> int | None:
         """How many endpoints the kernel keeps a history of now, None for a capture. Any thread may ask."""
-        # They may be taken away meanwhile.
-        with self._taking:
-            return self._probes.open_endpoints() if self._probes else None
+        return self._live.open_endpoints() if self._live else None
 
     def losses(self) -> Losses:
         """Return what was missing, in the kernel and here, when records were last read. Any thread may ask."""
-        by_cause = {cause.name.lower(): count for cause, count in self._losses.items()}
+        by_cause = {cause.name.lower(): self._lost[cause].total if cause in self._lost else 0 for cause in Loss}
         by_cause["connections_evicted"] = self._endpoints.evicted
         by_cause["releases_missed"] = self._endpoints.stale
         if isinstance(self._source, FileSource):
@@ -277,7 +261,7 @@ class Tracer:
 
     def cgroup(self, event: Event) -> Cgroup | None:
         """Return the cgroup of who did an operation; None if it is not known."""
-        return None if self._cgroups is None else self._cgroups.cgroup(event.cgroup, event.pid)
+        return self._known.cgroup(event.cgroup, event.pid)
 
     def alerts(self) -> Iterator[Alert]:
         """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
@@ -300,8 +284,8 @@ class Tracer:
 
     def wake_by(self, descriptor: int) -> None:
         """Let whatever comes to be read from this descriptor end the waiting of a poll as well, until it is closed."""
-        if self._probes:
-            self._probes.wake_by(descriptor)
+        if self._live:
+            self._live.wake_by(descriptor)
 
     @property
     def _patience(self) -> float:
@@ -315,14 +299,11 @@ class Tracer:
         records = self._source.read(min(timeout, self._patience))
         # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
         now = time.monotonic_ns()
-        until = now if self._source.drained else None
-        self._losses = self._source.losses()
-        self._lost_periods = self._source.lost_periods()
         self.statistics.read(count_types(records))
-        return _Batch(records, until)
+        return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
-        for occurrence in self._endpoints.feed(unpack_all(batch.records)):
+        for occurrence in self._endpoints.feed(unpack_all(batch.records, self._take)):
             alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
@@ -338,7 +319,7 @@ class Tracer:
             # What somebody did next may be in the records that are left. Those that were read have settled what was
             # before them.
             return
-        if self._probes is not None:
+        if self._live is not None:
             yield from self._settle(batch.until)
         elif not batch.records:
             yield from self._settle(None)
@@ -406,7 +387,7 @@ class Tracer:
             again=counted is not None,
         )
         if counted is None:
-            self._counted[connection] = _Counted(verdict, alert.key, story.operations)
+            self._counted[connection] = _Judged(verdict, alert.key, story.operations)
         return alert if is_alert else None
 
     def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
@@ -416,49 +397,58 @@ class Tracer:
             return None
         if self._on_operation:
             self._on_operation(Traced(event, "client", None, path, False, None))
-        if self.recording and -event.result in (errno.ENOENT, errno.ECONNREFUSED):
-            # Who has listened there is known of connections that ended well, too.
-            self._take_counted(event.end - _COUNTED_NS)
         # A relative path means another file in each folder.
-        known = path is not None and path.startswith(("/", "@")) and path in self._endpoints.listened
-        verdict = judge_connect(event, path, known=known)
-        if verdict.kind is Kind.BACKLOG_FULL and path is not None and self._listeners and self._is_alert(verdict):
-            backlog = self._listeners.backlog(path, event.pid, event.end)
-            verdict = judge_connect(event, path, known=known, backlog=backlog)
-        alert = Alert(verdict, event.end, path, self._placed(client), None, None, event)
+        known = path is not None and path.startswith(("/", "@")) and path in self._known.listened
+        backlog = None if path is None else self._known.backlog(path, event.end)
+        verdict = judge_connect(event, path, known=known, backlog=backlog)
+        alert = Alert(verdict, event.end, path, self._known.placed(client), None, None, event)
         is_alert = self._is_alert(verdict)
         self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
         return alert if is_alert else None
 
-    def _take_counted(self, since: int | None = None) -> None:
-        """Take over what the kernel has counted; since: not again if that was done after this time, in ns."""
-        with self._taking:
-            if self._probes is None or (since is not None and self._taken_at > since):
-                return
-            self._taken_at = time.monotonic_ns()
-            for row in self._probes.counted():
-                kind = bytes((bool(row.ready), row.latent, row.pair))
-                names = (row.client, row.server, row.path[: row.path_length], kind)
-                connections, operations = self._taken.get(names, (0, 0))
-                # They are counted one after the other, and may be looked at between.
-                if (row.connections, row.operations) == (connections, operations):
-                    continue
-                self._taken[names] = row.connections, row.operations
-                self._count_ended(row, row.connections - connections, row.operations - operations)
+    def _take(self, record: bytes) -> None:
+        """Take what a record says that is not the kernel's own."""
+        fact = unpack_fact(record)
+        if isinstance(fact, ProcessFact | SocketFact):
+            self._known.take(fact)
+        elif isinstance(fact, CountsFact):
+            self._count_ended(fact.row)
+        elif isinstance(fact, LostFact):
+            self._lost[fact.cause] = fact
+        elif fact is not None:
+            self._host = fact
+            self.clocks.take(fact)
+            self.recording = fact.recording
 
-    def _count_ended(self, row: Counted, connections: int, operations: int) -> None:
+    def _take_all(self, records: Iterable[bytes]) -> None:
+        for record in records:
+            self._take(record)
+
+    def _take_counts(self) -> None:
+        """Take over what has been counted till now. Any thread may ask."""
+        if self._source is not None:
+            self._take_all(self._source.counts())
+
+    def _count_ended(self, row: Counted) -> None:
         if not row.ready:
             key = Key(OTHER, OTHER, OTHER, Kind.CLEAN)
         else:
             client, server = (escape_comm(name) or UNKNOWN for name in (row.client, row.server))
             path = escape_socket_path(row.path[: row.path_length])
             if path is not None:
-                self._endpoints.listened.add(path)
+                self._known.listened.add(path)
             if not self._selection_of_names.matches(path, [(0, client), (0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
             key = Key(client, server, path or ("(socketpair)" if row.pair else UNKNOWN), kind)
-        self.statistics.count_ended(key, connections, operations)
+        if self._are_counts_selected:
+            self.statistics.count_ended(key, row.connections, row.operations)
+
+    @property
+    def _are_counts_selected(self) -> bool:
+        """Whether what was counted is of selected processes alone: of counts only the kernel knows whose they are."""
+        wanted, watched = self.selection.pids, self._host.pids if self._host else ()
+        return not wanted or (bool(watched) and wanted.issuperset(watched))
 
     def _is_alert(self, verdict: Verdict) -> bool:
         kind = verdict.kind
@@ -471,30 +461,23 @@ class Tracer:
 
     def _alert(self, verdict: Verdict, story: Story, when: int, failed: Event | None) -> Alert:
         return Alert(
-            verdict, when, story.path, self._placed(verdict.client), self._placed(verdict.server), story, failed
+            verdict,
+            when,
+            story.path,
+            self._known.placed(verdict.client),
+            self._known.placed(verdict.server),
+            story,
+            failed,
         )
 
     def _lost_during(self, since: int, until: int) -> int:
         """Return how many records were lost in a time, in ns of CLOCK_MONOTONIC."""
-        return sum(period.count for period in self._lost_periods if period.since <= until and period.until >= since)
-
-    def _name(self, pid: int, seen: int) -> str | None:
-        return self._names.comm(pid, seen) if self._names else None
-
-    def _meet(self, event: Event) -> None:
-        """Learn who it is while it is there: when that is asked for, the process or its container may be gone."""
-        if self._names is not None:
-            self._names.learn(event.pid, leader_of(event), event.end)
-        if self._cgroups is not None:
-            self._cgroups.learn(event.cgroup, event.pid)
-
-    def _placed(self, process: Process | None) -> Process | None:
-        """Return a process with its cgroup, and what else /proc knows of one that was not seen doing anything."""
-        if process is None or process.cgroup is not None or self._cgroups is None:
-            return process
-        if not process.cgroup_id:
-            return replace(process, cgroup=read_process_cgroup(process.pid), inner_pid=read_inner_pid(process.pid))
-        return replace(process, cgroup=self._cgroups.cgroup(process.cgroup_id, process.pid))
+        return sum(
+            period.count
+            for lost in self._lost.values()
+            for period in lost.periods
+            if period.since <= until and period.until >= since
+        )
 
     def _selects(self, connection: Connection) -> bool:
         selection = self.selection
@@ -505,32 +488,7 @@ class Tracer:
     @property
     def _ended(self) -> bool:
         """Whether nothing more will be recorded."""
-        return self._probes is None or self._stopped
-
-    def _known(self, inode_number: int) -> Known | None:
-        """Look a connection up among those that were open when tracing began."""
-        connection = self._inventory.connection(inode_number) if self._inventory else None
-        if connection is None:
-            return None
-        is_server = connection.server is not None and connection.server.inode == inode_number
-        this, other = connection.client, connection.server
-        if is_server:
-            this, other = other, this
-        return Known(
-            path=connection.path,
-            pair=connection.path is None,
-            is_server=is_server,
-            holder=_holder(this),
-            other_inode_number=other.inode if other else 0,
-            other_holder=_holder(other),
-        )
-
-
-def _holder(socket: Socket | None) -> Process | None:
-    if socket is None or not socket.holders:
-        return None
-    holder = socket.holders[0]
-    return Process(holder.pid, holder.comm, inner_pid=holder.inner_pid, cgroup=holder.cgroup)
+        return self._live is None or self._stopped
 
 
 def _end_of(connection: Connection) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import click
 
 from hangup.cli import terminal
-from hangup.cli.clock import wall_clock_offset
 from hangup.cli.ended import Ended
 from hangup.cli.options import addresses_option, json_option, run_options, selection_options
 from hangup.cli.output import Output, note
@@ -18,7 +17,8 @@ from hangup.cli.reporters.operation import operation_row
 from hangup.cli.reporters.operation_json import operation_line
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
-from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.clocks import Clocks
+from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import Event
 from hangup.tracer.selection import Selection
 from hangup.tracer.story.story import Traced
@@ -38,20 +38,18 @@ class _Printer:
         self._json = operation_line() if as_json else None
         self.cgroup: Callable[[Event], Cgroup | None] = lambda _event: None
         """Finds the cgroup of who did an operation."""
+        self.clocks = Clocks()
+        """Makes wall-clock times of the operations'."""
         self.count = 0
         self._lines: list[str] = []
-        self._offset: int | None = None
         self.after_batch()
 
     def operation(self, traced: Traced) -> None:
         """Print one operation."""
-        if self._offset is None:
-            # The host may have been suspended since the last batch.
-            self._offset = wall_clock_offset()
         if self._json:
-            self._lines.append(self._json(traced, self._offset, self.cgroup(traced.event)))
+            self._lines.append(self._json(traced, self.clocks, self.cgroup(traced.event)))
         else:
-            self._lines.append(self._row(traced, self._offset, self._width))
+            self._lines.append(self._row(traced, self.clocks, self._width))
         if len(self._lines) >= _LINES:
             self._write()
 
@@ -62,12 +60,10 @@ class _Printer:
             self._lines.clear()
 
     def after_batch(self) -> None:
-        """Hand over what was printed; see whether somebody reads it; look at the clock and the terminal again."""
+        """Hand over what was printed; see whether somebody reads it; look at the terminal again."""
         self._write()
         self._output.flush()
         self._output.require_reader()
-        wall_clock_offset()
-        self._offset = None
         self._width = terminal.columns(self._output.file)
 
 
@@ -98,6 +94,7 @@ def command(
     with Tracer(selection=selection, probes=probes, on_operation=printer.operation) as tracer:
         began = time.monotonic()
         printer.cgroup = tracer.cgroup
+        printer.clocks = tracer.clocks
 
         def attached() -> None:
             flavour = tracer.flavour or "capture"

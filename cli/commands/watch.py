@@ -10,7 +10,6 @@ import click
 
 from hangup.cli import terminal
 from hangup.cli.child import look_up
-from hangup.cli.clock import wall_clock_offset
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import addresses_option, json_option, key_option, run_options, selection_options
@@ -23,6 +22,7 @@ from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
 from hangup.cli.service.settings import Settings, keys
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.selection import IGNORED_PATHS, Selection
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
@@ -100,19 +100,18 @@ def command(
     output = Output()
     paint = terminal.painter(output.file)
 
-    def block(alert: Alert, offset: int) -> str:
-        return alert_block(alert, offset, width=terminal.columns(output.file), paint=paint, addresses=addresses)
+    def block(alert: Alert, clocks: Clocks) -> str:
+        return alert_block(alert, clocks, width=terminal.columns(output.file), paint=paint, addresses=addresses)
 
     alerts = Alerts(block, show_all=show_all)
 
     def show(alert: Alert) -> None:
-        offset = wall_clock_offset()
-        for text in [alert_line(alert, offset)] if as_json else alerts.shown(alert, offset, time.monotonic()):
+        clocks = tracer.clocks
+        for text in [alert_line(alert, clocks)] if as_json else alerts.shown(alert, clocks, time.monotonic()):
             output.line(text)
         output.flush()
 
     def look_around(*, ending: bool = False) -> None:
-        wall_clock_offset()
         for text in alerts.counts(time.monotonic(), ending=ending):
             output.line(text)
             output.flush()

@@ -10,10 +10,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hangup.cli.clock import local, wall_clock
+from hangup.cli.clock import local
 from hangup.cli.reporters.operation import operation_text
 from hangup.cli.terminal import Paint, plain
-from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.clocks import Clocks
+from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import Event, EventFlag
 from hangup.tracer.story.connection import IDLE
 from hangup.tracer.story.operation import address
@@ -57,10 +58,10 @@ class _Row:
     """Of a note that nothing happened: for how long, in ns."""
 
 
-def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, addresses: bool = False) -> str:
+def alert_block(alert: Alert, clocks: Clocks, *, width: int, paint: Paint = plain, addresses: bool = False) -> str:
     """Return the block, with an empty line at its end.
 
-    offset: what makes a wall-clock time of a record's times. width: where to fold the sentence. addresses: whether to
+    clocks: what makes wall-clock times of the records'. width: where to fold the sentence. addresses: whether to
     show the kernel's.
     """
     verdict = alert.verdict
@@ -70,7 +71,7 @@ def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, 
     cost = of_consequence(verdict.consequence, victim)
     if cost:
         lines.extend(_folded(cost, width))
-    lines.append(_heading(alert, offset))
+    lines.append(_heading(alert, clocks))
     for doubt in verdict.doubts:
         lines.extend(paint("yellow", line) for line in _folded(f"uncertain: {doubt}", width))
     lines.append("")
@@ -83,15 +84,15 @@ def alert_block(alert: Alert, offset: int, *, width: int, paint: Paint = plain, 
     return "\n".join(lines)
 
 
-def alert_row(alert: Alert, offset: int) -> str:
+def alert_row(alert: Alert, clocks: Clocks) -> str:
     """Return an alert as one line: when, verdict, the connection's number, the path, the sentence."""
     verdict = alert.verdict
     # The sentence about a failed connect names the path itself.
     where = f" #{alert.story.number} {_place(alert)}" if alert.story else ""
-    return f"{local(wall_clock(alert.when, offset), '%H:%M:%S')} {verdict.kind.label}{where}: {verdict.sentence}"
+    return f"{local(clocks.wall(alert.when), '%H:%M:%S')} {verdict.kind.label}{where}: {verdict.sentence}"
 
 
-def _heading(alert: Alert, offset: int) -> str:
+def _heading(alert: Alert, clocks: Clocks) -> str:
     """Say in one line what kind of alert it is, when, and where."""
     verdict = alert.verdict
     parts = [verdict.kind.label]
@@ -99,7 +100,7 @@ def _heading(alert: Alert, offset: int) -> str:
         parts.append("harmless")
     if verdict.symptom is not Symptom.FAILED_CONNECT:
         parts.append(verdict.symptom.value if verdict.symptom is not Symptom.NONE else "nobody failed")
-    parts.append(local(wall_clock(alert.when, offset)))
+    parts.append(local(clocks.wall(alert.when)))
     if alert.story:
         parts.append(f"#{alert.story.number}")
     return "  ".join([*parts, _place(alert)])

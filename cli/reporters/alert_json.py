@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hangup.cli import json_lines
-from hangup.cli.clock import wall_clock
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.fields import ALERT
 from hangup.tracer.tracer import Alert
 
 _line = json_lines.line("alert", ALERT)
 
 
-def alert_line(alert: Alert, offset: int) -> str:
-    """Return watch's line; offset: what makes a wall-clock time of a record's times."""
-    return _line(alert, lambda nanoseconds: wall_clock(nanoseconds, offset))
+def alert_line(alert: Alert, clocks: Clocks) -> str:
+    """Return watch's line; clocks: what makes wall-clock times of the records'."""
+    return _line(alert, clocks.wall)

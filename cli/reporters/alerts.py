@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hangup.cli.reporters.alert import alert_row
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.statistics import OTHER
 from hangup.tracer.tracer import Alert
@@ -38,7 +39,7 @@ class Alike(NamedTuple):
 class Alerts:
     """Decides how an alert is shown."""
 
-    def __init__(self, block: Callable[[Alert, int], str], *, show_all: bool) -> None:
+    def __init__(self, block: Callable[[Alert, Clocks], str], *, show_all: bool) -> None:
         """Begin with nothing shown; block: shows an alert in full, given what makes wall-clock times of its times."""
         self._block = block
         self._show_all = show_all
@@ -46,16 +47,16 @@ class Alerts:
         self._counted: Counter[Alike] = Counter()
         self._told_at: float | None = None
 
-    def shown(self, alert: Alert, offset: int, now: float) -> Iterator[str]:
+    def shown(self, alert: Alert, clocks: Clocks, now: float) -> Iterator[str]:
         """Yield what is to be printed for an alert; now: in seconds, of a clock that never jumps."""
         kind = alike(alert)
         if kind not in self._seen and len(self._seen) >= MAX_KINDS:
             kind = Alike(kind.verdict, OTHER, OTHER, OTHER)
         self._seen[kind] += 1
         if self._show_all or self._seen[kind] <= IN_FULL:
-            yield self._block(alert, offset)
+            yield self._block(alert, clocks)
         elif self._seen[kind] <= IN_FULL + AS_ROWS:
-            yield alert_row(alert, offset)
+            yield alert_row(alert, clocks)
         else:
             self._counted[kind] += 1
             if self._told_at is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hangup.cli.clock import local, wall_clock
+from hangup.cli.clock import local
 from hangup.cli.reporters.kept_text import KeptText, Part
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.names import shutdown_name
 from hangup.tracer.record.layout import MSG_PEEK, Event, Operation
 from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
@@ -23,8 +24,8 @@ _SHUTDOWN, _RELEASE = int(Operation.SHUTDOWN), int(Operation.RELEASE)
 _CALL_PART = Part("flags", "operation", "syscall", "descriptor", "exit_code")
 _PROCESS_PART = Part("pid", "tid", "comm", "leader", "owner_pid")
 
-OperationRow = Callable[[Traced, int, int], str]
-"""Given an operation, what makes a wall-clock time of a record's times, and the terminal's width, returns a line.
+OperationRow = Callable[[Traced, Clocks, int], str]
+"""Given an operation, what makes wall-clock times of the records', and the terminal's width, returns a line.
 
 A peer or a path that does not fit is left out, but never the path where a connection begins.
 """
@@ -68,13 +69,13 @@ def operation_row(*, addresses: bool = False) -> OperationRow:
     processes = KeptText[Any](lambda key: f"{_process_text(process_of(_PROCESS_PART.event(key))):<16}")
     call_of, who_of = _CALL_PART.key, _PROCESS_PART.key
 
-    def row(traced: Traced, offset: int, width: int) -> str:
+    def row(traced: Traced, clocks: Clocks, width: int) -> str:
         event, _, number, path, pair, peer_comm, peer_pid = traced
         call = _with_outcome(event, calls[call_of(event)])
         if event.unread_bytes and event.operation == _RELEASE:
             call += f", {size(event.unread_bytes)} unread"
         numbered = "-   " if number is None else f"#{number:<3}"
-        line = f"{local(wall_clock(event.end, offset), '%H:%M:%S')} {processes[who_of(event)]} {call:<14} {numbered}"
+        line = f"{local(clocks.wall(event.end), '%H:%M:%S')} {processes[who_of(event)]} {call:<14} {numbered}"
         if addresses:
             line += f" {address(event.sock)}->{address(event.peer) or 'none'}"
         if pair:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hangup.cli.clock import wall_clock
 from hangup.cli.json_lines import members, no_times, opening
 from hangup.cli.reporters.kept_text import KeptText, Part
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.field import Field
 from hangup.tracer.fields import CALL, CGROUP, EXIT, OUTCOME, SOCKET, TASK, WHEN, Operated
-from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.story.story import Moment, Traced
 
 _CALL = Part("flags", "operation", "syscall", "descriptor")
@@ -19,8 +19,8 @@ _EXIT = Part("flags", "operation", "exit_code")
 _TASK = Part("pid", "tid", "inner_pid", "inner_tid", "uid", "gid", "comm", "leader")
 _SOCKET = Part("sock", "peer", "inode", "inode_number")
 
-OperationLine = Callable[[Traced, int, Cgroup | None], str]
-"""Given an operation, what makes a wall-clock time of its times, and the cgroup of who did it, returns a line."""
+OperationLine = Callable[[Traced, Clocks, Cgroup | None], str]
+"""Given an operation, what makes wall-clock times of its times, and the cgroup of who did it, returns a line."""
 
 
 def operation_line() -> OperationLine:
@@ -37,10 +37,10 @@ def operation_line() -> OperationLine:
     sockets = KeptText[Any](make_socket)
     cgroups = KeptText[Cgroup | None](lambda key: of_cgroup(key, no_times))
 
-    def line(traced: Traced, offset: int, cgroup: Cgroup | None) -> str:
+    def line(traced: Traced, clocks: Clocks, cgroup: Cgroup | None) -> str:
         event = traced.event
         return (
-            f"{beginning}{when(traced, lambda when: wall_clock(when, offset))},"
+            f"{beginning}{when(traced, clocks.wall)},"
             f"{calls[call(event)]},{outcomes[outcome(event)]},{exits[exit_(event)]},"
             f"{tasks[task(event)]},{cgroups[cgroup]},{sockets[traced[2:], socket(event)]}}}"
         )

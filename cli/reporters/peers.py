@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from hangup.cli.terminal import Paint, plain
-from hangup.tracer.host.cgroups import Cgroup
 from hangup.tracer.host.inventory import Connection, Holder, Socket
+from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.units import counted, size
 
 # A pool of workers may hold one socket dozens of times over, a proxy dozens of connections to one server; --json and

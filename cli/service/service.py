@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 
-from hangup.cli.clock import wall_clock_offset
 from hangup.cli.output import note
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.service.configuration import ConfigurationError
@@ -121,7 +120,6 @@ class Service:
                         signals.reload = False
                         self._reload()
                     self._systemd.alive(time.monotonic())
-                    wall_clock_offset()
                     self._tell()
             self._systemd.stopping()
             tracer.stop()
@@ -137,7 +135,7 @@ class Service:
         self._alerts[kind.label] += 1
         key = alert.key
         if self._limit.takes(AlertKind(kind, key.client, key.server), time.monotonic()):
-            self._sinks.alert(alert, wall_clock_offset())
+            self._sinks.alert(alert, self._tracer.clocks)
         else:
             self._held_back[kind.label] += 1
 

@@ -11,6 +11,7 @@ from hangup.cli.service.settings import Settings
 from hangup.cli.sinks.alert_file import AlertFile
 from hangup.cli.sinks.journal import Journal
 from hangup.cli.sinks.metrics import MetricsServer
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.tracer import Alert, Losses
 
 _NAMES = (Journal.name, AlertFile.name, "metrics")
@@ -61,12 +62,12 @@ class Sinks:
         self._replace(journal, file, metrics)
         self._settings = settings
 
-    def alert(self, alert: Alert, offset: int) -> None:
-        """Send an alert to all; offset: what makes a wall-clock time of its times, in ns."""
+    def alert(self, alert: Alert, clocks: Clocks) -> None:
+        """Send an alert to all; clocks: what makes wall-clock times of its times."""
         if self._journal:
-            self._journal.alert(alert, offset)
+            self._journal.alert(alert, clocks)
         if self._file:
-            self._file.alert(alert, offset)
+            self._file.alert(alert, clocks)
 
     def held_back(self, held: HeldBack) -> None:
         """Tell what was counted instead of sent."""

@@ -18,6 +18,7 @@ from hangup.cli import json_lines
 from hangup.cli.clock import utc
 from hangup.cli.reporters.alert_json import alert_line
 from hangup.cli.service.limit import HeldBack
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.errors import HangupError
 from hangup.tracer.field import Field
 from hangup.tracer.tracer import Alert, Losses
@@ -120,9 +121,9 @@ class AlertFile:
         """Close the file."""
         self._handler.close()
 
-    def alert(self, alert: Alert, offset: int) -> None:
-        """Append an alert; offset: what makes a wall-clock time of its times, in ns."""
-        self._append(alert_line(alert, offset))
+    def alert(self, alert: Alert, clocks: Clocks) -> None:
+        """Append an alert; clocks: what makes wall-clock times of its times."""
+        self._append(alert_line(alert, clocks))
 
     def held_back(self, held: HeldBack) -> None:
         """Append how many alerts were counted instead of written."""

@@ -22,6 +22,7 @@ from hangup.cli.reporters.alert import alert_block
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.service.limit import HeldBack
 from hangup.cli.terminal import UNFOLDED_WIDTH
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.errors import HangupError
 from hangup.tracer.field import Field, inside, named, of_part
 from hangup.tracer.fields import ADVICE, ALERT, CULPRIT_PID, ERRNO
@@ -47,7 +48,7 @@ class Shown(NamedTuple):
     """An alert, and what makes a wall-clock time of its times."""
 
     alert: Alert
-    offset: int
+    clocks: Clocks
 
 
 def _called(name: str, field: Field[Alert], more: str = "") -> Field[Shown]:
@@ -100,7 +101,7 @@ FIELDS: tuple[Field[Shown], ...] = (
         "HANGUP_STORY",
         "string",
         "both ends' operations, as `hangup watch` shows them",
-        lambda shown: alert_block(shown.alert, shown.offset, width=UNFOLDED_WIDTH).rstrip("\n"),
+        lambda shown: alert_block(shown.alert, shown.clocks, width=UNFOLDED_WIDTH).rstrip("\n"),
     ),
 )
 """What the entry of an alert has."""
@@ -143,9 +144,9 @@ class Journal:
         """Close the socket."""
         self._socket.close()
 
-    def alert(self, alert: Alert, offset: int) -> None:
-        """Send an alert; offset: what makes a wall-clock time of its times, in ns."""
-        shown = Shown(alert, offset)
+    def alert(self, alert: Alert, clocks: Clocks) -> None:
+        """Send an alert; clocks: what makes wall-clock times of its times."""
+        shown = Shown(alert, clocks)
         self._send({field.name: field.get(shown) for field in FIELDS})
 
     def held_back(self, held: HeldBack) -> None:

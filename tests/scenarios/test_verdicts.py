@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import mmap
 import os
 import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hangup.cli.reporters.alert_json import alert_line
 from hangup.tracer.field import Field
 from hangup.tracer.fields import ALERT, FIGURES, OPERATION, SENDER
 from hangup.tracer.names import syscall_name
@@ -26,6 +31,7 @@ from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
+from tests.replay import summary
 from tests.said import said
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, talk, wait_for_hangup
@@ -54,13 +60,47 @@ def told(alert: Alert) -> dict[str, object]:
     }
 
 
+class Watching(Tracer):
+    """A tracer that keeps what it reads in a file, and remembers what it has told of it."""
+
+    def __init__(self, capture: Path, **options: Any) -> None:
+        super().__init__(latent=True, keep=capture, **options)
+        self.capture = capture
+        self.told: list[str] = []
+
+    def poll(self, timeout: float) -> Iterator[Alert]:
+        """Yield alerts, and remember them as they are shown."""
+        for alert in super().poll(timeout):
+            self.told.append(alert_line(alert, self.clocks))
+            yield alert
+
+    def end(self) -> None:
+        """Take the probes away, and tell what is left."""
+        self.stop()
+        self.told += [alert_line(alert, self.clocks) for alert in self.alerts()]
+
+
 class Seen:
     """What a tracer has seen since the last scenario."""
 
-    def __init__(self, flavour: str) -> None:
+    def __init__(self, flavour: str, folder: Path) -> None:
         self.events: list[Event] = []
-        self.tracer = Tracer(probes=flavour, latent=True, on_operation=self._keep)
-        self.recorder = Tracer(probes=flavour, latent=True, stream=False)
+        self.tracer = Watching(folder / "streamed", probes=flavour, on_operation=self._keep)
+        self.recorder = Watching(folder / "recorded", probes=flavour)
+        self._attached = ExitStack()
+
+    def __enter__(self) -> Seen:
+        for tracer in (self.tracer, self.recorder):
+            self._attached.enter_context(tracer)
+            self._attached.callback(tracer.end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Tell what is left, and take the probes away; the second time there is nothing to do."""
+        self._attached.close()
 
     def _keep(self, operation: Traced) -> None:
         self.events.append(operation.event)
@@ -136,13 +176,12 @@ class OlderConnection:
 
 
 @pytest.fixture(scope="module")
-def seen(older: OlderConnection) -> Iterator[Seen]:
+def seen(older: OlderConnection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """Trace, from one start of the tracer for all scenarios: it takes long in an emulated guest."""
-    watching = Seen(older.flavour)
-    with watching.tracer, watching.recorder:
+    with Seen(older.flavour, tmp_path_factory.mktemp("captures")) as watching:
         yield watching
-        assert watching.tracer.losses().total == 0
-        assert watching.recorder.losses().total == 0
+    assert watching.tracer.losses().total == 0
+    assert watching.recorder.losses().total == 0
 
 
 @pytest.fixture(autouse=True)
@@ -905,6 +944,20 @@ def test_a_connection_older_than_the_tracer_has_its_path_its_server_and_a_doubt(
     assert alert.client.pid == older.client.pid
     assert alert.verdict.kind is Kind.UNANSWERED
     assert not alert.verdict.certain
+
+
+def test_all_of_it_is_told_again_from_files_where_nothing_can_be_asked_of_the_host(seen: Seen) -> None:
+    """This is the last one: it ends the tracers, and replays what they have kept of all scenarios before."""
+    seen.end()
+    for tracer in (seen.tracer, seen.recorder):
+        command = [sys.executable, "-m", "tests.replay", "--hide-proc", str(tracer.capture)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        told, expected = done.stdout.splitlines(), [*tracer.told, *summary(tracer)]
+        for one, other in zip(told, expected, strict=False):
+            assert json.loads(one) == json.loads(other)
+        assert len(told) == len(expected)
+        assert tracer.told
 
 
 def io_uring_available() -> bool:

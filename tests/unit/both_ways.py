@@ -7,91 +7,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from hangup.tracer.capture.file import LostPeriod
 from hangup.tracer.fields import ALERT, FIGURES, OPERATION
-from hangup.tracer.kernel.probes import Probes
-from hangup.tracer.record.layout import FIRST_MOMENTS, Counted, Event, Loss, pack
+from hangup.tracer.record.facts import LostPeriod
+from hangup.tracer.record.layout import FIRST_MOMENTS, Counted, Event, pack
+from hangup.tracer.selection import Selection
 from hangup.tracer.story.story import Story
 from hangup.tracer.tracer import Alert, Tracer
 from tests.recorder import Recorder
 from tests.said import said
+from tests.unit.sources import FakeProbes, live
 
 _TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
 
 
-class Records:
-    """A source of records that are there already."""
-
-    def __init__(self, records: Iterable[bytes], lost: Sequence[LostPeriod] = (), batch: int = 1 << 30) -> None:
-        self._records = list(records)
-        self._lost = lost
-        self._batch = batch
-
-    def read(self, timeout: float) -> list[bytes]:
-        """Return the next ones."""
-        assert timeout >= 0
-        records, self._records = self._records[: self._batch], self._records[self._batch :]
-        return records
-
-    @property
-    def drained(self) -> bool:
-        """Whether they have been read."""
-        return not self._records
-
-    def losses(self) -> Mapping[Loss, int]:
-        """Return what was lost."""
-        return {Loss.RING_FULL: sum(period.count for period in self._lost)}
-
-    def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return when that was."""
-        return self._lost
-
-
-class Kernel(Records):
+class Kernel(FakeProbes):
     """A recording kernel in which these have happened, or do in these batches."""
 
     def __init__(self, *batches: Iterable[Event], lost: Sequence[LostPeriod] = (), recorder: Recorder | None = None):
-        super().__init__((), lost)
+        super().__init__(lost=lost)
         self.recorder = recorder or Recorder()
-        self._batches = list(batches)
+        self._happening = list(batches)
 
     def read(self, timeout: float) -> list[bytes]:
         """Let the next ones happen, and return the records of that."""
         assert timeout >= 0
-        return self.recorder.record(self._batches.pop(0)) if self._batches else []
+        return self.recorder.record(self._happening.pop(0)) if self._happening else []
 
     @property
     def drained(self) -> bool:
         """Whether all of it has happened."""
-        return not self._batches
+        return not self._happening
 
-    def counted(self) -> list[Counted]:
+    def counted(self) -> Sequence[Counted]:
         """Return how many connections have ended well."""
         return self.recorder.counted()
 
-    def detach(self) -> None:
-        """Nothing is attached."""
 
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def recording(kernel: Kernel, **options: Any) -> Tracer:
+def recording(kernel: Kernel, *, selection: Selection | None = None, **options: Any) -> Tracer:
     """Return a tracer of a kernel that records; this host lends its processes no names."""
-    tracer = Tracer(source=kernel, **{"latent": True, "harmless": True, **options})
-    tracer.recording = True
-    tracer._probes = cast(Probes, kernel)
-    tracer.statistics.before = tracer._take_counted
-    # It has no end but for that.
-    tracer._stopped = True
-    return tracer
+    source = live(kernel, recording=True, pids=selection.pids if selection else ())
+    return Tracer(source=source, selection=selection, **{"latent": True, "harmless": True, **options})
 
 
 def streamed(events: Sequence[Event], *, lost: Sequence[LostPeriod] = (), **options: Any) -> list[Alert]:
     """Return what is concluded of a stream of operations, latent and harmless included."""
-    with Tracer(source=Records(map(pack, events), lost), **{"latent": True, "harmless": True, **options}) as tracer:
+    source = live(FakeProbes(map(pack, events), lost=lost))
+    with Tracer(source=source, **{"latent": True, "harmless": True, **options}) as tracer:
         return list(tracer.alerts())
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from hangup.cli import terminal
 from hangup.cli.reporters.alert import alert_block
-from hangup.tracer.capture.file import LostPeriod
-from hangup.tracer.host.cgroups import Cgroups
+from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import Loss
 from hangup.tracer.tracer import Alert, Tracer
 from tests.stories import (
@@ -28,7 +26,7 @@ from tests.stories import (
     latent,
     seeds_failure,
 )
-from tests.unit.playback import OFFSET, Playback, shown
+from tests.unit.playback import CLOCKS, Playback, shown
 from tests.unit.snapshots import check
 
 
@@ -41,17 +39,11 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def cgroups() -> Cgroups:
-    """Return what knows the cgroups of the stories."""
-    # Not this host's /proc: it may have processes of these pids.
-    return Cgroups(proc=Path("/nowhere"), find=lambda number: CGROUPS[number].encode())
-
-
 def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain, *, addresses: bool = False) -> str:
     def block(alert: Alert) -> str:
-        return alert_block(alert, OFFSET, width=width, paint=paint, addresses=addresses)
+        return alert_block(alert, CLOCKS, width=width, paint=paint, addresses=addresses)
 
-    texts = shown(story, block, latent=True, cgroups=cgroups())
+    texts = shown(story, block, latent=True, cgroups=CGROUPS)
     assert len(texts) == 1
     return texts[0] + "\n"
 
@@ -239,7 +231,7 @@ def test_every_doubt_is_told() -> None:
         LostPeriod(Loss.RING_FULL, start + 10**9, start + 2 * 10**9, 300),
     )
     with Tracer(source=Playback(seeds_failure().events, periods=periods)) as tracer:
-        (block,) = [alert_block(alert, OFFSET, width=80) for alert in tracer.alerts()]
+        (block,) = [alert_block(alert, CLOCKS, width=80) for alert in tracer.alerts()]
     assert "uncertain: 12 records were lost while it was open" in block.splitlines()
 
 
@@ -454,7 +446,7 @@ def test_an_alert_that_is_harmless_says_so_and_is_not_red() -> None:
     story.server.release()
     story.client.write(5, error=errno.EPIPE)
     story.client.release()
-    (text,) = shown(story, lambda alert: alert_block(alert, OFFSET, width=80, paint=terminal.colour), harmless=True)
+    (text,) = shown(story, lambda alert: alert_block(alert, CLOCKS, width=80, paint=terminal.colour), harmless=True)
     assert "reused  harmless  broken write  " in text
     assert text.startswith("\x1b[1;33m")
     assert shown(story, lambda alert: alert) == []

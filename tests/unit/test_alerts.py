@@ -11,9 +11,10 @@ import pytest
 from hangup.cli.reporters import alerts as reporter
 from hangup.cli.reporters.alert import alert_row
 from hangup.cli.reporters.alerts import AS_ROWS, COUNT_SECONDS, IN_FULL, Alerts
+from hangup.tracer.clocks import Clocks
 from hangup.tracer.tracer import Alert
 from tests.stories import Story, Task, established, seeds_failure
-from tests.unit.playback import OFFSET, shown
+from tests.unit.playback import CLOCKS, shown
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def alerts_of(*stories: Story) -> list[Alert]:
     return shown(stories, lambda alert: alert)
 
 
-def block(alert: Alert, _offset: int) -> str:
+def block(alert: Alert, _clocks: Clocks) -> str:
     assert alert.story
     return f"BLOCK {alert.story.path}"
 
@@ -39,7 +40,7 @@ def many(count: int, path: str = "/run/app.s", **options: Task) -> list[Alert]:
 
 
 def show(alerts: Sequence[Alert], shower: Alerts, now: float = 0.0) -> list[str]:
-    return [text for alert in alerts for text in shower.shown(alert, OFFSET, now)]
+    return [text for alert in alerts for text in shower.shown(alert, CLOCKS, now)]
 
 
 def test_the_first_three_are_blocks_the_next_ten_are_lines_and_the_rest_is_counted() -> None:
@@ -48,7 +49,7 @@ def test_the_first_three_are_blocks_the_next_ten_are_lines_and_the_rest_is_count
     texts = show(alerts, shower)
     assert texts == [
         *["BLOCK /run/app.s"] * IN_FULL,
-        *(alert_row(alert, OFFSET) for alert in alerts[IN_FULL : IN_FULL + AS_ROWS]),
+        *(alert_row(alert, CLOCKS) for alert in alerts[IN_FULL : IN_FULL + AS_ROWS]),
     ]
     assert (IN_FULL, AS_ROWS) == (3, 10)
     assert list(shower.counts(0.0, ending=True)) == [
@@ -59,7 +60,7 @@ def test_the_first_three_are_blocks_the_next_ten_are_lines_and_the_rest_is_count
 
 def test_a_line_has_when_which_verdict_which_connection_where_and_the_sentence() -> None:
     [alert] = many(1)
-    assert alert_row(alert, OFFSET) == (
+    assert alert_row(alert, CLOCKS) == (
         "00:00:00.000219 answered #1 /run/app.s: uwsgi[815] read 723 bytes, answered 94 bytes and hung up; "
         "89 µs later httpd[4711]'s write of 8 bytes failed with EPIPE"
     )
@@ -69,8 +70,8 @@ def test_the_line_of_a_failed_connect_says_its_path_once() -> None:
     story = Story(path="/run/stale.s")
     story.connect(error=errno.ECONNREFUSED)
     [alert] = alerts_of(story)
-    assert alert_row(alert, OFFSET).count("/run/stale.s") == 1
-    assert "\n" not in alert_row(alert, OFFSET)
+    assert alert_row(alert, CLOCKS).count("/run/stale.s") == 1
+    assert "\n" not in alert_row(alert, CLOCKS)
 
 
 def test_with_all_every_one_is_a_block() -> None:

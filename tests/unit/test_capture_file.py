@@ -11,15 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hangup.tracer.capture import file as source
-from hangup.tracer.capture.file import FileSource, LostPeriod, write_capture
+from hangup.tracer.capture import file
+from hangup.tracer.capture.file import FileSource, Kept, Writer, write_capture
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
-from hangup.tracer.record.layout import Loss
+from hangup.tracer.record.facts import LostPeriod, is_end, pack_end, unpack_fact
+from hangup.tracer.record.layout import Counted, Loss, RecordType
 from tests import stories
+from tests.unit.sources import FakeProbes, Records, live
 
 RECORDS = [record.pack(event) for event in stories.seeds_failure().events]
-HEADER = json.dumps({"format": "hangup capture", "version": record.VERSION, "size": record.SIZE}).encode() + b"\n"
+HEADER = json.dumps({"format": "hangup capture", "version": record.VERSION}).encode() + b"\n"
 
 
 def read_all(capture: FileSource) -> list[bytes]:
@@ -37,87 +39,65 @@ def test_a_capture_gives_back_its_records(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     write_capture(path, RECORDS)
     with FileSource(path) as capture:
+        assert (*capture.opening(), *capture.counts(), *capture.losses()) == ()
         assert read_all(capture) == RECORDS
         assert not capture.truncated
-        assert capture.losses() == {}
-        assert capture.lost_periods() == []
+        assert capture.drained
 
 
-LOSSES = {Loss.RING_FULL: 112_073, Loss.SKIPPED: 1}
-PERIODS = [LostPeriod(Loss.RING_FULL, 5, 9, 112_073), LostPeriod(Loss.SKIPPED, 7, (1 << 64) - 1, 1)]
-
-
-def test_a_capture_gives_back_what_was_lost_and_when(tmp_path: Path) -> None:
+def test_a_capture_is_a_line_and_its_records_and_an_end(tmp_path: Path) -> None:
     path = tmp_path / "capture"
-    write_capture(path, RECORDS, losses=LOSSES, periods=PERIODS)
-    with FileSource(path) as capture:
-        # Before anything is read, and after: a verdict must not come before its doubts.
-        assert capture.losses() == LOSSES
-        assert read_all(capture) == RECORDS
-        assert capture.lost_periods() == PERIODS
-        assert not capture.truncated
+    write_capture(path, RECORDS)
+    content = path.read_bytes()
+    body = b"".join(RECORDS)
+    assert content[: len(HEADER) + len(body)] == HEADER + body
+    assert is_end(content[len(HEADER) + len(body) :])
 
 
-NO_ENDS = (
-    b"[]",
-    b"{}",
-    b'{"losses": {"NONE": 1}, "periods": []}',
-    b'{"losses": {"RING_FULL": -1}, "periods": []}',
-    b'{"losses": {"RING_FULL": "1"}, "periods": []}',
-    b'{"losses": {}, "periods": [["RING_FULL", 1, 2]]}',
-    b'{"losses": {}, "periods": [[[], 1, 2, 3]]}',
-    b'{"losses": {}, "periods": 5}',
-    b'{"losses": {}, "periods": [["RING_FULL", 1, 2, 1e400]]}',
-    b"[" * 100_000,
-    b"\xff",
-)
-
-
-@pytest.mark.parametrize("lost", NO_ENDS, ids=range(len(NO_ENDS)))
-def test_an_end_that_says_nothing_sensible_is_a_cut_one(tmp_path: Path, lost: bytes) -> None:
-    path = tmp_path / "capture"
-    record_bytes = len(RECORDS[0]).to_bytes(2, "little") + RECORDS[0]
-    path.write_bytes(HEADER + record_bytes + lost + len(lost).to_bytes(4, "little") + b"LOST")
-    with FileSource(path) as capture:
-        assert read_all(capture)[:1] == RECORDS[:1]
-        assert capture.truncated
-        assert capture.losses() == {}
-
-
-def test_an_end_that_would_begin_before_the_records_is_a_cut_one(tmp_path: Path) -> None:
-    path = tmp_path / "capture"
-    path.write_bytes(HEADER + (500).to_bytes(4, "little") + b"LOST")
-    with FileSource(path) as capture:
-        assert read_all(capture) == []
-        assert capture.truncated
-
-
-def test_a_long_capture_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "_BATCH", 4)
+def test_a_long_capture_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A record lies across the end of each block.
+    monkeypatch.setattr(file, "_BLOCK", 2 * len(RECORDS[1]) + 7)
     path = tmp_path / "capture"
     write_capture(path, RECORDS)
     with FileSource(path) as capture:
-        assert capture.read(0) == RECORDS[:4]
+        first = capture.read(0)
+        assert 0 < len(first) <= 2
         assert not capture.drained
-        assert read_all(capture) == RECORDS[4:]
+        assert [*first, *read_all(capture)] == RECORDS
         assert capture.drained
+        assert not capture.truncated
 
 
 def test_an_empty_capture_is_one(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     write_capture(path, [])
     with FileSource(path) as capture:
-        assert capture.drained
         assert read_all(capture) == []
         assert not capture.truncated
         assert capture.drained
 
 
-END = len(b'{"losses": {}, "periods": []}') + 8
+@pytest.mark.parametrize("more", [b"x", RECORDS[0], pack_end(5)])
+def test_what_stands_behind_the_end_is_not_believed(tmp_path: Path, more: bytes) -> None:
+    path = tmp_path / "capture"
+    write_capture(path, RECORDS)
+    path.write_bytes(path.read_bytes() + more)
+    with FileSource(path) as capture:
+        assert read_all(capture) == RECORDS
+        assert capture.truncated
+
+
+@pytest.mark.parametrize("length", [0, 1, record.SMALLEST - 1, record.LARGEST + 1, (1 << 32) - 1])
+def test_nothing_is_believed_after_a_length_that_no_record_has(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(HEADER + RECORDS[0] + length.to_bytes(4, "little") + bytes(record.LARGEST * 2))
+    with FileSource(path) as capture:
+        assert read_all(capture) == RECORDS[:1]
+        assert capture.truncated
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, sum(2 + len(data) for data in RECORDS) + END))
+@given(st.integers(0, sum(map(len, RECORDS)) + record.SMALLEST))
 def test_a_capture_that_is_cut_gives_its_whole_records_and_says_so(tmp_path: Path, length: int) -> None:
     path = tmp_path / "capture"
     path.unlink(missing_ok=True)
@@ -126,19 +106,20 @@ def test_a_capture_that_is_cut_gives_its_whole_records_and_says_so(tmp_path: Pat
     os.truncate(path, len(HEADER) + length)
     whole, end = [], 0
     for data in RECORDS:
-        if end + 2 + len(data) > length:
+        if end + len(data) > length:
             break
-        end += 2 + len(data)
+        end += len(data)
         whole.append(data)
     with FileSource(path) as capture:
         assert read_all(capture) == whole
         assert capture.truncated == (path.stat().st_size < complete)
 
 
-def test_nothing_is_believed_after_a_damaged_length(tmp_path: Path) -> None:
+def test_nothing_is_believed_after_a_damaged_record(tmp_path: Path) -> None:
     path = tmp_path / "capture"
-    good = len(RECORDS[0]).to_bytes(2, "little") + RECORDS[0]
-    path.write_bytes(HEADER + good + b"\x05\x00ABCDE" + good)
+    # An operation's, without one.
+    damaged = record.pack_record(record.RecordType.OPERATION, 5, b"ABCDEFGH")
+    path.write_bytes(HEADER + RECORDS[0] + damaged + RECORDS[1])
     with FileSource(path) as capture:
         assert read_all(capture) == RECORDS[:1]
         assert capture.truncated
@@ -147,10 +128,10 @@ def test_nothing_is_believed_after_a_damaged_length(tmp_path: Path) -> None:
 def test_a_capture_never_overwrites(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     path.write_text("precious")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(HangupError, match="File exists"):
         write_capture(path, RECORDS)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(HangupError, match="File exists"):
         write_capture(tmp_path / "link", RECORDS)
     assert path.read_text() == "precious"
     assert not (tmp_path / "nowhere").exists()
@@ -186,7 +167,9 @@ def test_what_is_no_capture_is_refused(tmp_path: Path, content: bytes) -> None:
         FileSource(path)
 
 
-@pytest.mark.parametrize("change", [{"version": record.VERSION + 1}, {"size": record.SIZE + 8}, {"version": None}])
+@pytest.mark.parametrize(
+    "change", [{"version": record.VERSION + 1}, {"version": record.VERSION - 1}, {"version": None}]
+)
 def test_records_of_another_version_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / "capture"
     path.write_bytes(json.dumps({**json.loads(HEADER), **change}).encode() + b"\n")
@@ -217,5 +200,65 @@ def test_any_bytes_after_the_header_are_read_without_an_exception(tmp_path: Path
     path.write_bytes(HEADER + content)
     with FileSource(path) as capture:
         for data in read_all(capture):
-            event = record.unpack(data)
-            assert len(event.address) <= 255
+            if record.type_of(data) == record.RecordType.OPERATION:
+                record.unpack(data)
+            else:
+                unpack_fact(data)
+
+
+# ---- kept while it is read
+
+
+def test_what_is_read_is_written_as_it_comes(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    writer = Writer(path)
+    kept = Kept(Records(RECORDS[:2], RECORDS[2:]), writer)
+    assert kept.read(0) == RECORDS[:2]
+    with FileSource(path) as capture:
+        assert read_all(capture) == RECORDS[:2]
+        assert capture.truncated
+    assert not kept.drained
+    assert kept.read(0) == RECORDS[2:]
+    assert kept.drained
+    writer.close()
+    with FileSource(path) as capture:
+        assert read_all(capture) == RECORDS
+        assert not capture.truncated
+
+
+def test_what_a_source_is_asked_for_is_written_too(tmp_path: Path) -> None:
+    counted = FakeProbes()
+    counted.rows = [Counted(1, 2, 20, b"a", b"b", b"/x", 2, 0, 0, 0, 0)]
+    source = live(counted, recording=True)
+    path = tmp_path / "capture"
+    writer = Writer(path)
+    kept = Kept(source, writer)
+    counted.lost = [LostPeriod(Loss.RING_FULL, 5, 9, 3)]
+    told = [*kept.opening(), *kept.counts(), *kept.losses()]
+    writer.close()
+    assert [record.type_of(data) for data in told] == [RecordType.HOST, RecordType.COUNTS, RecordType.LOST]
+    with FileSource(path) as capture:
+        assert read_all(capture) == told
+    # The tracer's statistics may be looked at when all is over.
+    counted.rows = [Counted(1, 3, 30, b"a", b"b", b"/x", 2, 0, 0, 0, 0)]
+    assert len(kept.counts()) == 1
+
+
+def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
+    # The file is created where it is to be, and its writes go where there is never any room.
+    path = tmp_path / "capture"
+    writer = Writer(path)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, writer._file.fileno())
+    os.close(full)
+    with pytest.raises(HangupError, match="No space left on device") as raised:
+        writer.write(RECORDS)
+    assert "\n" not in str(raised.value)
+    # It is over: nothing more is written, and nothing more is said.
+    writer.write(RECORDS)
+    writer.close()
+
+
+def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HangupError, match="No such file or directory"):
+        Writer(tmp_path / "nowhere" / "capture")

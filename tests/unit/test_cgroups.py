@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.host.cgroups import ROOT, Cgroup, Cgroups, Hierarchy, parse, unescape_unit_name
+from hangup.tracer.host.cgroups import Cgroups, Hierarchy, parse, unescape_unit_name
 from hangup.tracer.host.mounts import read_mounts
 from hangup.tracer.host.process import PROC
+from hangup.tracer.record.facts import ROOT, Cgroup
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4

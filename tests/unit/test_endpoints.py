@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from hangup.tracer.record.layout import Event, EventFlag, Operation
+from hangup.tracer.record.facts import ProcessFact, SocketFact
+from hangup.tracer.record.layout import Event, EventFlag, Operation, SocketFlag
 from hangup.tracer.story import aftermath as aftermaths
 from hangup.tracer.story import endpoints as module
 from hangup.tracer.story.aftermath import Aftermath
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint
-from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Known, Operated, Recent, Suffered
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Operated, Suffered
 from hangup.tracer.story.exchange import exchange_of
+from hangup.tracer.story.known import Known
 from hangup.tracer.story.process import Process
 from hangup.tracer.story.story import tell
 from tests import stories
@@ -275,14 +277,6 @@ def test_what_is_forgotten_is_found_without_looking_at_all_connections(monkeypat
     assert endpoints.open == 1000
 
 
-def test_a_bounded_set_forgets_what_was_added_longest_ago() -> None:
-    recent = Recent(3)
-    recent.update(["a", "b", "c"])
-    recent.add("a")
-    recent.add("d")
-    assert [one in recent for one in "abcd"] == [True, False, True, True]
-
-
 def test_what_is_kept_of_a_long_connection_is_its_beginning_and_its_end() -> None:
     story = established()
     for _ in range(200):
@@ -394,19 +388,14 @@ def older(**options: object) -> Story:
     return Story(older=True, **options)  # type: ignore[arg-type]
 
 
-def knowing(story: Story, *, is_server: bool) -> Endpoints:
+def knowing(story: Story) -> Endpoints:
     """Return endpoints that know of a connection what unix_diag and /proc tell."""
-    ends = (story.server, story.client) if is_server else (story.client, story.server)
-    this, other = ends
-    known = Known(
-        path="/run/app.s",
-        pair=False,
-        is_server=is_server,
-        holder=Process(this.task.pid, this.task.comm),
-        other_inode_number=other.inode_number,
-        other_holder=Process(other.task.pid, other.task.comm),
-    )
-    return Endpoints(known={this.inode_number: known}.get)
+    known = Known()
+    for end in (story.client, story.server):
+        flags = SocketFlag.SERVER if end is story.server else SocketFlag.CLIENT
+        known.take(ProcessFact(1, end.task.pid, end.task.comm))
+        known.take(SocketFact(1, flags, "/run/app.s", end.inode_number, end.other.inode_number, (end.task.pid,)))
+    return Endpoints(known)
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
@@ -414,7 +403,7 @@ def test_an_older_connection_has_both_ends_from_its_first_operation(first: str) 
     story = older()
     end = getattr(story, first)
     end.write(16)
-    endpoints = knowing(story, is_server=first == "server")
+    endpoints = knowing(story)
     list(endpoints.feed(story.events))
     connection = only_open(endpoints)
     assert (connection.client.sock, connection.server.sock) == (story.client.sock, story.server.sock)
@@ -434,7 +423,7 @@ def test_the_far_end_of_an_older_connection_is_who_uses_it_once_it_does() -> Non
     story = older()
     story.client.write(16)
     story.server.release(by=CHILD)
-    endpoints = knowing(story, is_server=False)
+    endpoints = knowing(story)
     list(endpoints.feed(story.events))
     server = only_open(endpoints).server
     assert server.first is story.events[1]
@@ -445,7 +434,9 @@ def test_the_far_end_of_an_older_connection_is_who_uses_it_once_it_does() -> Non
 def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> None:
     story = older()
     story.client.write(16)
-    endpoints = Endpoints(name=lambda pid, _seen: {815: "uwsgi"}.get(pid), operations=True)
+    known = Known()
+    known.take(ProcessFact(1, 815, "uwsgi"))
+    endpoints = Endpoints(known, operations=True)
     list(endpoints.feed(story.events))
     server = only_open(endpoints).server
     assert server.holder == Process(815, "uwsgi")
@@ -453,21 +444,12 @@ def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> Non
     assert server.inode == story.server.inode
 
 
-def test_nobody_is_looked_up_who_is_seen_anyway() -> None:
-    asked: list[int] = []
-
-    def name(pid: int, _seen: int) -> str | None:
-        asked.append(pid)
-        return None
-
-    endpoints = Endpoints(name=name)
+def test_who_is_seen_doing_something_is_not_called_what_somebody_else_was() -> None:
+    known = Known()
+    known.take(ProcessFact(1 << 60, 815, "stranger"))
     for make in stories.STORIES.values():
-        concluded(endpoints, make().events)
-    assert asked == []
-    story = older()
-    story.client.release()
-    concluded(endpoints, [story.events[0]._replace(flags=int(EventFlag.PEER_DEAD))])
-    assert asked == [815]
+        for connection in concluded(Endpoints(known), make().events):
+            assert "stranger" not in (connection.client.comm, connection.server.comm)
 
 
 def test_an_older_connection_whose_peer_is_dead_already_ends_with_its_release() -> None:
@@ -488,7 +470,7 @@ def test_an_older_connection_whose_peer_is_dead_already_ends_with_its_release() 
 def test_an_endpoint_that_is_only_released_is_known_all_the_same() -> None:
     story = older()
     story.server.release()
-    endpoints = knowing(story, is_server=True)
+    endpoints = knowing(story)
     list(endpoints.feed(story.events))
     connection = only_open(endpoints)
     assert connection.server.sock == story.server.sock

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from hangup.cli import json_lines
-from hangup.cli.clock import wall_clock
 from hangup.cli.commands import doctor, peers
 from hangup.cli.reporters import kept_text, summary_json
 from hangup.cli.reporters.operation import operation_row, operation_text
@@ -19,13 +18,13 @@ from hangup.cli.sinks import alert_file, journal
 from hangup.tracer import fields
 from hangup.tracer.field import Field, inside, named, of_part
 from hangup.tracer.fields import Placed
-from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import Event
 from hangup.tracer.story.process import process_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import Story, latent, seeds_failure
-from tests.unit.playback import OFFSET, Playback, shown
+from tests.unit.playback import CLOCKS, Playback, shown
 from tests.unit.test_alert_text import STORIES
 
 LISTS: dict[str, Iterable[Field[Any]]] = {
@@ -107,7 +106,7 @@ def test_a_field_of_an_object_that_is_not_there_has_no_value() -> None:
 
 def test_an_alert_s_line_is_the_object_of_its_list() -> None:
     [alert] = shown(latent(), lambda alert: alert, latent=True)
-    text = json_lines.line("alert", fields.ALERT)(alert, lambda when: wall_clock(when, OFFSET))
+    text = json_lines.line("alert", fields.ALERT)(alert, CLOCKS.wall)
     told = json.loads(text)
     assert text == json.dumps(told, separators=(",", ":"))
     assert told["client"]["comm"] == named(fields.END, "comm").get(named(fields.ALERT, "client").get(alert))
@@ -144,10 +143,10 @@ def test_a_text_that_is_found_again_is_what_would_be_made_anew(monkeypatch: pyte
         if random.random() < 0.5:
             traced = altered(random, traced, random.choice(all_of_them))
         cgroup = random.choice(cgroups)
-        assert kept(traced, OFFSET, cgroup) == plain(Placed(traced, cgroup), lambda when: wall_clock(when, OFFSET))
+        assert kept(traced, CLOCKS, cgroup) == plain(Placed(traced, cgroup), CLOCKS.wall)
         width = random.choice([60, 80, 200])
-        row = kept_row(traced, OFFSET, width)
-        assert row == operation_row(addresses=True)(traced, OFFSET, width)
+        row = kept_row(traced, CLOCKS, width)
+        assert row == operation_row(addresses=True)(traced, CLOCKS, width)
         # Both are made by parts of the operation; this is made of all of it.
         process = process_of(traced.event)
         thread = "" if process.tid == process.pid else f"/{process.tid}"

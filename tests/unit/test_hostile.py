@@ -6,25 +6,39 @@ most what it says itself.
 
 from __future__ import annotations
 
+import errno
+import json
 import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from hangup.cli.ended import Ended
+from hangup.cli.reporters.alert import alert_block
+from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.reporters.summary import summary_text
+from hangup.cli.reporters.summary_json import summary_lines
 from hangup.tracer import names
+from hangup.tracer.capture.file import FileSource, write_capture
 from hangup.tracer.host import inventory, mounts, unix_diag
-from hangup.tracer.host.cgroups import Cgroup, Hierarchy, parse, read_process_cgroup
+from hangup.tracer.host.cgroups import Hierarchy, parse, read_process_cgroup
 from hangup.tracer.host.inventory import read_holders
 from hangup.tracer.host.process import read_cgroup, read_comm, read_inner_pid, read_start
 from hangup.tracer.kernel.preflight import Host, check_lockdown, check_pid_namespace, check_privileges, check_proc
 from hangup.tracer.kernel.probes import preempts_programs
 from hangup.tracer.record import layout as record
+from hangup.tracer.record.facts import Cgroup, Fact, pack_fact
+from hangup.tracer.tracer import Tracer
+from tests import stories
+from tests.stories import Story
+from tests.unit.test_facts import FACTS
 
 # bytes.splitlines() and str.splitlines() end a line at each of these; the kernel at the first one only.
 LINE_ENDS = ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
@@ -295,3 +309,26 @@ def test_a_record_is_unpacked_or_refused_as_too_short(data: bytes) -> None:
         assert len(event.address) <= len(data) - record.SIZE
         assert all(len(one) for one in (names.syscall_name(event.syscall), names.error_name(abs(event.result))))
         assert names.signal_name(event.exit_code & 0x7F)
+
+
+@in_one_folder
+@given(st.lists(st.one_of(*FACTS.values()), max_size=12), st.randoms(use_true_random=False), st.booleans())
+def test_a_capture_may_tell_anything_of_a_host(tmp_path: Path, facts: list[Fact], random: Random, pids: bool) -> None:
+    told = [*map(pack_fact, facts), *(record.pack(event) for event in stories.seeds_failure().events)]
+    older = Story(older=True)
+    older.client.write(8, error=errno.EPIPE)
+    older.client.release()
+    told += [record.pack(event) for event in older.events]
+    random.shuffle(told)
+    path = tmp_path / "capture"
+    path.unlink(missing_ok=True)
+    write_capture(path, told)
+    with FileSource(path) as source, Tracer(source=source, latent=True, pids=[815] if pids else []) as tracer:
+        for alert in tracer.alerts():
+            json.loads(alert_line(alert, tracer.clocks))
+            assert all(line.isprintable() for line in alert_block(alert, tracer.clocks, width=80).splitlines())
+        assert not source.truncated
+        ended = Ended(tracer.statistics, tracer.losses(), 0.0, tracer.flavour, len(tracer.functions))
+        for line in summary_lines(ended):
+            json.loads(line)
+        assert all(line.isprintable() for line in summary_text(ended, width=80).splitlines())

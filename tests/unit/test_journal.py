@@ -19,7 +19,7 @@ from hangup.tracer.errors import HangupError
 from hangup.tracer.tracer import Alert, Losses, Tracer
 from hangup.tracer.verdicts import Kind
 from tests.stories import established, latent, seeds_failure
-from tests.unit.playback import OFFSET, Playback, shown
+from tests.unit.playback import CLOCKS, Playback, shown
 
 CATALOG = Path(__file__).parents[2] / "systemd" / "hangup.catalog"
 
@@ -59,7 +59,7 @@ def the_alert() -> Alert:
 
 
 def test_an_alert_has_the_fields_of_the_table(journald: socket.socket) -> None:
-    Journal(Path(journald.getsockname())).alert(the_alert(), OFFSET)
+    Journal(Path(journald.getsockname())).alert(the_alert(), CLOCKS)
     fields = sent(journald)
     assert set(fields) <= {field.name for field in FIELDS} | {"SYSLOG_IDENTIFIER"}
     assert "failed with EPIPE" in fields["MESSAGE"]
@@ -83,7 +83,7 @@ def test_an_alert_has_the_fields_of_the_table(journald: socket.socket) -> None:
 
 def test_a_latent_hang_up_has_no_errno(journald: socket.socket) -> None:
     sink = Journal(Path(journald.getsockname()))
-    shown(latent(), lambda alert: sink.alert(alert, OFFSET), latent=True)
+    shown(latent(), lambda alert: sink.alert(alert, CLOCKS), latent=True)
     fields = sent(journald)
     assert fields["HANGUP_VERDICT"] == "latent"
     assert fields["HANGUP_SYMPTOM"] == "none"
@@ -97,7 +97,7 @@ def test_a_read_that_met_the_end_has_no_errno_and_says_how_it_showed(journald: s
     story.server.release(killed_by=9)
     story.client.read(0)
     sink = Journal(Path(journald.getsockname()))
-    shown(story, lambda alert: sink.alert(alert, OFFSET))
+    shown(story, lambda alert: sink.alert(alert, CLOCKS))
     fields = sent(journald)
     assert (fields["HANGUP_VERDICT"], fields["HANGUP_SYMPTOM"]) == ("killed", "cut read")
     assert "ERRNO" not in fields
@@ -123,14 +123,14 @@ def test_a_journal_that_does_not_read_costs_entries_which_are_counted_and_no_tim
     alert = the_alert()
     calls = 0
     while not sink.errors:
-        sink.alert(alert, OFFSET)
+        sink.alert(alert, CLOCKS)
         calls += 1
         # The queue of a datagram socket is bounded (net.unix.max_dgram_qlen): this ends.
         assert calls < 1_000_000
     taken = calls - sink.errors
     journald.setblocking(False)
     assert [sent(journald)["MESSAGE_ID"] for _ in range(taken)] == [journal.ALERT_ID] * taken
-    sink.alert(alert, OFFSET)
+    sink.alert(alert, CLOCKS)
     assert sent(journald)["HANGUP_VERDICT"] == "answered"
     assert sink.errors == calls - taken
 
@@ -158,7 +158,7 @@ def test_a_story_that_is_too_long_for_an_entry_is_left_out(
     journald: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "_LONGEST", 1000)
-    Journal(Path(journald.getsockname())).alert(the_alert(), OFFSET)
+    Journal(Path(journald.getsockname())).alert(the_alert(), CLOCKS)
     fields = sent(journald)
     assert "HANGUP_STORY" not in fields
     assert fields["HANGUP_VERDICT"] == "answered"

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.tracer.record import layout as record
+from hangup.tracer.record.facts import is_whole
 from hangup.tracer.record.layout import (
     Counted,
     Event,
@@ -24,13 +25,17 @@ from hangup.tracer.record.layout import (
     Handed,
     History,
     HistoryState,
+    HostFlag,
     KeptMoment,
     Loss,
     Operation,
+    ProcessFlag,
     RecordType,
     SectionType,
     Sender,
     SenderFlag,
+    SocketFlag,
+    TextKind,
     User,
     counted_of,
     moments_of,
@@ -73,7 +78,8 @@ def written_for_readers() -> dict[str, dict[str, str]]:
     return classes
 
 
-STRUCTURES = ("record", "section", "operation", "sender", "user", "moment", "history", "counted")
+OF_THE_KERNEL = ("record", "section", "operation", "sender", "user", "moment", "history", "counted")
+STRUCTURES = (*OF_THE_KERNEL, "host", "process", "open_socket", "lost", "lost_time", "text")
 FIELDS = {name: record._fields(record._SOURCE, name) for name in STRUCTURES}
 ENUMS: dict[str, tuple[type[enum.IntEnum] | type[enum.IntFlag], str]] = {
     "record_type": (RecordType, "RECORD_"),
@@ -83,6 +89,10 @@ ENUMS: dict[str, tuple[type[enum.IntEnum] | type[enum.IntFlag], str]] = {
     "sender_flag": (SenderFlag, "SENDER_"),
     "history_state": (HistoryState, "HISTORY_"),
     "loss": (Loss, "LOSS_"),
+    "host_flag": (HostFlag, "HOST_"),
+    "process_flag": (ProcessFlag, "PROCESS_"),
+    "socket_flag": (SocketFlag, "SOCKET_"),
+    "text_kind": (TextKind, "TEXT_"),
 }
 
 
@@ -400,7 +410,7 @@ def test_many_records_are_unpacked_in_their_order() -> None:
     ],
 )
 def test_what_is_no_record_can_be_told(data: bytes, whole: bool) -> None:
-    assert record.is_whole(data) is whole
+    assert is_whole(data) is whole
 
 
 def stories_history() -> Handed:

@@ -17,7 +17,7 @@ from hangup.tracer.kernel.probes import KRETPROBE_SLOTS
 from hangup.tracer.record.layout import Loss
 from hangup.tracer.story.endpoints import MAX_CONNECTIONS
 from hangup.tracer.tracer import Tracer
-from tests.unit.test_tracer import ListSource
+from tests.unit.sources import Records
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = {"hangup": markdown(METRICS), "labels": labels_markdown(LABELS), "process": markdown(PROCESS_METRICS)}
@@ -42,7 +42,7 @@ def test_no_metric_is_described_by_what_is_also_true_of_another() -> None:
 
 
 def test_the_document_knows_every_cause_of_a_loss_and_no_other() -> None:
-    with Tracer(source=ListSource()) as tracer:
+    with Tracer(source=Records()) as tracer:
         causes = {loss.name.lower() for loss in Loss} | set(tracer.losses().by_cause)
     section = DOCUMENT.read_text().split("## What is missing")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == causes

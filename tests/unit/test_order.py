@@ -15,7 +15,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangup.tracer.record.layout import Event, Operation, RecordType
+from hangup.tracer.record.layout import Event, Operation, RecordType, pack
 from hangup.tracer.statistics import Key, Row
 from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.story.exchange import exchange_of
@@ -23,7 +23,7 @@ from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind, Verdict
 from tests.stories import Script, interleaved, random_script
-from tests.unit.test_tracer import ListSource
+from tests.unit.sources import Records
 
 TOO_EARLY = "its beginning was not recorded: the connection is older than hangup, or a record was lost"
 _TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
@@ -31,7 +31,7 @@ _TIME = re.compile(r"\b[0-9.]+ (ns|µs|ms|s)\b")
 
 def traced(events: list[Event], batch: int) -> tuple[list[Alert], Mapping[Key, Row], int]:
     batches = [events[start : start + batch] for start in range(0, len(events), batch)]
-    with Tracer(source=ListSource(*batches), latent=True, harmless=True) as tracer:
+    with Tracer(source=Records(*(map(pack, batch) for batch in batches)), latent=True, harmless=True) as tracer:
         alerts: list[Alert] = []
         for _ in batches:
             alerts += tracer.poll(0)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.capture.file import LostPeriod
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel import probes
 from hangup.tracer.kernel.probes import Probes, merged_oldest, missed_returns, periods_of, renamed, wake_records
+from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import LOST_PERIODS, Loss
 
 KALLSYMS = """\

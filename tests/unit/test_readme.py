@@ -15,7 +15,7 @@ import pytest
 
 from hangup.cli.reporters.alert import alert_block
 from tests.stories import seeds_failure
-from tests.unit.playback import OFFSET, shown
+from tests.unit.playback import CLOCKS, shown
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -26,7 +26,7 @@ _ALERT = re.compile(r"(?<=<!-- alert: seeds_failure\(\) of tests/stories.py -->\
 
 def alert() -> str:
     """Return what is printed of the classic failure, as README's block; the times are of the zone that is set."""
-    [block] = shown(seeds_failure(), lambda alert: alert_block(alert, OFFSET, width=80))
+    [block] = shown(seeds_failure(), lambda alert: alert_block(alert, CLOCKS, width=80))
     return f"```\n{block.rstrip()}\n```\n"
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangup.cli.reporters.alert import alert_block
+from hangup.tracer.record.facts import ProcessFact, SocketFact
 from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
@@ -28,6 +29,7 @@ from hangup.tracer.record.layout import (
     KeptMoment,
     Operation,
     RecordType,
+    SocketFlag,
     User,
     moments_of,
     pack,
@@ -40,8 +42,8 @@ from hangup.tracer.record.layout import (
     users_of,
 )
 from hangup.tracer.statistics import Key, RowCounts
-from hangup.tracer.story.endpoints import Endpoints, Known, Suffered
-from hangup.tracer.story.process import Process
+from hangup.tracer.story.endpoints import Endpoints, Suffered
+from hangup.tracer.story.known import Known
 from hangup.tracer.story.recall import UNKNOWN_USER, Omitted, recalled
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
@@ -64,7 +66,6 @@ from tests.stories import (
 )
 from tests.unit.both_ways import (
     Kernel,
-    Records,
     assert_both_ways_agree,
     differences,
     essence,
@@ -73,6 +74,8 @@ from tests.unit.both_ways import (
     sharpened,
     streamed,
 )
+from tests.unit.playback import CLOCKS
+from tests.unit.sources import Records
 from tests.unit.verdict_examples import EXAMPLES, HARMLESS, two_victims
 
 SECOND = 1000 * MILLISECOND
@@ -308,7 +311,7 @@ def test_operations_that_were_not_kept_are_told_as_such_where_they_were() -> Non
     assert told is not None
     assert [(gap.after, gap.operations) for gap in told.client.gaps] == [(FIRST_MOMENTS, 6002 - KEPT)]
     assert sum(moment.role == "client" for moment in told.timeline) == KEPT + 2
-    assert "operations of the client not kept" in alert_block(alert, 0, width=100)
+    assert "operations of the client not kept" in alert_block(alert, CLOCKS, width=100)
 
 
 @pytest.mark.parametrize("more", range(-1, 3))
@@ -665,20 +668,16 @@ def test_a_death_is_an_alert_whichever_end_of_a_socketpair_asks() -> None:
         assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.KILLED]
 
 
-def older(story: Story) -> dict[int, Known]:
-    """Return what the inventory knows of it, by either end."""
-    ends = (story.client, story.server)
-    return {
-        this.inode_number: Known(
-            "/run/app.s",
-            False,
-            this is story.server,
-            Process(this.task.pid, this.task.comm),
-            this.other.inode_number,
-            Process(this.other.task.pid, this.other.task.comm),
-        )
-        for this in ends
-    }
+def older(story: Story, path: str | None = "/run/app.s") -> Known:
+    """Return what was told of it, as it was open already."""
+    known = Known()
+    for end in (story.client, story.server):
+        known.take(ProcessFact(1, end.task.pid, end.task.comm))
+        flags = SocketFlag.SERVER if end is story.server else SocketFlag.CLIENT
+        if path is None:
+            flags |= SocketFlag.PAIR
+        known.take(SocketFact(1, flags, path, end.inode_number, end.other.inode_number, (end.task.pid,)))
+    return known
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
@@ -689,7 +688,7 @@ def test_an_older_connection_has_its_ends_from_the_inventory(first: str) -> None
     story.client.write(8)
     story.server.release()
     story.client.write(9, error=errno.EPIPE)
-    endpoints = Endpoints(known=older(story).get)
+    endpoints = Endpoints(older(story))
     list(endpoints.feed(unpack_all(Recorder().record(story.events))))
     (suffered,) = (one for one in endpoints.settle() if isinstance(one, Suffered))
     connection = suffered.aftermath.connection
@@ -705,8 +704,7 @@ def test_the_path_that_the_kernel_tells_of_an_older_connection_stays_where_the_i
     story.client.write(9, error=errno.EPIPE)
     recorder = Recorder()
     recorder.addresses[story.server.sock] = b"/run/kernel.s"
-    known = older(story)[story.client.inode_number]._replace(path=None, pair=True)
-    endpoints = Endpoints(known=lambda _inode: known)
+    endpoints = Endpoints(older(story, path=None))
     list(endpoints.feed(unpack_all(recorder.record(story.events))))
     (suffered,) = endpoints.settle()
     assert (suffered.aftermath.connection.path, suffered.aftermath.connection.pair) == ("/run/kernel.s", False)

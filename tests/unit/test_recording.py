@@ -10,19 +10,20 @@ import pytest
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of, histories_bytes
-from hangup.tracer.record.layout import COUNTED_BYTES, Counted, Event, RecordType, counted_of
+from hangup.tracer.record.layout import COUNTED_BYTES, Event, RecordType, counted_of, pack
 from hangup.tracer.tracer import POLL_SECONDS, QUIET_SECONDS, Tracer
 from tests import stories
 from tests.unit.playback import Playback
+from tests.unit.sources import FakeProbes
 
 _LONG = 600.0
 
 
-class FakeProbes(Playback):
+class Waited(FakeProbes):
     """Has recorded these events, and remembers how it was made, for how long it was to wait, and what may wake it."""
 
     def __init__(self, events: Sequence[Event], **options: Any) -> None:
-        super().__init__(events)
+        super().__init__(map(pack, events))
         self.options = options
         self.waited: list[float] = []
         self.woken_by: list[int] = []
@@ -36,38 +37,28 @@ class FakeProbes(Playback):
         """Remember it."""
         self.woken_by.append(descriptor)
 
-    def counted(self) -> list[Counted]:
-        """Return that no connection has ended well."""
-        return []
-
     def open_endpoints(self) -> int:
         """Return that both ends of it are open."""
         return 2
 
-    def detach(self) -> None:
-        """Nothing was attached."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 @pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> list[FakeProbes]:
+def probes(monkeypatch: pytest.MonkeyPatch) -> list[Waited]:
     """Return where the probes of the next tracers come to stand."""
-    made: list[FakeProbes] = []
+    made: list[Waited] = []
 
-    def make(**options: Any) -> FakeProbes:
+    def make(**options: Any) -> Waited:
         # The last record, of a release, would settle what it cost.
         story = stories.seeds_failure(start=time.monotonic_ns())
-        made.append(FakeProbes(story.events[:-1], **options))
+        made.append(Waited(story.events[:-1], **options))
         return made[-1]
 
     def refuse() -> None:
         raise HangupError("not here", "elsewhere")
 
     monkeypatch.setattr("hangup.tracer.kernel.preflight.require", lambda: None)
-    monkeypatch.setattr("hangup.tracer.tracer.Probes", make)
-    monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse)
+    monkeypatch.setattr("hangup.tracer.kernel.live.Probes", make)
+    monkeypatch.setattr("hangup.tracer.kernel.live.snapshot", refuse)
     return made
 
 
@@ -81,7 +72,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[FakeProbes]:
     ],
 )
 def test_the_probes_are_told_what_to_record(
-    probes: list[FakeProbes], options: dict[str, Any], recording: bool, endpoints: int
+    probes: list[Waited], options: dict[str, Any], recording: bool, endpoints: int
 ) -> None:
     with Tracer(**options) as tracer:
         assert tracer.recording == recording
@@ -111,7 +102,7 @@ def test_the_default_histories_take_what_they_may_take() -> None:
     assert 60_000_000 < histories_bytes(ENDPOINTS) < 64_000_000
 
 
-def test_while_nothing_is_waited_for_the_tracer_sleeps_for_long(probes: list[FakeProbes]) -> None:
+def test_while_nothing_is_waited_for_the_tracer_sleeps_for_long(probes: list[Waited]) -> None:
     with Tracer() as tracer:
         # What somebody does after a failure is waited for, at first it is not known that there is one.
         list(tracer.poll(_LONG))
@@ -129,7 +120,7 @@ def test_while_nothing_is_waited_for_the_tracer_sleeps_for_long(probes: list[Fak
 
 @pytest.mark.parametrize("options", [{"stream": True}, {"on_operation": lambda _: None}])
 def test_where_every_operation_is_recorded_it_looks_as_often_as_ever(
-    probes: list[FakeProbes], options: dict[str, Any]
+    probes: list[Waited], options: dict[str, Any]
 ) -> None:
     with Tracer(**options) as tracer:
         for _ in range(3):
@@ -137,7 +128,7 @@ def test_where_every_operation_is_recorded_it_looks_as_often_as_ever(
     assert probes[0].waited == [POLL_SECONDS] * 3
 
 
-def test_a_descriptor_that_may_wake_it_is_handed_on_to_the_probes(probes: list[FakeProbes]) -> None:
+def test_a_descriptor_that_may_wake_it_is_handed_on_to_the_probes(probes: list[Waited]) -> None:
     with Tracer() as tracer:
         tracer.wake_by(7)
     assert probes[0].woken_by == [7]

@@ -152,10 +152,9 @@ def test_a_file_as_the_only_sink_has_what_was_held_back_and_what_was_lost(
     stand: Callable[..., Stand], tmp_path: Path
 ) -> None:
     file = tmp_path / "alerts.jsonl"
-    losses = {Loss.RING_FULL: 0}
     told = [seeds_failure() for _ in range(5)]
-    standing = stand(*told, losses=losses, burst=2, journal=False, file=str(file))
-    standing.run(lambda: losses.update({Loss.RING_FULL: 7}))
+    standing = stand(*told, losses={Loss.RING_FULL: 7}, burst=2, journal=False, file=str(file))
+    standing.run()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     # What is lost is told within a second, what is held back at the end of the interval.
     assert [line["record"] for line in lines] == ["alert", "alert", "losses", "held_back"]

@@ -14,7 +14,7 @@ from hangup.tracer.story.operation import NOT_KEPT, syscall_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
-from tests.unit.playback import OFFSET, Playback
+from tests.unit.playback import CLOCKS, Playback
 from tests.unit.snapshots import check
 
 
@@ -32,7 +32,7 @@ def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]
     row = operation_row(addresses=addresses)
 
     def show(traced: Traced) -> None:
-        lines.append(row(traced, OFFSET, width))
+        lines.append(row(traced, CLOCKS, width))
 
     source = Playback(event for story in stories for event in story.events)
     with Tracer(source=source, on_operation=show) as tracer:
@@ -56,7 +56,7 @@ def several() -> list[Story]:
     """Return the classic failure, a refused connect, a socketpair, and names and paths as long as they get."""
     refused = Story(path="/run/gone.s", client=Task("nginx", 206), start=2_000_000_000)
     refused.connect(error=errno.ECONNREFUSED)
-    pair = Story(client=Task("sshd", 812), server=Task("sshd", 815), start=3_000_000_000)
+    pair = Story(client=Task("sshd", 812), server=Task("sshd", 813), start=3_000_000_000)
     pair.socketpair()
     pair.client.write(64)
     pair.server.read(64)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.capture.file import FileSource, LostPeriod, write_capture
+from hangup.tracer.capture.file import FileSource, write_capture
+from hangup.tracer.errors import HangupError
 from hangup.tracer.host.inventory import Inventory
 from hangup.tracer.host.unix_diag import UnixDiagMissingError
+from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import Counted, Event, EventFlag, Loss, RecordType, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import Key, Row
@@ -24,42 +26,16 @@ from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.stories import HTTPD, MILLISECOND, SHUT_RDWR, UWSGI, Story, Task, established
-from tests.unit.both_ways import Kernel, recording
+from tests.unit.sources import FakeProbes, Records, live, lost_records
 
 # A kernel thread drops what io_uring of a process had, which has ended.
 OWNER_EXITED = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
 
 
-class ListSource:
-    """Records that are there already, in the batches given; losses are counted when a batch has been read."""
-
-    def __init__(self, *batches: list[Event], losses: tuple[int, ...] = (), periods: Sequence[LostPeriod] = ()) -> None:
-        self._batches = list(batches)
-        self._losses = list(losses)
-        self._lost = 0
-        self._periods = periods
-
-    def read(self, timeout: float) -> list[bytes]:
-        """Return the next batch."""
-        assert timeout >= 0
-        if not self._batches:
-            return []
-        if self._losses:
-            self._lost = self._losses.pop(0)
-        return [pack(event) for event in self._batches.pop(0)]
-
-    @property
-    def drained(self) -> bool:
-        """Whether the last batch has been read."""
-        return not self._batches
-
-    def losses(self) -> Mapping[Loss, int]:
-        """Return what was lost till now."""
-        return {Loss.RING_FULL: self._lost, Loss.MISSED_RETURN: 0}
-
-    def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return when it was lost."""
-        return self._periods
+def list_source(*batches: list[Event], periods: Sequence[LostPeriod] = ()) -> Records:
+    """Return a source of events; it begins with what was lost."""
+    first, *rest = [list(map(pack, batch)) for batch in batches] or [[]]
+    return Records([*lost_records(periods), *first], *rest)
 
 
 def alerts(
@@ -70,13 +46,13 @@ def alerts(
     verdicts: frozenset[Kind] = frozenset(),
     periods: Sequence[LostPeriod] = (),
 ) -> list[Alert]:
-    source = ListSource(*batches, periods=periods)
+    source = list_source(*batches, periods=periods)
     with Tracer(source=source, selection=selection, latent=latent, harmless=harmless, verdicts=verdicts) as tracer:
         return list(tracer.alerts())
 
 
 def rows(*events: Event, selection: Selection | None = None) -> Mapping[Key, Row]:
-    with Tracer(source=ListSource(list(events)), selection=selection) as tracer:
+    with Tracer(source=list_source(list(events)), selection=selection) as tracer:
         list(tracer.alerts())
         return tracer.statistics.rows
 
@@ -98,7 +74,7 @@ def test_an_alert_comes_when_the_survivor_s_thread_has_gone_on() -> None:
     story = stories.seeds_failure()
     later = Story(client_sock=0x1000, server_sock=0x2000, start=story.now)
     later.connect()
-    with Tracer(source=ListSource(story.events[:-1], story.events[-1:], later.events)) as tracer:
+    with Tracer(source=list_source(story.events[:-1], story.events[-1:], later.events)) as tracer:
         assert list(tracer.poll(0)) == []
         assert list(tracer.poll(0)) == []
         (alert,) = tracer.poll(0)
@@ -112,7 +88,7 @@ def test_an_alert_is_held_for_a_tenth_of_a_second_by_the_events_times() -> None:
     end = before[-1].end
     other = [Story(client_sock=sock, server_sock=sock + 1, start=end, client=OTHER) for sock in (0x1000, 0x2000)]
     soon, late = other[0].connect(start=end + WAIT - 2, end=end + WAIT - 1), other[1].connect(end=end + WAIT)
-    with Tracer(source=ListSource(before, [soon], [late], [release._replace(start=end + WAIT + 1)])) as tracer:
+    with Tracer(source=list_source(before, [soon], [late], [release._replace(start=end + WAIT + 1)])) as tracer:
         assert list(tracer.poll(0)) == []
         assert list(tracer.poll(0)) == []
         (alert,) = tracer.poll(0)
@@ -124,7 +100,7 @@ def test_an_alert_s_story_changes_no_more() -> None:
     *before, release = stories.seeds_failure().events
     late = Story(client_sock=0x1000, server_sock=0x2000, start=before[-1].end + WAIT, client=OTHER)
     late.connect()
-    with Tracer(source=ListSource(before, late.events, [release])) as tracer:
+    with Tracer(source=list_source(before, late.events, [release])) as tracer:
         assert list(tracer.poll(0)) == []
         (alert,) = tracer.poll(0)
         assert list(tracer.poll(0)) == []
@@ -249,7 +225,7 @@ def test_a_second_victim_is_a_second_alert_that_names_the_first(order: str) -> N
     story = two_victims()
     getattr(story, order).release(exit_status=1)
     getattr(story, "server" if order == "client" else "client").release(exit_status=1)
-    with Tracer(source=ListSource(story.events)) as tracer:
+    with Tracer(source=list_source(story.events)) as tracer:
         first, second = tracer.alerts()
         total = tracer.statistics.total
         assert tracer.statistics.alerts == 2
@@ -288,7 +264,7 @@ def test_operations_are_counted_at_the_verdict_and_what_comes_later_at_the_end()
     story = stories.seeds_failure()
     *before, release = story.events
     late = Story(client_sock=0x1000, server_sock=0x2000, start=before[-1].end + WAIT, client=OTHER)
-    with Tracer(source=ListSource(before, [late.connect(error=errno.ENOENT)], [release])) as tracer:
+    with Tracer(source=list_source(before, [late.connect(error=errno.ENOENT)], [release])) as tracer:
         list(tracer.poll(0))
         assert tracer.statistics.rows == {}
         list(tracer.poll(0))
@@ -300,7 +276,7 @@ def test_operations_are_counted_at_the_verdict_and_what_comes_later_at_the_end()
 
 def test_records_of_connections_that_are_not_selected_are_counted_as_read_only() -> None:
     story = stories.seeds_failure()
-    with Tracer(source=ListSource(story.events), selection=Selection(comms=("nobody",))) as tracer:
+    with Tracer(source=list_source(story.events), selection=Selection(comms=("nobody",))) as tracer:
         assert list(tracer.poll(0)) == []
     counts = tracer.statistics.counts()
     assert counts.rows == {}
@@ -315,7 +291,7 @@ def test_a_kernel_that_does_not_list_its_sockets_is_traced_all_the_same(
         raise error
 
     attach(monkeypatch, stories.seeds_failure().events)
-    monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse)
+    monkeypatch.setattr("hangup.tracer.kernel.live.snapshot", refuse)
     with Tracer() as tracer:
         list(tracer.poll(0))
         assert tracer.statistics.total.broken_writes == 1
@@ -324,26 +300,13 @@ def test_a_kernel_that_does_not_list_its_sockets_is_traced_all_the_same(
 # ---- what a source has more of than it gives at once
 
 
-class Attached(ListSource):
-    """Records as the probes give them: a live host has no end."""
-
-    def close(self) -> None:
-        """Take nothing away."""
-
-    def detach(self) -> None:
-        """Nothing was attached."""
-
-    def counted(self) -> list[Counted]:
-        """Return no connection that ended well."""
-        return []
-
-
-def attach(monkeypatch: pytest.MonkeyPatch, *batches: list[Event]) -> None:
+def attach(monkeypatch: pytest.MonkeyPatch, *batches: list[Event]) -> FakeProbes:
     """Have the next tracer without a source take these batches for this host's."""
-    attached = Attached(*batches)
+    attached = FakeProbes(*(map(pack, batch) for batch in batches))
     monkeypatch.setattr("hangup.tracer.kernel.preflight.require", lambda: None)
-    monkeypatch.setattr("hangup.tracer.tracer.Probes", lambda **_: attached)
-    monkeypatch.setattr("hangup.tracer.tracer.snapshot", refuse_to_list)
+    monkeypatch.setattr("hangup.tracer.kernel.live.Probes", lambda **_: attached)
+    monkeypatch.setattr("hangup.tracer.kernel.live.snapshot", refuse_to_list)
+    return attached
 
 
 def refuse_to_list() -> Inventory:
@@ -400,7 +363,7 @@ def test_what_it_cost_is_settled_by_later_records_also_while_more_are_left(monke
 def test_a_read_without_records_is_the_end_only_of_a_source_that_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     # The next record may be one that is being written.
     events = late_farewell().events
-    with Tracer(source=ListSource(events[:-1], [], events[-1:])) as tracer:
+    with Tracer(source=list_source(events[:-1], [], events[-1:])) as tracer:
         assert list(tracer.alerts()) == []
         assert tracer.statistics.total.harmless == 1
     attach(monkeypatch, events[:-1], [], events[-1:])
@@ -411,7 +374,7 @@ def test_a_read_without_records_is_the_end_only_of_a_source_that_has_no_more(mon
 
 
 def test_a_capture_has_no_ring_buffer() -> None:
-    with Tracer(source=ListSource()) as tracer:
+    with Tracer(source=list_source()) as tracer:
         assert tracer.ring is None
 
 
@@ -445,7 +408,7 @@ def connect_fails(error: int, path: str = "/run/app.s") -> Story:
 
 def test_a_connect_that_fails_otherwise_is_counted_by_its_error_only() -> None:
     events = [event for error in (errno.ENOENT, errno.ENOTSOCK) for event in connect_fails(error).events]
-    with Tracer(source=ListSource(events)) as tracer:
+    with Tracer(source=list_source(events)) as tracer:
         assert list(tracer.alerts()) == []
     assert list(tracer.statistics.rows) == [Key("httpd", "?", "/run/app.s", Kind.CONNECT_FAILED)]
     assert tracer.statistics.counts().connect_errors == {"ENOENT": 1, "ENOTSOCK": 1}
@@ -546,7 +509,7 @@ def test_a_process_that_used_an_end_earlier_selects_it_too(selection: Selection)
 
 
 def test_pids_are_short_for_a_selection() -> None:
-    with Tracer(source=ListSource(stories.seeds_failure().events), pids=[1]) as tracer:
+    with Tracer(source=list_source(stories.seeds_failure().events), pids=[1]) as tracer:
         assert list(tracer.alerts()) == []
     assert tracer.selection == Selection(frozenset({1}))
 
@@ -560,7 +523,7 @@ def test_every_selected_operation_is_handed_over() -> None:
     def take(operation: Traced) -> None:
         told.append(operation.event)
 
-    source = ListSource([*story.events, *other.events, *refused.events])
+    source = list_source([*story.events, *other.events, *refused.events])
     with Tracer(source=source, selection=Selection(comms=("httpd",)), on_operation=take) as tracer:
         assert len(list(tracer.alerts())) == 2
     assert told == [*story.events, *refused.events]
@@ -570,21 +533,20 @@ def test_every_selected_operation_is_handed_over() -> None:
 
 
 def test_losses_are_told_by_cause_also_when_it_is_over() -> None:
-    with Tracer(source=ListSource(stories.clean().events, losses=(3,))) as tracer:
+    probes = FakeProbes(map(pack, stories.clean().events))
+    with Tracer(source=live(probes)) as tracer:
         assert tracer.losses().total == 0
-        list(tracer.alerts())
+        probes.lost = [LostPeriod(Loss.RING_FULL, 5, 9, 3)]
+        list(tracer.poll(0))
         assert tracer.losses().by_cause["ring_full"] == 3
-    assert tracer.losses().by_cause == {
-        "ring_full": 3,
-        "missed_return": 0,
-        "connections_evicted": 0,
-        "releases_missed": 0,
-    }
-    assert tracer.losses().total == 3
+        probes.lost = [LostPeriod(Loss.RING_FULL, 5, 19, 4)]
+    none = dict.fromkeys((cause.name.lower() for cause in Loss), 0)
+    assert tracer.losses().by_cause == {**none, "ring_full": 4, "connections_evicted": 0, "releases_missed": 0}
+    assert tracer.losses().total == 4
 
 
 def test_a_missed_release_is_a_loss() -> None:
-    with Tracer(source=ListSource([*established().events, *stories.clean().events])) as tracer:
+    with Tracer(source=list_source([*established().events, *stories.clean().events])) as tracer:
         list(tracer.alerts())
         assert tracer.losses().by_cause["releases_missed"] == 1
 
@@ -655,7 +617,7 @@ def test_a_capture_has_the_losses_of_the_host_it_was_made_on(tmp_path: Path) -> 
     story = stories.seeds_failure()
     start = story.events[0].start
     periods = lost_from(start, start + 10, 3)
-    write_capture(tmp_path / "capture", map(pack, story.events), losses={Loss.RING_FULL: 3}, periods=periods)
+    write_capture(tmp_path / "capture", [*lost_records(periods), *map(pack, story.events)])
     with FileSource(tmp_path / "capture") as source, Tracer(source=source) as tracer:
         (alert,) = tracer.alerts()
         assert tracer.losses().by_cause["ring_full"] == 3
@@ -756,17 +718,38 @@ def test_a_failure_stays_in_the_timeline_however_much_is_done_after_it() -> None
     assert len(shown) + client.operations_not_kept == client.operations
 
 
-def test_probes_are_taken_away_however_the_context_is_left() -> None:
-    class Interrupted(Kernel):
-        closed = False
+def test_a_live_host_is_kept_as_it_is_read_and_says_the_same_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    events = [*stories.clean().events, *stories.seeds_failure().events]
+    attach(monkeypatch, events[:5], events[5:])
+    with Tracer(keep=tmp_path / "capture") as tracer:
+        tracer.stop()
+        told = [alert.verdict for alert in tracer.alerts()]
+        assert (tracer.flavour, tracer.functions) == ("fentry", ("unix_accept",))
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source) as replayed:
+        assert [alert.verdict for alert in replayed.alerts()] == told
+        assert (replayed.flavour, replayed.functions) == ("fentry", ("unix_accept",))
+        assert not source.truncated
+    assert replayed.statistics.counts() == tracer.statistics.counts()
 
-        def counted(self) -> list[Counted]:
-            raise KeyboardInterrupt
 
-        def close(self) -> None:
-            self.closed = True
-
-    kernel = Interrupted(())
-    with pytest.raises(KeyboardInterrupt), recording(kernel):
+def test_probes_are_taken_away_again_if_there_is_no_file_to_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    attached = attach(monkeypatch)
+    with pytest.raises(HangupError, match="cannot create"), Tracer(keep=tmp_path / "nowhere" / "capture"):
         pass
-    assert kernel.closed
+    assert attached.closed
+
+
+def test_probes_are_taken_away_however_the_context_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    attached = attach(monkeypatch)
+
+    def interrupted() -> list[Counted]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attached, "counted", interrupted)
+    with pytest.raises(KeyboardInterrupt), Tracer(stream=False):
+        pass
+    assert attached.closed

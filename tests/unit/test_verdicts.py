@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hangup.tracer.capture.file import LostPeriod
+from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import Event, EventFlag, Loss, Sender, SenderFlag, pack, pack_sender
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
@@ -29,36 +29,15 @@ from tests.stories import (
     established,
 )
 from tests.unit.both_ways import assert_both_ways_agree
+from tests.unit.sources import Records, lost_records
 
 SECOND = 1000 * MILLISECOND
 MASTER = Task("uwsgi", 800, uid=998)
 
 
-class Told:
-    """A source of records that are there already."""
-
-    def __init__(self, events: Sequence[Event], lost: Sequence[LostPeriod] = ()) -> None:
-        self._records = [pack(event) for event in events]
-        self._lost = lost
-
-    def read(self, timeout: float) -> list[bytes]:
-        """Return all of them, once."""
-        assert timeout >= 0
-        records, self._records = self._records, []
-        return records
-
-    @property
-    def drained(self) -> bool:
-        """Whether they have been read."""
-        return not self._records
-
-    def losses(self) -> dict[Loss, int]:
-        """Return what was lost."""
-        return {Loss.RING_FULL: sum(period.count for period in self._lost)}
-
-    def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return when that was."""
-        return self._lost
+def source_of(events: Sequence[Event], lost: Sequence[LostPeriod] = ()) -> Records:
+    """Return a source of records that are there already."""
+    return Records([*lost_records(lost), *map(pack, events)])
 
 
 def alerts(story: Story, *, lost: Sequence[LostPeriod] = (), starts: bool = True) -> list[Alert]:
@@ -67,7 +46,7 @@ def alerts(story: Story, *, lost: Sequence[LostPeriod] = (), starts: bool = True
     starts: also where it does not know when an operation began.
     """
     assert_both_ways_agree(story.events, lost=lost, starts=starts)
-    with Tracer(source=Told(story.events, lost), latent=True, harmless=True) as tracer:
+    with Tracer(source=source_of(story.events, lost), latent=True, harmless=True) as tracer:
         return list(tracer.alerts())
 
 
@@ -846,7 +825,7 @@ def test_a_backlog_that_had_room_again_when_it_was_looked_at_is_not_told_as_the_
 def test_a_path_that_was_never_there_is_counted_by_its_error_and_no_alert() -> None:
     story = Story()
     story.connect(error=errno.ENOENT)
-    with Tracer(source=Told(story.events)) as tracer:
+    with Tracer(source=source_of(story.events)) as tracer:
         assert list(tracer.alerts()) == []
         ((key, row),) = tracer.statistics.rows.items()
     assert key.kind is Kind.CONNECT_FAILED
@@ -856,7 +835,7 @@ def test_a_path_that_was_never_there_is_counted_by_its_error_and_no_alert() -> N
 def test_an_abstract_name_that_nobody_was_seen_listening_on_is_counted_as_a_path_that_is_not_there() -> None:
     story = Story(path="\0app")
     story.connect(error=errno.ECONNREFUSED)
-    with Tracer(source=Told(story.events)) as tracer:
+    with Tracer(source=source_of(story.events)) as tracer:
         assert list(tracer.alerts()) == []
         ((key, row),) = tracer.statistics.rows.items()
     assert (key.path, key.kind) == ("@app", Kind.CONNECT_FAILED)

@@ -20,16 +20,15 @@ from hangup.cli.commands import trace, watch
 from hangup.cli.json_lines import HEADER, type_of
 from hangup.cli.main import hangup
 from hangup.cli.reporters import summary_json
-from hangup.tracer import fields, tracer
+from hangup.tracer import fields
 from hangup.tracer.errors import HangupError
 from hangup.tracer.field import Field
-from hangup.tracer.host.cgroups import Cgroups
-from hangup.tracer.kernel import preflight
+from hangup.tracer.kernel import live, preflight
 from hangup.tracer.record.layout import Sender, SenderFlag, pack_sender
 from hangup.tracer.tracer import Tracer
 from tests.stories import SHUT_WR, Story, clean, established, latent, seeds_failure
 from tests.unit.playback import Playback
-from tests.unit.test_alert_text import HEX, STORIES, cgroups
+from tests.unit.test_alert_text import CGROUPS, HEX, STORIES
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -38,10 +37,10 @@ CHECKOUT = Path(__file__).parents[2]
 def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have the verbs trace stories in place of this host."""
 
-    def tell(*stories: Story, cgroups: Cgroups | None = None) -> None:
+    def tell(*stories: Story, cgroups: Mapping[int, str] | None = None) -> None:
         def replay(**options: Any) -> Tracer:
-            source = Playback([event for story in stories for event in story.events])
-            return Tracer(source=source, cgroups=cgroups, **options)
+            source = Playback([event for story in stories for event in story.events], cgroups=cgroups)
+            return Tracer(source=source, **options)
 
         for verb in (watch, trace):
             monkeypatch.setattr(verb, "Tracer", replay)
@@ -328,7 +327,7 @@ def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_loaded(
     def refuse() -> None:
         raise HangupError("no BTF", "get some")
 
-    monkeypatch.setattr(tracer, "Probes", never)
+    monkeypatch.setattr(live, "Probes", never)
     monkeypatch.setattr(preflight, "require", refuse)
     result = run(verb)
     assert (result.exit_code, result.output) == (125, "hangup: no BTF: get some\n")
@@ -375,7 +374,7 @@ def test_the_host_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) 
     def refuse(**_: Any) -> None:
         raise HangupError("no room", "make some")
 
-    monkeypatch.setattr(tracer, "Probes", refuse)
+    monkeypatch.setattr(live, "Probes", refuse)
     monkeypatch.setattr(preflight, "require", lambda: looks.append(None))
     assert run(verb).exit_code == 125
     assert len(looks) == 1
@@ -505,12 +504,12 @@ def test_json_says_in_which_unit_and_container_a_process_is_and_what_it_is_calle
 
     nginx = (3012, 7, f"docker-{HEX}.scope", HEX[:12], "docker")
     uwsgi = (2948, 41, "uwsgi.service", "web", "systemd-nspawn")
-    told(STORIES["containers"](), cgroups=cgroups())
+    told(STORIES["containers"](), cgroups=CGROUPS)
     alert, *_ = records(run("watch", "--json", "--duration", "0.01"))
     assert (place(alert["client"]), place(alert["server"])) == (nginx, uwsgi)
     assert alert["client"]["cgroup"] == f"/system.slice/docker-{HEX}.scope"
     assert {operation["inner_pid"] for operation in alert["timeline"]} == {7, 41}
-    told(STORIES["containers"](), seeds_failure(), cgroups=cgroups())
+    told(STORIES["containers"](), seeds_failure(), cgroups=CGROUPS)
     lines = [line for line in records(run("trace", "--json", "--duration", "0.01")) if line["record"] == "operation"]
     nowhere = {(pid, pid, None, None, None) for pid in (4711, 815)}
     assert {place(line) for line in lines} == {nginx, uwsgi} | nowhere

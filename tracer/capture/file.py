@@ -1,7 +1,7 @@
-"""Where records come from: the probes of this host, or a capture file. What follows cannot tell which.
+"""A capture file: the records of a source as they came, to be read elsewhere.
 
-A capture file is a line of JSON (what it is, the record's version and layout), then the records, each behind its
-length in two bytes, as the kernel wrote them, and at its end what was lost meanwhile: JSON, its length and a mark.
+It is a line of JSON (what it is, and the records' version) and then the records (bpf/record.h), each of which begins
+with its own length. The last one says that nothing is missing behind it (RECORD_END).
 """
 
 from __future__ import annotations
@@ -9,52 +9,26 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from threading import Lock
+from typing import IO, TypeVar
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
-from hangup.tracer.record.layout import Loss
+from hangup.tracer.record.facts import is_end, is_whole, pack_end
+from hangup.tracer.source import Source
 
 _MAGIC = "hangup capture"
-_LENGTH = struct.Struct("<H")
 _HEADER_MAX = 4096
+# So much is read at a time.
+_BLOCK = 1 << 20
 _BATCH = 4096
-# The last bytes of a capture: how long the JSON before them is.
-_FOOTER = struct.Struct("<I4s")
-_FOOTER_MARK = b"LOST"
-_LOST_MAX = 1 << 20
-_LARGEST = (1 << 64) - 1
+_LENGTH = struct.Struct("<I")
 
-
-class LostPeriod(NamedTuple):
-    """A time in which records were lost."""
-
-    cause: Loss
-    since: int
-    """ns, CLOCK_MONOTONIC, as the records' times are."""
-    until: int
-    """ns, CLOCK_MONOTONIC; what was lost at that very time belongs to it."""
-    count: int  # type: ignore[assignment] # tuple's method of that name is not missed
-    """How many were lost."""
-
-
-class Source(Protocol):
-    """A stream of records (bpf/record.h), in the order in which the kernel wrote them."""
-
-    def read(self, timeout: float) -> list[bytes]:
-        """Return the next records, if not all there are; none after `timeout` seconds without any, or at the end."""
-
-    @property
-    def drained(self) -> bool:
-        """Whether everything that has been recorded by now has been read."""
-
-    def losses(self) -> Mapping[Loss, int]:
-        """Return how many records are missing, by cause."""
-
-    def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return when they were lost: all periods so far, the oldest first."""
+_Records = TypeVar("_Records", bound=Sequence[bytes])
 
 
 class FileSource:
@@ -70,14 +44,14 @@ class FileSource:
         try:
             header = json.loads(self._file.readline(_HEADER_MAX))
             known = header.get("format") == _MAGIC
-        except (ValueError, AttributeError, RecursionError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             known = False
         if not known:
             self._file.close()
             raise HangupError(f"{path} is not a hangup capture", "name a file that hangup has written")
-        if header.get("version") != record.VERSION or header.get("size") != record.SIZE:
+        version = header.get("version")
+        if version != record.VERSION:
             self._file.close()
-            version = header.get("version")
             # Whatever else somebody may have put there is not for the terminal.
             named = version if isinstance(version, int) and 0 < version < 1000 else "unknown"
             raise HangupError(
@@ -86,9 +60,8 @@ class FileSource:
             )
         self.truncated = False
         """Whether the file was cut short, or goes on with what is no record: nothing is read from there on."""
-        self._losses: dict[Loss, int] = {}
-        self._periods: list[LostPeriod] = []
-        self._end = self._read_end()
+        self._ended = False
+        self._rest = b""
 
     def __enter__(self) -> FileSource:
         return self
@@ -96,109 +69,154 @@ class FileSource:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def opening(self) -> Sequence[bytes]:
+        """Return nothing: it stands at the beginning of the file."""
+        return ()
+
     def read(self, timeout: float) -> list[bytes]:  # noqa: ARG002 - a file never makes wait
-        """Return some thousand records, none at the end."""
+        """Return some thousand records, none at the end. Raises HangupError if the file cannot be read any more."""
         records: list[bytes] = []
-        if self.truncated:
-            return records
-        read = self._file.read
-        position = self._file.tell()
-        for _ in range(_BATCH):
-            if position == self._end:
-                break
-            prefix = read(_LENGTH.size)
-            if len(prefix) < _LENGTH.size:
+        while not records and not self.drained:
+            block = self._next(_BLOCK)
+            records = self._taken(self._rest + block, is_last=not block)
+        return records
+
+    def _next(self, count: int) -> bytes:
+        try:
+            return self._file.read(count)
+        except OSError as error:
+            raise HangupError(f"cannot read {self._path} ({error.strerror})", "is its disk still there?") from None
+
+    def _taken(self, data: bytes, *, is_last: bool) -> list[bytes]:
+        """Return the whole records of some data, and keep what is left; is_last: nothing comes after it."""
+        records: list[bytes] = []
+        offset = 0
+        while offset + _LENGTH.size <= len(data) and not self._ended:
+            (length,) = _LENGTH.unpack_from(data, offset)
+            if not record.SMALLEST <= length <= record.LARGEST:
                 self.truncated = True
                 break
-            (length,) = _LENGTH.unpack(prefix)
-            data = read(length)
-            position += _LENGTH.size + length
-            if len(data) < length or not record.is_whole(data) or (self._end is not None and position > self._end):
+            one = data[offset : offset + length]
+            if len(one) < length:
+                break
+            if not is_whole(one):
                 self.truncated = True
                 break
-            records.append(data)
+            offset += length
+            if is_end(one):
+                self._ended = True
+            else:
+                records.append(one)
+        self._rest = data[offset:]
+        if self._ended:
+            # Whatever stands behind the end has been put there.
+            self.truncated = bool(self._rest) or bool(self._next(1))
+        elif is_last:
+            self.truncated = True
         return records
 
     @property
     def drained(self) -> bool:
         """Whether it has been read to its end, or to where it was cut short."""
-        return self.truncated or self._file.tell() == self._end
+        return self.truncated or self._ended
 
-    def losses(self) -> Mapping[Loss, int]:
-        """Return what was lost when the capture was made."""
-        return self._losses
+    def counts(self) -> Sequence[bytes]:
+        """Return nothing: what was counted stands in the file."""
+        return ()
 
-    def lost_periods(self) -> Sequence[LostPeriod]:
-        """Return when it was lost."""
-        return self._periods
+    def losses(self) -> Sequence[bytes]:
+        """Return nothing: what was lost stands in the file."""
+        return ()
 
-    def _read_end(self) -> int | None:
-        """Learn what was lost; returns where the records end, None if the file was cut before its end."""
-        start = self._file.tell()
+
+class Writer:
+    """A new capture file. Any thread may write."""
+
+    def __init__(self, path: Path) -> None:
+        """Create it, readable by its owner only. Raises HangupError if there is such a file, or it cannot be made."""
+        self._path = path
+        self._lock = Lock()
         try:
-            size = self._file.seek(0, os.SEEK_END)
-            if size - start < _FOOTER.size:
-                return None
-            self._file.seek(size - _FOOTER.size)
-            length, mark = _FOOTER.unpack(self._file.read(_FOOTER.size))
-            end: int = size - _FOOTER.size - length
-            if mark != _FOOTER_MARK or length > _LOST_MAX or end < start:
-                return None
-            self._file.seek(end)
-            self._losses, self._periods = _parse_lost(self._file.read(length))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None
-        else:
-            return end
-        finally:
-            self._file.seek(start)
+            self._file = open(path, "xb", opener=_private)  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise HangupError(
+                f"cannot create {path} ({error.strerror})", "name a new file in a folder that can be written"
+            ) from None
+        self._write(json.dumps({"format": _MAGIC, "version": record.VERSION}).encode() + b"\n")
+
+    def write(self, records: Iterable[bytes]) -> None:
+        """Append records. Raises HangupError if that cannot be done, and is closed then."""
+        self._write(b"".join(records))
+
+    def close(self) -> None:
+        """End the capture, and close the file. Raises HangupError if the end cannot be written."""
+        self._write(pack_end(time.monotonic_ns()))
+        with self._lock:
+            self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        with self._lock:
+            if not data or self._file.closed:
+                return
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self._abandon()
+                raise HangupError(
+                    f"cannot write {self._path} ({error.strerror})", "what was written till then can be read"
+                ) from None
+
+    def _abandon(self) -> None:
+        """Close the file without its buffer, which cannot be written."""
+        try:
+            self._file.close()
+        except OSError:
+            # It is closed all the same (BufferedWriter closes the file below in any case).
+            return
 
 
-def write_capture(
-    path: Path,
-    records: Iterable[bytes],
-    *,
-    losses: Mapping[Loss, int] | None = None,
-    periods: Sequence[LostPeriod] = (),
-) -> None:
-    """Write records to a new capture file, readable by its owner only; FileExistsError if there is such a file.
+class Kept:
+    """A source whose records are written to a file as they are read."""
 
-    losses, periods: what the source of the records says when the last of them has been read.
-    """
-    header = {"format": _MAGIC, "version": record.VERSION, "size": record.SIZE}
-    with open(path, "xb", opener=_private) as file:
-        file.write(json.dumps(header).encode() + b"\n")
-        for data in records:
-            file.write(_LENGTH.pack(len(data)) + data)
-        lost = _format_lost(losses or {}, periods)
-        file.write(lost + _FOOTER.pack(len(lost), _FOOTER_MARK))
+    def __init__(self, source: Source, writer: Writer) -> None:
+        """writer: is not closed with this."""
+        self._source = source
+        self._writer = writer
 
+    def opening(self) -> Sequence[bytes]:
+        """Return what the source knows before anything is read. Raises HangupError if it cannot be written."""
+        return self._kept(self._source.opening())
 
-def _format_lost(losses: Mapping[Loss, int], periods: Sequence[LostPeriod]) -> bytes:
-    # Causes by name: a number is another one's when one is added.
-    return json.dumps(
-        {
-            "losses": {cause.name: count for cause, count in losses.items()},
-            "periods": [[cause.name, since, until, count] for cause, since, until, count in periods],
-        }
-    ).encode()
+    def read(self, timeout: float) -> list[bytes]:
+        """Return the source's next records. Raises HangupError if they cannot be written."""
+        return self._kept(self._source.read(timeout))
 
+    @property
+    def drained(self) -> bool:
+        """Whether the source is."""
+        return self._source.drained
 
-def _parse_lost(text: bytes) -> tuple[dict[Loss, int], list[LostPeriod]]:
-    """Return what _format_lost() was given; any of the exceptions that _read_end() catches if it is something else."""
-    lost = json.loads(text)
-    losses = {Loss[cause]: _number(count) for cause, count in lost["losses"].items()}
-    periods = [
-        LostPeriod(Loss[cause], _number(since), _number(until), _number(count))
-        for cause, since, until, count in lost["periods"]
-    ]
-    return losses, periods
+    def counts(self) -> Sequence[bytes]:
+        """Return what the source has counted and not told by now."""
+        return self._kept(self._source.counts())
+
+    def losses(self) -> Sequence[bytes]:
+        """Return what the source has lost and not told by now."""
+        return self._kept(self._source.losses())
+
+    def _kept(self, records: _Records) -> _Records:
+        self._writer.write(records)
+        return records
 
 
-def _number(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _LARGEST:
-        raise ValueError("not a number of 64 bits")
-    return value
+def write_capture(path: Path, records: Iterable[bytes]) -> None:
+    """Write records to a new capture file. Raises HangupError if that cannot be done."""
+    writer = Writer(path)
+    remaining = iter(records)
+    while some := list(islice(remaining, _BATCH)):
+        writer.write(some)
+    writer.close()
 
 
 def _private(path: str, flags: int) -> int:

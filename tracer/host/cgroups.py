@@ -17,32 +17,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from hangup.tracer.escape import escape
 from hangup.tracer.host.mounts import read_mounts
 from hangup.tracer.host.process import PROC, read_cgroup
-
-ROOT = 1
-"""The id of a hierarchy's root (kernfs_create_root(), fs/kernfs/dir.c): where only cgroup v1 is used, everybody's."""
-
-
-class Cgroup(NamedTuple):
-    """A control group of the unified hierarchy, and what its path names."""
-
-    path: str
-    """Below the hierarchy's root, with a leading slash, escaped."""
-    unit: str | None = None
-    """The systemd unit, spelled as systemctl does: the one of the user's own manager if that is below
-    user@UID.service, and in a container the one of the container's own systemd, if it runs one."""
-    container: str | None = None
-    """The container's name, escaped, or the first 12 digits of its id, as `docker ps`, `podman ps` and `crictl ps`
-    show it; None outside of containers."""
-    runtime: str | None = None
-    """Who runs the container: docker, podman, containerd, cri-o, kubernetes, lxc, systemd-nspawn, machined, or what its
-    cgroup's name begins with; None if the path does not say."""
-    unit_is_container: bool = False
-    """Whether `unit` is a container's own (docker-ID.scope) and says nothing more."""
+from hangup.tracer.record.facts import ROOT, Cgroup
 
 
 @lru_cache(maxsize=1024)

@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.host import unix_diag
-from hangup.tracer.host.cgroups import Cgroup, read_process_cgroup
+from hangup.tracer.host.cgroups import read_process_cgroup
 from hangup.tracer.host.mounts import read_mounts
 from hangup.tracer.host.process import PROC, read_comm, read_inner_pid, read_uid
+from hangup.tracer.record.facts import Cgroup
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a process is called: its comm, its effective user, its control group and its id in its own namespace.
 
 Events carry the comm of their moment. This is for the processes that make no traced call, whose names can only be
-read from /proc, and for remembering the names of those that are gone from there.
+read from /proc.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
 
 from hangup.tracer.escape import escape_comm
 
@@ -94,69 +92,3 @@ def read_start(pid: int, proc: Path = PROC) -> int | None:
 
 _TICKS = re.compile(rb"[0-9]{1,20}")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-
-
-class _Named(NamedTuple):
-    comm: str
-    began: int
-    """When its process began; 0 if that was not looked up."""
-    seen: int
-    """When the process was there; both in ns of CLOCK_MONOTONIC."""
-    renamed: int = 0
-    """When the pid was first seen under this name, if it had another before; else 0."""
-    earlier: str | None = None
-    """What it was called till then."""
-
-
-class ProcessNames:
-    """The comm of each process lately seen, at most `limit` of them; the least recently used is forgotten first.
-
-    A process changes its name (execve(2), prctl(2)) and a pid is used again, so whoever is there is asked each time; a
-    process that is gone keeps its last name. `learn` takes what an event says, `comm` is told when the process was
-    there: one that began later has its pid, and is another.
-    """
-
-    def __init__(self, limit: int = 4096, proc: Path = PROC) -> None:
-        self._limit = limit
-        self._proc = proc
-        self._known: OrderedDict[int, _Named] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def learn(self, pid: int, comm: str, seen: int = 0) -> None:
-        """Take the (escaped) comm of a process from an event; seen: the event's time, in ns of CLOCK_MONOTONIC."""
-        known = self._known.get(pid)
-        if known is None:
-            named = _Named(comm, 0, seen)
-        elif known.comm == comm:
-            named = known._replace(seen=seen)
-        else:
-            named = _Named(comm, 0, seen, renamed=seen, earlier=known.comm)
-        self._remember(pid, named)
-
-    def comm(self, pid: int, seen: int | None = None) -> str | None:
-        """Return the escaped comm of a process, from /proc or else from memory; None if neither knows it.
-
-        seen: when the process was there, in ns of CLOCK_MONOTONIC (the time of the event that names its pid); without
-        it, whoever has the pid now is meant. It reads one or two small files.
-        """
-        began = None if seen is None else read_start(pid, self._proc)
-        known = self._known.get(pid)
-        if seen is not None and began is not None and began > seen:
-            # Another has its pid by now. What is remembered must be from before that one.
-            return known.comm if known and known.seen < began else None
-        comm = read_comm(pid, self._proc)
-        if comm is not None:
-            self._remember(pid, _Named(comm, began or 0, max(seen or 0, began or 0, known.seen if known else 0)))
-            return comm
-        if known is None or (seen is not None and known.began > seen):
-            return None
-        self._known.move_to_end(pid)
-        return known.earlier if seen is not None and seen < known.renamed else known.comm
-
-    def _remember(self, pid: int, named: _Named) -> None:
-        self._known[pid] = named
-        self._known.move_to_end(pid)
-        if len(self._known) > self._limit:
-            self._known.popitem(last=False)

@@ -19,13 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hangup.tracer.capture.file import LostPeriod
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel import kept, kprobes
 from hangup.tracer.kernel.btf import libbpf
 from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
 from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
 from hangup.tracer.kernel.ring import Ring, RingFill
+from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import COUNTED_BYTES, HISTORY_BYTES, LOST_PERIODS, Counted, Loss, counted_of
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type

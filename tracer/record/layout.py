@@ -3,7 +3,8 @@
 The header is the contract; nothing of its layout is written here a second time. `Event` is a named tuple of one
 operation: what the record's header says of it, then the fields of struct operation in the header's order, so that a
 record is unpacked by one call of struct; behind them stands what may follow, an address or who sent a signal
-(`sender_of`). `History` is what the kernel kept of one endpoint. The enums are the header's too.
+(`sender_of`). `History` is what the kernel kept of one endpoint. The enums are the header's too. What a live source
+adds to the kernel's records is in facts.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import enum
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,11 +54,13 @@ def _fields(source: str, structure: str) -> list[tuple[str, str]]:
     return fields
 
 
-def _layout(structure: str) -> struct.Struct:
+def layout_of(structure: str) -> struct.Struct:
+    """Return how a struct of the header is packed."""
     return struct.Struct("=" + "".join(code for _, code in _fields(_SOURCE, structure)))
 
 
-def _named(structure: str) -> list[str]:
+def names_of(structure: str) -> list[str]:
+    """Return the names of a struct's fields."""
     return [name for name, _ in _fields(_SOURCE, structure)]
 
 
@@ -76,14 +79,14 @@ _SENDER_FIELDS = _fields(_SOURCE, "sender")
 VERSION = _DEFINES["RECORD_VERSION"]
 """The records' version, which a capture file carries."""
 
-_RECORD = _layout("record")
-_SECTION = _layout("section")
-_OPERATION_LAYOUT = _layout("operation")
-_SENDER_LAYOUT = _layout("sender")
-_HISTORY_LAYOUT = _layout("history")
-_USER_LAYOUT = _layout("user")
-_MOMENT_LAYOUT = _layout("moment")
-_COUNTED_LAYOUT = _layout("counted")
+_RECORD = layout_of("record")
+_SECTION = layout_of("section")
+_OPERATION_LAYOUT = layout_of("operation")
+_SENDER_LAYOUT = layout_of("sender")
+_HISTORY_LAYOUT = layout_of("history")
+_USER_LAYOUT = layout_of("user")
+_MOMENT_LAYOUT = layout_of("moment")
+_COUNTED_LAYOUT = layout_of("counted")
 
 # Of an operation, in one go: flags, time and connection of the header, then the operation behind its section's header.
 _LAYOUT = struct.Struct(f"=4x2xHQQ{_SECTION.size}x" + "".join(code for _, code in _FIELDS))
@@ -93,6 +96,9 @@ SIZE = _LAYOUT.size
 
 SMALLEST = _RECORD.size
 """Bytes of a record without any section."""
+
+LARGEST = _DEFINES["RECORD_MAX"]
+"""Bytes of the longest record; what says that it is longer is none."""
 
 HISTORY_BYTES = _HISTORY_LAYOUT.size
 """How much is kept of an endpoint."""
@@ -134,14 +140,14 @@ if TYPE_CHECKING:
         result: int
         unread_bytes: int
         cgroup: int
-        unread_messages: int
         pid: int
+        peer_pid: int
+        unread_messages: int
         tid: int
         inner_pid: int
         inner_tid: int
         uid: int
         gid: int
-        peer_pid: int
         owner_pid: int
         message_flags: int
         exit_code: int
@@ -259,6 +265,12 @@ if TYPE_CHECKING:
 
         OPERATION = 1
         HISTORY = 2
+        HOST = 3
+        PROCESS = 4
+        SOCKET = 5
+        COUNTS = 6
+        LOST = 7
+        END = 8
 
     class SectionType(enum.IntEnum):
         """The kinds of their sections, enum section_type."""
@@ -267,6 +279,14 @@ if TYPE_CHECKING:
         HISTORY = 2
         ADDRESS = 3
         SENDER = 4
+        HOST = 5
+        PROCESS = 6
+        SOCKET = 7
+        COUNTED = 8
+        LOST = 9
+        PERIODS = 10
+        TEXT = 11
+        PIDS = 12
 
     class HistoryState(enum.IntFlag):
         """What is known of an endpoint, enum history_state."""
@@ -330,6 +350,39 @@ if TYPE_CHECKING:
         SKIPPED = 4
         HISTORY_GIVEN_UP = 5
 
+    class HostFlag(enum.IntFlag):
+        """What else is known of a host, enum host_flag."""
+
+        RECORDING = 1
+
+    class ProcessFlag(enum.IntFlag):
+        """What else is known of a process, enum process_flag."""
+
+        UNIT_IS_CONTAINER = 1
+
+    class SocketFlag(enum.IntFlag):
+        """What a socket is, enum socket_flag."""
+
+        CLIENT = 1
+        SERVER = 2
+        PAIR = 4
+        LISTENER = 8
+
+    class TextKind(enum.IntEnum):
+        """What a text is, enum text_kind."""
+
+        KERNEL = 1
+        BOOT = 2
+        VERSION = 3
+        PROBES = 4
+        FUNCTION = 5
+        COMM = 6
+        CGROUP = 7
+        UNIT = 8
+        CONTAINER = 9
+        RUNTIME = 10
+        PATH = 11
+
 else:
     Event = NamedTuple(
         "Event",
@@ -342,11 +395,11 @@ else:
             ("sender", bytes),
         ],
     )
-    Sender = NamedTuple("Sender", [(name, Any) for name in _named("sender")])
-    User = NamedTuple("User", [(name, Any) for name in _named("user")])
-    KeptMoment = NamedTuple("KeptMoment", [(name, Any) for name in _named("moment")])
-    History = NamedTuple("History", [(name, Any) for name in _named("history")])
-    Counted = NamedTuple("Counted", [(name, Any) for name in _named("counted")])
+    Sender = NamedTuple("Sender", [(name, Any) for name in names_of("sender")])
+    User = NamedTuple("User", [(name, Any) for name in names_of("user")])
+    KeptMoment = NamedTuple("KeptMoment", [(name, Any) for name in names_of("moment")])
+    History = NamedTuple("History", [(name, Any) for name in names_of("history")])
+    Counted = NamedTuple("Counted", [(name, Any) for name in names_of("counted")])
     RecordType = enum.IntEnum("RecordType", _enumerators(_SOURCE, "record_type", "^RECORD_"))
     SectionType = enum.IntEnum("SectionType", _enumerators(_SOURCE, "section_type", "^SECTION_"))
     HistoryState = enum.IntFlag("HistoryState", _enumerators(_SOURCE, "history_state", "^HISTORY_"))
@@ -354,6 +407,10 @@ else:
     EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
     SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))
     Loss = enum.IntEnum("Loss", _enumerators(_SOURCE, "loss", "^LOSS_"))
+    HostFlag = enum.IntFlag("HostFlag", _enumerators(_SOURCE, "host_flag", "^HOST_"))
+    ProcessFlag = enum.IntFlag("ProcessFlag", _enumerators(_SOURCE, "process_flag", "^PROCESS_"))
+    SocketFlag = enum.IntFlag("SocketFlag", _enumerators(_SOURCE, "socket_flag", "^SOCKET_"))
+    TextKind = enum.IntEnum("TextKind", _enumerators(_SOURCE, "text_kind", "^TEXT_"))
 
 RING_TYPES = (RecordType.OPERATION, RecordType.HISTORY)
 """The types of records that the probes write into the ring buffer."""
@@ -393,13 +450,23 @@ _SENDER_SECTION = int(SectionType.SENDER)
 _HISTORY_SECTION = int(SectionType.HISTORY)
 
 
+def _place(name: str) -> int:
+    """Return where in an operation's record a field begins."""
+    number = [each for each, _ in _FIELDS].index(name)
+    return _RECORD.size + _SECTION.size + struct.calcsize("=" + "".join(code for _, code in _FIELDS[:number]))
+
+
+WHO = slice(_place("cgroup"), _place("peer_pid") + 4)
+"""Where in an operation's record stands who did it, and who is at the other end: `cgroup`, `pid` and `peer_pid`."""
+
+
 def unpack(record: bytes) -> Event:
     """Return the event of an operation's record; struct.error if it is too short to be one."""
     values = _unpack(record)
     if len(record) == SIZE:
         return _new(Event, (*values, b"", b""))
     address = sender = b""
-    for kind, content in _sections(record, SIZE):
+    for kind, content in sections(record, SIZE):
         if kind == _ADDRESS_SECTION:
             address = content
         elif kind == _SENDER_SECTION:
@@ -407,8 +474,8 @@ def unpack(record: bytes) -> Event:
     return _new(Event, (*values, address, sender))
 
 
-def _sections(record: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    """Yield type and content of the sections from an offset on."""
+def sections(record: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield type and content of a record's sections, from an offset on."""
     end = min(len(record), int.from_bytes(record[:4], "little"))
     while offset + _SECTION.size <= end:
         kind, length, _ = _SECTION.unpack_from(record, offset)
@@ -422,7 +489,7 @@ def unpack_history(record: bytes) -> Handed:
     _, _, _, time, connection = _RECORD.unpack_from(record)
     ends: list[History] = []
     address = b""
-    for kind, content in _sections(record, _RECORD.size):
+    for kind, content in sections(record, _RECORD.size):
         if kind == _HISTORY_SECTION:
             ends.append(History._make(_HISTORY_LAYOUT.unpack(content)))
         elif kind == _ADDRESS_SECTION:
@@ -476,21 +543,12 @@ def type_of(record: bytes) -> int:
     return record[4] | record[5] << 8
 
 
-def is_whole(record: bytes) -> bool:
-    """Whether a record is one, and one that unpack_all() takes."""
-    try:
-        kind = type_of(record)
-        if kind == _HISTORY:
-            unpack_history(record)
-    except struct.error:
-        return False
-    return kind != _OPERATION or len(record) >= SIZE
+def unpack_all(
+    records: Iterable[bytes], others: Callable[[bytes], None] = lambda _record: None
+) -> Iterator[Event | Handed]:
+    """Yield what many records of the kernel's say; struct.error where one is too short for its kind.
 
-
-def unpack_all(records: Iterable[bytes]) -> Iterator[Event | Handed]:
-    """Yield what many records say; those of kinds that are not known are passed over.
-
-    struct.error where one is too short for its kind.
+    others: is given those of other kinds, each when it is its turn.
     """
     for record in records:
         kind = type_of(record)
@@ -498,6 +556,8 @@ def unpack_all(records: Iterable[bytes]) -> Iterator[Event | Handed]:
             yield unpack(record)
         elif kind == _HISTORY:
             yield unpack_history(record)
+        else:
+            others(record)
 
 
 def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:
@@ -512,22 +572,22 @@ def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:
 def pack(event: Event) -> bytes:
     """Return the record of an event, as the kernel would write it; what generators of test data use."""
     flags, end, connection, *fields = event[:-2]
-    content = _packed_section(_OPERATION_SECTION, _OPERATION_LAYOUT.pack(*fields))
+    content = packed_section(_OPERATION_SECTION, _OPERATION_LAYOUT.pack(*fields))
     for kind, more in ((_ADDRESS_SECTION, event.address), (_SENDER_SECTION, event.sender)):
         if more:
-            content += _packed_section(kind, more)
-    return _RECORD.pack(SMALLEST + len(content), _OPERATION, flags, end, connection) + content
+            content += packed_section(kind, more)
+    return pack_record(_OPERATION, end, content, flags=flags, connection=connection)
 
 
 def pack_history(handed: Handed) -> bytes:
     """Return the record of a connection that is handed over, as the kernel would write it; for test data, too."""
     other = bytes(_HISTORY_LAYOUT.size) if handed.other is None else _HISTORY_LAYOUT.pack(*handed.other)
     content = (
-        _packed_section(_HISTORY_SECTION, _HISTORY_LAYOUT.pack(*handed.one))
-        + _packed_section(_HISTORY_SECTION, other)
-        + _packed_section(_ADDRESS_SECTION, handed.address)
+        packed_section(_HISTORY_SECTION, _HISTORY_LAYOUT.pack(*handed.one))
+        + packed_section(_HISTORY_SECTION, other)
+        + packed_section(_ADDRESS_SECTION, handed.address)
     )
-    return _RECORD.pack(SMALLEST + len(content), _HISTORY, 0, handed.time, handed.connection) + content
+    return pack_record(_HISTORY, handed.time, content, connection=handed.connection)
 
 
 def pack_users(users: Iterable[User]) -> bytes:
@@ -546,5 +606,17 @@ def pack_counted(rows: Iterable[Counted]) -> bytes:
     return b"".join(_COUNTED_LAYOUT.pack(*row) for row in rows)
 
 
-def _packed_section(kind: int, content: bytes) -> bytes:
+def pack_record(kind: int, time: int, content: bytes = b"", *, flags: int = 0, connection: int = 0) -> bytes:
+    """Return a record of these sections; time: in ns of CLOCK_MONOTONIC."""
+    return _RECORD.pack(SMALLEST + len(content), kind, flags, time, connection) + content
+
+
+def time_of(record: bytes) -> int:
+    """Return a record's time, in ns of CLOCK_MONOTONIC; struct.error if it is too short to be one."""
+    time: int = _RECORD.unpack_from(record)[3]
+    return time
+
+
+def packed_section(kind: int, content: bytes) -> bytes:
+    """Return a section of a record."""
     return _SECTION.pack(kind, len(content), 0) + content + bytes(-len(content) % 8)

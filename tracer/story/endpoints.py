@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from threading import Lock
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 from hangup.tracer.escape import escape_socket_path
@@ -29,6 +28,7 @@ from hangup.tracer.record.layout import (
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
 from hangup.tracer.story.exchange import exchange_of
+from hangup.tracer.story.known import Known
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
@@ -77,9 +77,6 @@ _KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
 # So many operations of a connection, and of so many connections, are kept until they are handed over.
 _MOST_EARLY = 64
 
-# Of so many paths it is remembered that somebody listened on them.
-MAX_PATHS = 4096
-
 # So many that turn out to have been used are passed over in search of one that has not.
 _MOST_LOOKED_AT = 64
 
@@ -113,64 +110,18 @@ class ConnectFailed(NamedTuple):
 Occurrence = Operated | Suffered | Concluded | ConnectFailed
 
 
-class Known(NamedTuple):
-    """What is known of a connection that is older than the tracer, by one of its endpoints' inode number."""
-
-    path: str | None
-    pair: bool
-    is_server: bool
-    """Whether the inode is the server's end."""
-    holder: Process | None
-    other_inode_number: int
-    other_holder: Process | None
-
-
-class Recent:
-    """A set of strings of a bounded size: what was added longest ago is forgotten. Any thread may add and ask."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = Lock()
-        self._known: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, one: str) -> bool:
-        return one in self._known
-
-    def add(self, one: str) -> None:
-        """Remember a string."""
-        with self._lock:
-            self._known[one] = None
-            self._known.move_to_end(one)
-            if len(self._known) > self._limit:
-                self._known.popitem(last=False)
-
-    def update(self, many: Iterable[str]) -> None:
-        """Remember some."""
-        for one in many:
-            self.add(one)
-
-
 class Endpoints:
     """The connections that are open. Not thread-safe."""
 
     def __init__(
-        self,
-        *,
-        known: Callable[[int], Known | None] = lambda _inode_number: None,
-        name: Callable[[int, int], str | None] = lambda _pid, _seen: None,
-        meet: Callable[[Event], None] = lambda _event: None,
-        pids: frozenset[int] = frozenset(),
-        operations: bool = False,
+        self, known: Known | None = None, *, pids: frozenset[int] = frozenset(), operations: bool = False
     ) -> None:
         """Make an empty set.
 
-        known: what is known of a connection older than the tracer, by inode number. name: what a pid was called at a
-        time (ns of CLOCK_MONOTONIC). meet: told what a process did first on an endpoint, at once. pids: connections of
-        no such process are dropped when they are accepted. operations: whether every operation is an occurrence too.
+        known: what is known of processes and sockets, and is told who did something. pids: connections of no such
+        process are dropped when they are accepted. operations: whether every operation is an occurrence too.
         """
-        self._known = known
-        self._comm = name
-        self._meet = meet
+        self._known = known or Known()
         self._pids = pids
         self._operations = operations
         self._by_sock: dict[int, Endpoint] = {}
@@ -181,8 +132,6 @@ class Endpoints:
         self._aftermaths = Aftermaths()
         # By connection: what was recorded of it before it was handed over.
         self._early: dict[int, list[Event]] = {}
-        self.listened: Recent = Recent(MAX_PATHS)
-        """Paths that somebody has listened on, as far as that was seen."""
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -237,7 +186,7 @@ class Endpoints:
                 self._learn(endpoint, event)
 
             if endpoint.add(event):
-                self._meet(event)
+                self._known.meet(event)
             if endpoint.count <= _KEPT_OF_ENDPOINT:
                 self._kept += 1
             symptom = _take(endpoint, event)
@@ -389,7 +338,7 @@ class Endpoints:
         if event.address:
             connection.path = escape_socket_path(event.address)
             if connection.path is not None:
-                self.listened.add(connection.path)
+                self._known.listened.add(connection.path)
         self._learn(endpoint, event)
 
     def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
@@ -414,7 +363,7 @@ class Endpoints:
             other.opener_pid = event.peer_pid
 
     def _name(self, connection: Connection) -> None:
-        """Name an end that nothing has been seen of: only for who looks at it, for /proc is slow."""
+        """Name an end that nothing has been seen of, for who looks at it."""
         for end in (connection.client, connection.server):
             if end.holder is None and not end.operations and end.opener_pid:
                 event = end.other.users.get(end.opener_pid)
@@ -422,7 +371,7 @@ class Endpoints:
                     who = process_of(event)
                     end.holder = Process(who.pid, who.comm, inner_pid=who.inner_pid, cgroup_id=who.cgroup_id)
                 else:
-                    end.holder = Process(end.opener_pid, self._comm(end.opener_pid, connection.start) or "?")
+                    end.holder = self._known.process(end.opener_pid, connection.start)
 
     @staticmethod
     def _tell_apart(endpoint: Endpoint, event: Event) -> None:
@@ -436,7 +385,7 @@ class Endpoints:
 
     def _recall(self, connection: Connection, sock: int, inode_number: int) -> None:
         """Fill in a connection that was open before the tracer, by one of its ends."""
-        known = self._known(inode_number) if inode_number else None
+        known = self._known.older(inode_number) if inode_number else None
         if known is None:
             return
         end = connection.client if connection.client.sock == sock else connection.server

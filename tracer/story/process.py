@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.host.cgroups import Cgroup
+from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import Event
 
 
