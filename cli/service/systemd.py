@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from hangup.tracer.errors import HangupError
 
@@ -21,8 +22,10 @@ def notifier() -> Notify:
     except ImportError:
         raise HangupError("python3-systemd is missing", "apt install python3-systemd") from None
 
-    def tell(state: str) -> object:
-        return notify(state)
+    def tell(state: str) -> None:
+        # As sd_notify(3) advises: a manager that does not listen is no reason to stop watching.
+        with suppress(OSError):
+            notify(state)
 
     return tell
 
