@@ -147,21 +147,19 @@ enum loss {
 	LOSS_PENDING_FULL = 1,
 	/* A function was entered and never seen returning (kretprobe slots). */
 	LOSS_MISSED_RETURN = 2,
-	/* No room in the table of sockets: a connection is missing. */
-	LOSS_SOCKETS_FULL = 3,
 	/*
 	 * The kernel did not run a program, because the same one was preempted on
 	 * that cpu: an operation is missing. It counts them itself (bpf_prog_info).
 	 */
-	LOSS_SKIPPED = 4,
+	LOSS_SKIPPED = 3,
 	/*
 	 * No room for another endpoint's history: that of one which was open, and not
 	 * used for longest among some, was given up.
 	 */
-	LOSS_HISTORY_GIVEN_UP = 5,
+	LOSS_HISTORY_GIVEN_UP = 4,
 };
 
-#define LOSSES 6
+#define LOSSES 5
 
 /* How many periods of each loss are kept; a power of two. */
 #define LOST_PERIODS 256

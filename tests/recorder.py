@@ -1,4 +1,4 @@
-"""What the kernel side keeps while it records: bpf/history.h and the recording half of bpf/hangup.c, in Python.
+"""What the kernel side keeps while it records: bpf/history.h and what bpf/hangup.c does with it, in Python.
 
 It is fed with the events that the other half would have streamed, in the order of their records, and yields the records
 that this half writes: RECORD_HISTORY, and RECORD_OPERATION from then on. Names are the C's, and so are the conditions:
@@ -110,7 +110,7 @@ class Kept:
 
 
 class Recorder:
-    """The recording half of the kernel side."""
+    """The kernel side while it is not streaming."""
 
     def __init__(self, *, pids: Iterable[int] = (), tracer_pid: int = 0, entries: bool = False) -> None:
         """pids: only connections of these. entries: kprobes, which know when an operation began."""
@@ -176,11 +176,21 @@ class Recorder:
         else:
             self._number += 1
             history.connection = self._number
+        if history.opener_pid in self._pids:
+            self._select_both(history)
+        if self._tracer_pid and history.opener_pid == self._tracer_pid:
+            self._exclude(history)
         return history
 
     def _peer_history(self, history: Kept) -> Kept | None:
         other = self.histories.get(history.peer)
         return other if other and other.peer == history.sock else None
+
+    def _select_both(self, history: Kept) -> None:
+        other = self._peer_history(history)
+        history.state |= SELECTED
+        if other:
+            other.state |= SELECTED
 
     def _exclude(self, history: Kept) -> None:
         other = self._peer_history(history)
@@ -194,7 +204,7 @@ class Recorder:
             self._exclude(history)
             return
         if event.pid in self._pids:
-            history.state |= SELECTED
+            self._select_both(history)
         for place, known in enumerate(history.users):
             if (known.pid, known.tid) == (event.pid, event.tid):
                 history.user = place
@@ -344,17 +354,14 @@ class Recorder:
         return self._begin_history(event, event.sock, event.peer, state) if event.peer else None
 
     def _is_selected(self, history: Kept) -> bool:
-        if not self._pids:
-            return True
-        ends = (history, self._peer_history(history))
-        return any(end and (end.state & SELECTED or end.opener_pid in self._pids) for end in ends)
+        return not self._pids or bool(history.state & SELECTED)
 
     def _hurt(self, history: Kept, event: Event) -> None:
         if not self._is_selected(history):
             return
         if event.peer != history.peer:
-            history.state |= RELEASED
-            return
+            history = self._begin_history(event, event.sock, event.peer, 0)
+            self._remember_user(history, event)
         self._hand_over(history, event)
         self._tell(history.connection, EventFlag.HANDED_OVER, event)
 
@@ -408,14 +415,8 @@ class Recorder:
             history.state |= state | BEGUN
         else:
             history = self._begin_history(event, sock, peer, state | BEGUN, second=second)
-        if self._tracer_pid and history.opener_pid == self._tracer_pid:
-            self._exclude(history)
-            return
         self._remember_user(history, event)
         if history.state & EXCLUDED:
-            return
-        if state & (SERVER | PAIR) and not self._is_selected(history):
-            self._exclude(history)
             return
         if second:
             return

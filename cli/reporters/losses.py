@@ -11,7 +11,6 @@ _WORDS = {
     "pending_full": ("operation, as too many were under way", "operations, as too many were under way"),
     "skipped": ("probe that the kernel skipped", "probes that the kernel skipped"),
     "missed_return": ("operation whose return was missed", "operations whose return was missed"),
-    "sockets_full": ("connection, as too many were open", "connections, as too many were open"),
     "history_given_up": (
         "history given up, as too many connections were open",
         "histories given up, as too many connections were open",

@@ -217,7 +217,7 @@ class Settings:
         ENDPOINT_COUNT,
         ENDPOINTS,
         "Of so many endpoints the kernel keeps a history, a KiB each, to tell what came before a failure: 1024 to "
-        "1048576, rounded up to a power of two; without use where every operation is recorded.",
+        "1048576, rounded up to a power of two.",
         restart=True,
     )
     verdict: tuple[str, ...] = _key(

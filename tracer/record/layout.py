@@ -346,9 +346,8 @@ if TYPE_CHECKING:
         RING_FULL = 0
         PENDING_FULL = 1
         MISSED_RETURN = 2
-        SOCKETS_FULL = 3
-        SKIPPED = 4
-        HISTORY_GIVEN_UP = 5
+        SKIPPED = 3
+        HISTORY_GIVEN_UP = 4
 
     class HostFlag(enum.IntFlag):
         """What else is known of a host, enum host_flag."""
