@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hangup.tracer.statistics import OTHER
 from tests.scenarios.crowd import (
     MESSAGE,
     Failure,
@@ -116,10 +117,13 @@ def test_in_a_storm_of_two_hundred_at_once_one_in_a_hundred_fails_and_each_of_th
     assert len(storm.alerts("a storm")) >= expected
 
 
-@pytest.mark.parametrize("name", ["a storm", "one descriptor", "address reuse", *_WRITERS])
-def test_each_connection_is_counted_once(storm: Storm, name: str) -> None:
-    load = storm.loads[name]
-    assert storm.watch.connections(load.path) == load.connections
+def test_each_connection_is_counted_once(storm: Storm) -> None:
+    counted = {name: storm.watch.connections(load.path) for name, load in storm.loads.items()}
+    missing = {name: load.connections - counted[name] for name, load in storm.loads.items()}
+    # Of two that are the first of their kind to end, in the same instant, one is counted with those that there is no
+    # row for (counted_row(), bpf/history.h).
+    assert set(missing.values()) <= {0, 1}, missing
+    assert sum(missing.values()) <= storm.watch.connections(Path(OTHER)), missing
 
 
 @pytest.mark.parametrize("name", ["a storm", "one descriptor", "address reuse"])
