@@ -172,6 +172,7 @@ class Tracer:
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
         self._source = source
+        self._file = source if isinstance(source, FileSource) else None
         self._live: LiveSource | None = None
         self._keep = keep
         self._writer: Writer | None = None
@@ -218,7 +219,9 @@ class Tracer:
                 self._take_all(self._source.losses())
                 self._take_counts()
             if self._writer:
-                self._writer.close()
+                # What was left unread, or was cut off already, is missing behind what was written.
+                truncated = self._file is not None and self._file.truncated
+                self._writer.close(whole=self._source is not None and self._source.drained and not truncated)
         finally:
             # Also if Ctrl-C comes in between: they go with the process, but that may live on.
             if self._live:
@@ -255,8 +258,8 @@ class Tracer:
         by_cause = {cause.name.lower(): self._lost[cause].total if cause in self._lost else 0 for cause in Loss}
         by_cause["connections_evicted"] = self._endpoints.evicted
         by_cause["releases_missed"] = self._endpoints.stale
-        if isinstance(self._source, FileSource):
-            by_cause["capture_truncated"] = int(self._source.truncated)
+        if self._file:
+            by_cause["capture_truncated"] = int(self._file.truncated)
         return Losses(by_cause)
 
     def cgroup(self, event: Event) -> Cgroup | None:
