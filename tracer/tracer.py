@@ -24,7 +24,7 @@ from hangup.tracer.record.facts import (
     SocketFact,
     unpack_fact,
 )
-from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, unpack_all
+from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, time_of, unpack_all
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
@@ -184,6 +184,8 @@ class Tracer:
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
         self._lost: dict[Loss, LostFact] = {}
+        # Alerts that became due between two operations.
+        self._due: list[Alert] = []
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Judged] = WeakKeyDictionary()
@@ -306,7 +308,8 @@ class Tracer:
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
-        for occurrence in self._endpoints.feed(unpack_all(batch.records, self._take)):
+        for occurrence in self._endpoints.feed(unpack_all(batch.records, self._take_in_turn)):
+            yield from self._told()
             alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
@@ -318,6 +321,7 @@ class Tracer:
                 self._on_operation(traced(occurrence.endpoint, occurrence.event))
             if alert is not None:
                 yield alert
+        yield from self._told()
         if batch.until is None:
             # What somebody did next may be in the records that are left. Those that were read have settled what was
             # before them.
@@ -326,6 +330,16 @@ class Tracer:
             yield from self._settle(batch.until)
         elif not batch.records:
             yield from self._settle(None)
+
+    def _take_in_turn(self, record: bytes) -> None:
+        """Take what a record says, but tell first what is due by then: nobody knew that record, of a live host."""
+        if self._endpoints.waiting:
+            self._due += self._settle(time_of(record))
+        self._take(record)
+
+    def _told(self) -> Iterator[Alert]:
+        due, self._due = self._due, []
+        yield from due
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
         for suffered in self._endpoints.settle(now):

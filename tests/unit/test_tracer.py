@@ -735,6 +735,25 @@ def test_a_live_host_is_kept_as_it_is_read_and_says_the_same_again(
     assert replayed.statistics.counts() == tracer.statistics.counts()
 
 
+def test_what_was_told_later_than_an_alert_is_told_later_by_its_capture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    *events, release = stories.seeds_failure().events
+    failed = events[-1]
+    release = release._replace(start=release.start + 2 * WAIT, end=release.end + 2 * WAIT)
+    attached = attach(monkeypatch, events, [], [release])
+    # There is nothing more whenever somebody looks.
+    monkeypatch.setattr(FakeProbes, "drained", True)
+    with Tracer(keep=tmp_path / "capture") as tracer:
+        told = list(tracer.poll(0))
+        assert [alert.verdict.certain for alert in told] == [True]
+        # Of what had begun before, as of a history that is given up much later.
+        attached.lost = lost_from(failed.start, failed.end)
+        told += [*tracer.poll(0), *tracer.poll(0)]
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source) as replayed:
+        assert [alert.verdict for alert in replayed.alerts()] == [alert.verdict for alert in told]
+
+
 def test_what_is_kept_of_a_capture_that_was_cut_is_cut_too(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("capture", "copy", "copy of the copy")]
     write_capture(paths[0], map(pack, stories.seeds_failure().events))
