@@ -24,7 +24,7 @@ from hangup.tracer.record.facts import (
     SocketFact,
     unpack_fact,
 )
-from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, unpack_all
+from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, time_of, unpack_all
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
@@ -172,6 +172,7 @@ class Tracer:
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
         self._source = source
+        self._file = source if isinstance(source, FileSource) else None
         self._live: LiveSource | None = None
         self._keep = keep
         self._writer: Writer | None = None
@@ -183,6 +184,8 @@ class Tracer:
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
         self._lost: dict[Loss, LostFact] = {}
+        # Alerts that became due between two operations.
+        self._due: list[Alert] = []
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Judged] = WeakKeyDictionary()
@@ -218,7 +221,9 @@ class Tracer:
                 self._take_all(self._source.losses())
                 self._take_counts()
             if self._writer:
-                self._writer.close()
+                # What was left unread, or was cut off already, is missing behind what was written.
+                truncated = self._file is not None and self._file.truncated
+                self._writer.close(whole=self._source is not None and self._source.drained and not truncated)
         finally:
             # Also if Ctrl-C comes in between: they go with the process, but that may live on.
             if self._live:
@@ -255,8 +260,8 @@ class Tracer:
         by_cause = {cause.name.lower(): self._lost[cause].total if cause in self._lost else 0 for cause in Loss}
         by_cause["connections_evicted"] = self._endpoints.evicted
         by_cause["releases_missed"] = self._endpoints.stale
-        if isinstance(self._source, FileSource):
-            by_cause["capture_truncated"] = int(self._source.truncated)
+        if self._file:
+            by_cause["capture_truncated"] = int(self._file.truncated)
         return Losses(by_cause)
 
     def cgroup(self, event: Event) -> Cgroup | None:
@@ -303,7 +308,8 @@ class Tracer:
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
-        for occurrence in self._endpoints.feed(unpack_all(batch.records, self._take)):
+        for occurrence in self._endpoints.feed(unpack_all(batch.records, self._take_in_turn)):
+            yield from self._told()
             alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
@@ -315,6 +321,7 @@ class Tracer:
                 self._on_operation(traced(occurrence.endpoint, occurrence.event))
             if alert is not None:
                 yield alert
+        yield from self._told()
         if batch.until is None:
             # What somebody did next may be in the records that are left. Those that were read have settled what was
             # before them.
@@ -323,6 +330,16 @@ class Tracer:
             yield from self._settle(batch.until)
         elif not batch.records:
             yield from self._settle(None)
+
+    def _take_in_turn(self, record: bytes) -> None:
+        """Take what a record says, but tell first what is due by then: nobody knew that record, of a live host."""
+        if self._endpoints.waiting:
+            self._due += self._settle(time_of(record))
+        self._take(record)
+
+    def _told(self) -> Iterator[Alert]:
+        due, self._due = self._due, []
+        yield from due
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
         for suffered in self._endpoints.settle(now):

@@ -25,7 +25,7 @@ TOTAL: tuple[Field[Ended], ...] = (
         "string",
         '`"fentry"` or `"kprobe"`',
         lambda ended: ended.probes,
-        absent="if nothing was probed: it was a capture",
+        absent="if not known",
     ),
     Field("functions", "number", "how many functions of the kernel were probed", lambda ended: ended.functions),
     Field("seconds", "number", "how long it was watched", lambda ended: round(ended.seconds, 3), unit="s"),

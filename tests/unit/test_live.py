@@ -273,6 +273,15 @@ def test_whose_descriptor_a_kernel_thread_dropped_is_looked_up(host: FakeHost) -
     assert {(fact.pid, fact.comm) for fact in processes(read(source))} == {(44, "kworker/1:0"), (900, "ringer")}
 
 
+def test_whose_descriptors_the_same_kernel_thread_dropped_are_all_looked_up(host: FakeHost) -> None:
+    for pid in (900, 901):
+        host.process(pid, f"ringer{pid}")
+    story = established()
+    release = story.server.release(by=Task("kworker/1:0", 44, uid=0), owner_pid=900, flags=256)
+    source = opened(host, FakeProbes(map(pack, [release, release._replace(owner_pid=901)])))
+    assert {fact.pid for fact in processes(read(source))} == {44, 900, 901}
+
+
 def test_a_history_introduces_everybody_it_names(host: FakeHost) -> None:
     host.cgroups[77] = b"/system.slice/uwsgi.service"
     host.process(500, "opener")

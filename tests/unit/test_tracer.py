@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -732,6 +733,50 @@ def test_a_live_host_is_kept_as_it_is_read_and_says_the_same_again(
         assert (replayed.flavour, replayed.functions) == ("fentry", ("unix_accept",))
         assert not source.truncated
     assert replayed.statistics.counts() == tracer.statistics.counts()
+
+
+def test_what_was_told_later_than_an_alert_is_told_later_by_its_capture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    *events, release = stories.seeds_failure().events
+    failed = events[-1]
+    release = release._replace(start=release.start + 2 * WAIT, end=release.end + 2 * WAIT)
+    attached = attach(monkeypatch, events, [], [release])
+    # There is nothing more whenever somebody looks.
+    monkeypatch.setattr(FakeProbes, "drained", True)
+    with Tracer(keep=tmp_path / "capture") as tracer:
+        told = list(tracer.poll(0))
+        assert [alert.verdict.certain for alert in told] == [True]
+        # Of what had begun before, as of a history that is given up much later.
+        attached.lost = lost_from(failed.start, failed.end)
+        told += [*tracer.poll(0), *tracer.poll(0)]
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source) as replayed:
+        assert [alert.verdict for alert in replayed.alerts()] == [alert.verdict for alert in told]
+
+
+def test_what_is_kept_of_a_capture_that_was_cut_is_cut_too(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("capture", "copy", "copy of the copy")]
+    write_capture(paths[0], map(pack, stories.seeds_failure().events))
+    os.truncate(paths[0], paths[0].stat().st_size - 1)
+    for path, copy in pairwise(paths):
+        with FileSource(path) as source, Tracer(source=source, keep=copy) as tracer:
+            list(tracer.alerts())
+            assert tracer.losses().by_cause["capture_truncated"] == 1
+
+
+def test_what_is_kept_of_a_host_is_cut_where_somebody_stopped_reading(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    events = stories.seeds_failure().events
+    for number, (batches, whole) in enumerate([((events[:5], events[5:]), False), ((events,), True)]):
+        attach(monkeypatch, *batches)
+        path = tmp_path / str(number)
+        with Tracer(keep=path) as tracer:
+            list(tracer.poll(0))
+        with FileSource(path) as source:
+            while source.read(0):
+                pass
+            assert source.truncated is not whole
 
 
 def test_probes_are_taken_away_again_if_there_is_no_file_to_write(

@@ -148,9 +148,10 @@ class Writer:
         """Append records. Raises HangupError if that cannot be done, and is closed then."""
         self._write(b"".join(records))
 
-    def close(self) -> None:
-        """End the capture, and close the file. Raises HangupError if the end cannot be written."""
-        self._write(pack_end(time.monotonic_ns()))
+    def close(self, *, whole: bool = True) -> None:
+        """Close the file. whole: the capture ends here, and is not cut short. HangupError if that cannot be written."""
+        if whole:
+            self._write(pack_end(time.monotonic_ns()))
         with self._lock:
             self._file.close()
 

@@ -277,8 +277,9 @@ class LiveSource:
             if record[WHO] in self._seen:
                 return
             event = unpack(record)
-            if event.peer_pid:
-                # A connect that fails has nobody at its other end: it is looked at each time.
+            if event.peer_pid and not event.owner_pid:
+                # A connect that fails has nobody at its other end, and a kernel thread works for many: these are looked
+                # at each time.
                 self._see(record[WHO], now)
             # With an owner the leader is that one's.
             comm = event.comm if event.owner_pid else event.leader
