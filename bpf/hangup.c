@@ -89,11 +89,14 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	struct history *history = find_history(key);
 	u64 peer;
 
-	if (history && !(history->state & HISTORY_RELEASED) && !STREAMING)
+	/* Two cpus that came to the same place at once may have mixed two. */
+	if (history && (history->state & HISTORY_RELEASED || !is_of(history, sock)))
+		history = NULL;
+	if (history && !STREAMING)
 		return history;
 	peer = typed_unix_peer(sock);
 	/* Else the end of an earlier socket at this address was missed. */
-	if (history && !(history->state & HISTORY_RELEASED) && has_peer(history, peer))
+	if (history && has_peer(history, peer))
 		return history;
 	/* It is older than the probes, or its beginning was missed. */
 	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
@@ -169,6 +172,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	}
 	first = !(history->state & HISTORY_HANDED_OVER);
 	if (STREAMING) {
+		history->last_use = now;
 		if (!is_wanted(history))
 			return 0;
 	} else if (first) {
@@ -186,7 +190,10 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 				return 0;
 			remember_user(history, pid_tgid);
 		}
-		hand_over(history, sock, BPF_RB_NO_WAKEUP);
+		if (!hand_over(history, sock, BPF_RB_NO_WAKEUP)) {
+			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
+			return 0;
+		}
 	}
 	/* The operation that hurt somebody stands behind what had been kept till then. */
 	entered->end = now;
@@ -354,7 +361,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now);
 	struct history *other;
 	u32 error;
-	bool latent = false, over;
+	bool latent = false, hurt, over;
 
 	is_aftermath(pid_tgid, now);
 	/* No peer: a listener, or a socket that was never connected. */
@@ -371,8 +378,11 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	other = peer_history(history);
 	error = LOAD(u32, sock + OFFSET(sock, sk_err));
 	/* An error had been left with it and is gone: somebody was told by getsockopt(2) or recvmmsg(2). */
-	if (!(history->state & HISTORY_HANDED_OVER) && other && other->state & HISTORY_RELEASED && !error && !embryo &&
-	    (other->unread_messages || other->release_flags & EVENT_EMBRYO) && is_selected(history))
+	hurt = other && other->state & HISTORY_RELEASED && !error && !embryo &&
+	       (other->unread_messages || other->release_flags & EVENT_EMBRYO);
+	if (history->state & HISTORY_UNTOLD)
+		hurt = true;
+	if (hurt && !(history->state & HISTORY_HANDED_OVER) && is_selected(history))
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
 	if (history->state & HISTORY_HANDED_OVER) {
@@ -388,9 +398,9 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	} else {
 		note_release(history, other, sock, unread, embryo, now);
 		/* Both ends at once, on two cpus: each has seen the other one open. */
-		if (!over && other && other->state & HISTORY_RELEASED)
+		if (!over && other && other->state & HISTORY_RELEASED && is_of(history, sock))
 			over = is_first_to_end(history->connection);
-		if (over && !(history->state & HISTORY_HANDED_OVER) && is_selected(history)) {
+		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && is_selected(history)) {
 			if (other)
 				/* What a read has no room for of a message is dropped, and not left unread. */
 				latent = other->unread_messages || (history->type == SOCK_STREAM &&

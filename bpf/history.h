@@ -192,8 +192,8 @@ static __always_inline struct history *take_history(u64 key)
 			way = 3;
 		index += way;
 		given_up = histories.lookup(&index);
-		/* While each operation is recorded, what it had done is known. */
-		if (given_up && !STREAMING && !(given_up->state & HISTORY_EXCLUDED))
+		/* While each operation is recorded, what it had done is known, but not for whom it was selected. */
+		if (given_up && (!STREAMING || SELECT_PIDS) && !(given_up->state & HISTORY_EXCLUDED))
 			count_since(LOSS_HISTORY_GIVEN_UP, given_up->start);
 		index -= way;
 	}
@@ -222,9 +222,18 @@ static __always_inline u64 next_number(void)
 }
 
 /*
- * Whether an endpoint's peer is the one that it was. The compiler must not take the one for
- * the other after that: nobody may calculate with a typed pointer.
+ * Whether a history is this endpoint's, and whether its peer is the one that it was. The
+ * compiler must not take the one for the other after that: nobody may calculate with a
+ * typed pointer.
  */
+static __always_inline bool is_of(struct history *history, u64 sock)
+{
+	u64 known = history->sock;
+
+	asm volatile("" : "+r"(known));
+	return known == sock;
+}
+
 static __always_inline bool has_peer(struct history *history, u64 peer)
 {
 	u64 known = history->peer;
@@ -496,24 +505,29 @@ static __always_inline bool is_aftermath(u32 tid, u64 now)
 	return now < awaited->until;
 }
 
-/* Both ends' histories as one record, before anything else of this connection is one. */
-static __always_inline void hand_over(struct history *history, u64 sock, u64 wake)
+/*
+ * Both ends' histories as one record, before anything else of this connection is one.
+ * Whether there was room for it: if not, it is tried again when the end is released.
+ */
+static __always_inline bool hand_over(struct history *history, u64 sock, u64 wake)
 {
 	struct history *other = peer_history(history);
 	struct history_record *record;
 	u64 peer = history->peer;
 	u32 length;
 
+	record = ring.ringbuf_reserve(sizeof(struct history_record));
+	if (!record) {
+		count(LOSS_RING_FULL);
+		history->state |= HISTORY_UNTOLD;
+		return false;
+	}
+	/* Not before it has its place: what is recorded of this connection from now on stands behind it. */
 	history->state |= HISTORY_HANDED_OVER;
 	if (other) {
 		other->state |= HISTORY_HANDED_OVER;
 		/* If both ends began at once each may have a number of its own: from here on they have one. */
 		other->connection = history->connection;
-	}
-	record = ring.ringbuf_reserve(sizeof(struct history_record));
-	if (!record) {
-		count(LOSS_RING_FULL);
-		return;
 	}
 	record->record.length = sizeof(*record) - sizeof(record->address);
 	record->record.type = RECORD_HISTORY;
@@ -543,6 +557,7 @@ static __always_inline void hand_over(struct history *history, u64 sock, u64 wak
 	record->address_section.unused = 0;
 	record->record.length += (length + 7) & ~7U;
 	ring.ringbuf_submit(record, wake);
+	return true;
 }
 
 static __always_inline bool same_names(struct counted *one, struct counted *other)
@@ -597,7 +612,7 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 	struct history *client = history, *server = other;
 	struct counted key = {};
 	struct counted *row;
-	u64 operations = history->operations + (other ? other->operations : 0);
+	u64 operations = history->entered + (other ? other->entered : 0);
 	u64 listened = history->peer, place;
 	bool is_server = history->state & HISTORY_SERVER;
 

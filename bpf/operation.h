@@ -243,8 +243,6 @@ static __always_inline void fill(struct operation_record *record, struct history
 		filled->inode_number = history->inode_number;
 		filled->peer_pid = history->opener_pid;
 		filled->type = history->type;
-		if (!STREAMING && history->state & HISTORY_HANDED_OVER)
-			caller.flags |= EVENT_HANDED_OVER;
 	} else {
 		record->record.connection = 0;
 		find_inode(&filled->inode, &filled->inode_number, sock);

@@ -118,10 +118,8 @@ enum event_flag {
 	EVENT_SENDER = 512,
 	/* The process owner_pid was seen exiting: exit_code is its. */
 	EVENT_OWNER_EXITED = 1024,
-	/* Its connection has been handed over: a RECORD_HISTORY of the same number is there, or comes. */
-	EVENT_HANDED_OVER = 2048,
 	/* Nothing but what a thread did after its connection had failed: no other record of this connection comes. */
-	EVENT_AFTERMATH = 4096,
+	EVENT_AFTERMATH = 2048,
 };
 
 /* What else is known of a signal: struct sender. */
@@ -295,6 +293,8 @@ enum history_state {
 	HISTORY_USERS_LOST = 1024,
 	/* A client whose server has been accepted, as long as processes are selected. */
 	HISTORY_ACCEPTED = 2048,
+	/* An end of it was hurt, and there was no room in the ring buffer to tell that. */
+	HISTORY_UNTOLD = 4096,
 };
 
 /* What the kernel side keeps of an endpoint. */

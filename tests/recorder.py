@@ -127,6 +127,8 @@ class Recorder:
         self._number = 0
         self._latent = (-1, 0)
         self.records: list[bytes] = []
+        self.no_room = 0
+        """For so many histories there is no room in the ring buffer."""
         self._rows: dict[tuple[bytes, bytes, bytes, bool, bool], tuple[int, int]] = {}
 
     def record(self, events: Iterable[Event]) -> list[bytes]:
@@ -287,8 +289,12 @@ class Recorder:
         until = self._aftermaths.pop(event.tid, None)
         return until is not None and event.end < until
 
-    def _hand_over(self, history: Kept, event: Event) -> None:
+    def _hand_over(self, history: Kept, event: Event) -> bool:
         other = self._peer_history(history)
+        if self.no_room:
+            self.no_room -= 1
+            history.state |= HistoryState.UNTOLD
+            return False
         history.state |= HANDED_OVER
         if other:
             other.state |= HANDED_OVER
@@ -297,6 +303,7 @@ class Recorder:
             address = self.addresses.get(history.sock, b"")
         handed = Handed(event.end, history.connection, history.copied(), other.copied() if other else None, address)
         self.records.append(pack_history(handed))
+        return True
 
     def _count_ended(self, history: Kept, *, latent: bool) -> None:
         other = self._peer_history(history)
@@ -340,7 +347,7 @@ class Recorder:
         )
 
     def _tell_entry(self, connection: int, event: Event) -> None:
-        told = event._replace(flags=event.flags | EventFlag.HANDED_OVER, connection=connection, address=b"")
+        told = event._replace(connection=connection, address=b"")
         owner = self._owners.get(event.sock)
         if event.flags & EventFlag.KERNEL_THREAD and (owner is None or owner.pid != event.owner_pid):
             gone = EventFlag.OWNER_EXITED | EventFlag.SENDER
@@ -362,8 +369,10 @@ class Recorder:
         if event.peer != history.peer:
             history = self._begin_history(event, event.sock, event.peer, 0)
             self._remember_user(history, event)
-        self._hand_over(history, event)
-        self._tell(history.connection, EventFlag.HANDED_OVER, event)
+        if self._hand_over(history, event):
+            self._tell(history.connection, 0, event)
+        else:
+            self._note(history, event, event.size, event.result, 0)
 
     def _wanted(self, history: Kept | None, event: Event) -> bool:
         if not history or history.state & EXCLUDED:
@@ -379,7 +388,7 @@ class Recorder:
             return
         assert history is not None
         if history.state & HANDED_OVER:
-            self._tell(history.connection, EventFlag.HANDED_OVER, event)
+            self._tell(history.connection, 0, event)
         elif self._hurts(history, event):
             self._hurt(history, event)
         else:
@@ -423,7 +432,7 @@ class Recorder:
         if aftermath and event.operation == Operation.CONNECT:
             self._tell(history.connection, EventFlag.AFTERMATH, event, with_address=True)
         if history.state & HANDED_OVER:
-            self._tell(history.connection, EventFlag.HANDED_OVER, event, with_address=True)
+            self._tell(history.connection, 0, event, with_address=True)
         else:
             self._note(history, event, 0, event.result, 0)
 
@@ -496,15 +505,15 @@ class Recorder:
         if history.holder != (event.pid, event.tid):
             self._remember_user(history, event)
         other = self._peer_history(history)
-        if (
-            not history.state & HANDED_OVER
-            and other
+        told = (
+            other
             and other.state & RELEASED
             and not event.size
             and not embryo
             and (other.unread_messages or other.release_flags & EventFlag.EMBRYO)
-            and self._is_selected(history)
-        ):
+        )
+        hurt = told or history.state & HistoryState.UNTOLD
+        if hurt and not history.state & HANDED_OVER and self._is_selected(history):
             self._hand_over(history, event)
         over = bool(other.state & RELEASED if other else event.flags & EventFlag.PEER_DEAD)
         if history.state & HANDED_OVER:
@@ -513,7 +522,7 @@ class Recorder:
             self._aftermaths[event.tid] = event.end + AFTERMATH_NS
         else:
             self._note_release(history, event)
-            if over and self._is_selected(history):
+            if over and not history.state & HistoryState.UNTOLD and self._is_selected(history):
                 # What a read has no room for of a message is dropped, and not left unread.
                 exact = history.type == STREAM
                 unread = other and history.written_bytes > other.read_bytes and exact

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from hangup.tracer.capture.file import FileSource, Kept, Writer
+from hangup.tracer.capture.file import FileSource, Writer, WritingSource
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import escape_comm, escape_socket_path
 from hangup.tracer.kernel.live import LiveSource, attach
@@ -206,7 +206,7 @@ class Tracer:
         try:
             if self._keep is not None:
                 self._writer = Writer(self._keep)
-                self._source = Kept(self._source, self._writer)
+                self._source = WritingSource(self._source, self._writer)
             self._take_all(self._source.opening())
         except BaseException:
             if self._live:

@@ -90,7 +90,7 @@ def told_of(story: Story) -> list[object]:
     told = [
         sorted(
             (said(OPERATION, moment) for moment in story.timeline if moment.role == end),
-            key=lambda operation: [str(value) for value in operation.values()],
+            key=lambda operation: (operation["end_ns"], *map(str, operation.values())),
         )
         for end in ("client", "server")
     ]

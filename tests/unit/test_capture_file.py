@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hangup.tracer.capture import file
-from hangup.tracer.capture.file import FileSource, Kept, Writer, write_capture
+from hangup.tracer.capture.file import FileSource, Writer, WritingSource, write_capture
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import LostPeriod, is_end, pack_end, unpack_fact
@@ -212,7 +212,7 @@ def test_any_bytes_after_the_header_are_read_without_an_exception(tmp_path: Path
 def test_what_is_read_is_written_as_it_comes(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     writer = Writer(path)
-    kept = Kept(Records(RECORDS[:2], RECORDS[2:]), writer)
+    kept = WritingSource(Records(RECORDS[:2], RECORDS[2:]), writer)
     assert kept.read(0) == RECORDS[:2]
     with FileSource(path) as capture:
         assert read_all(capture) == RECORDS[:2]
@@ -232,7 +232,7 @@ def test_what_a_source_is_asked_for_is_written_too(tmp_path: Path) -> None:
     source = live(counted, recording=True)
     path = tmp_path / "capture"
     writer = Writer(path)
-    kept = Kept(source, writer)
+    kept = WritingSource(source, writer)
     counted.lost = [LostPeriod(Loss.RING_FULL, 5, 9, 3)]
     told = [*kept.opening(), *kept.counts(), *kept.losses()]
     writer.close()

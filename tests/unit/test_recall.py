@@ -54,7 +54,6 @@ from tests.stories import (
     HTTPD,
     MILLISECOND,
     SEQPACKET,
-    SHUT_RDWR,
     SHUT_WR,
     UWSGI,
     End,
@@ -479,39 +478,34 @@ def split(events: Sequence[Event]) -> tuple[list[bytes], list[bytes]]:
     return records[:place], records[place:]
 
 
-def test_what_the_other_end_did_on_another_cpu_may_come_before_the_histories() -> None:
-    story = stories.seeds_failure()
-    before, after = split(story.events)
-    # The survivor's own records follow: they are of the cpu that hands over.
-    expected = [essence(alert) for alert in alerts_of([*before, *after])]
-    for early in range(len(after) + 1):
-        found = alerts_of([*after[:early], *before, *after[early:]])
-        assert [essence(alert) for alert in found] == expected
+def test_a_failure_for_whose_histories_there_is_no_room_is_told_when_its_end_is_released() -> None:
+    for refused in (1, 2):
+        recorder = Recorder()
+        recorder.no_room = refused
+        records = recorder.record(stories.seeds_failure().events)
+        alerts = alerts_of(records)
+        if refused == 1:
+            (alert,) = alerts
+            assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.ANSWERED, Symptom.BROKEN_WRITE)
+        else:
+            # Nor is it counted as one that ended well: what was lost is.
+            assert not records
+            assert not recorder.counted()
 
 
-def test_a_release_of_the_other_end_that_comes_before_the_histories_ends_the_connection() -> None:
+def test_a_late_told_failure_behind_operations_that_were_not_kept_is_one() -> None:
     story = established()
-    story.client.write(300)
-    story.server.shutdown(SHUT_RDWR)
-    story.client.write(8, error=errno.EPIPE)
+    for _ in range(100):
+        story.client.write(1)
+        story.server.read(1)
+    story.client.write(1)
     story.server.release()
-    story.client.release(size=errno.ECONNRESET)
-    before, (failed, hangup, release) = split(story.events)
-    with Tracer(source=Records([hangup, *before, failed, release])) as tracer:
-        (alert,) = tracer.alerts()
-        assert tracer._endpoints.open == 0
-    assert alert.verdict.kind is Kind.PEER_SHUTDOWN
-
-
-def test_what_comes_early_of_histories_that_never_come_is_bounded_and_concludes_nothing() -> None:
-    endpoints = Endpoints()
-    for number in range(1, 2000):
-        for _ in range(100):
-            flags = int(EventFlag.HANDED_OVER)
-            event = stories.event(Operation.WRITE, sock=number, peer=-number, connection=number, result=1, flags=flags)
-            assert list(endpoints.feed([event])) == []
-    assert endpoints.open == 0
-    assert sum(map(len, endpoints._early.values())) <= 64 * 64
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    recorder = Recorder()
+    recorder.no_room = 1
+    (alert,) = alerts_of(recorder.record(story.events))
+    assert alert.verdict.symptom is Symptom.BROKEN_WRITE
 
 
 def test_a_connection_that_both_ends_hand_over_in_the_same_instant_is_one() -> None:
@@ -963,8 +957,7 @@ def _histories(draw: st.DrawFn) -> History:
 def test_any_histories_are_told_and_stop_nothing(many: list[tuple[History, History | None, int]]) -> None:
     good = stories.seeds_failure(client_sock=0x100, server_sock=0x200)
     rubbish = [pack_history(Handed(9, number, one, other, b"/run/x")) for one, other, number in many]
-    events = [event._replace(flags=event.flags | EventFlag.HANDED_OVER) for event in stories.clean().events]
-    records = [*rubbish, *map(pack, events), *rubbish, *map(pack, good.events)]
+    records = [*rubbish, *map(pack, stories.clean().events), *rubbish, *map(pack, good.events)]
     found = [alert for alert in alerts_of(records) if alert.path == "/tmp/helloFastCGI.s"]
     assert [alert.verdict.kind for alert in found][-1:] == [Kind.ANSWERED]
 

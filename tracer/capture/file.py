@@ -177,7 +177,7 @@ class Writer:
             return
 
 
-class Kept:
+class WritingSource:
     """A source whose records are written to a file as they are read."""
 
     def __init__(self, source: Source, writer: Writer) -> None:

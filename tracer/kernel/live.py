@@ -63,8 +63,10 @@ _COUNT_NS = 10_000_000_000
 # When a process began is known to a tick of 10 ms, and is reckoned from two clocks: that near it is the same, in ns.
 _SAME_NS = 20_000_000
 
-# What the kernel has counted is not taken over more often than that because somebody missed a listener, in ns.
-_COUNTED_NS = 100_000_000
+# Because somebody missed a listener, what the kernel has counted is taken over again after so long, in ns, or so many
+# times what that took: a storm of such connects is no reason to do nothing else.
+_COUNTED_NS = 2_000_000
+_COUNTED_SHARE = 20
 
 
 class Host(NamedTuple):
@@ -134,6 +136,7 @@ class LiveSource:
         # What has been told of each row that the kernel counts in.
         self._counted: dict[tuple[bytes, ...], tuple[int, int]] = {}
         self._counted_at = 0
+        self._count_again = 0
         self._lock = Lock()
 
     def close(self) -> None:
@@ -199,7 +202,10 @@ class LiveSource:
         with self._lock:
             now = self._host.now()
             self._counted_at = now
-            return [pack_fact(fact) for fact in self._more_counted(now)]
+            told = [pack_fact(fact) for fact in self._more_counted(now)]
+            done = self._host.now()
+            self._count_again = done + max(_COUNTED_NS, _COUNTED_SHARE * (done - now))
+            return told
 
     def losses(self) -> list[bytes]:
         """Return what was lost, by each cause of which more was lost since that was told last."""
@@ -351,6 +357,6 @@ class LiveSource:
                 yield pack_fact(
                     SocketFact(event.end, SocketFlag.LISTENER, path, waiting=backlog.waiting, backlog=backlog.backlog)
                 )
-        elif event.result in (-errno.ENOENT, -errno.ECONNREFUSED) and self._counted_at <= event.end - _COUNTED_NS:
+        elif event.result in (-errno.ENOENT, -errno.ECONNREFUSED) and self._count_again <= self._host.now():
             # Who has listened there is known of connections that ended well, too.
             yield from self.counts()

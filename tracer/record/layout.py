@@ -303,6 +303,7 @@ if TYPE_CHECKING:
         EXCLUDED = 512
         USERS_LOST = 1024
         ACCEPTED = 2048
+        UNTOLD = 4096
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation_type."""
@@ -329,8 +330,7 @@ if TYPE_CHECKING:
         KERNEL_THREAD = 256
         SENDER = 512
         OWNER_EXITED = 1024
-        HANDED_OVER = 2048
-        AFTERMATH = 4096
+        AFTERMATH = 2048
 
     class SenderFlag(enum.IntFlag):
         """What else is known of a signal, enum sender_flag."""

@@ -45,12 +45,12 @@ _EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _AFTERMATH = int(EventFlag.AFTERMATH)
-_HANDED_OVER = int(EventFlag.HANDED_OVER)
 _CLIENT = int(HistoryState.CLIENT)
 _SERVER = int(HistoryState.SERVER)
 _PAIR = int(HistoryState.PAIR)
 _BEGUN = int(HistoryState.BEGUN)
 _USERS_LOST = int(HistoryState.USERS_LOST)
+_UNTOLD = int(HistoryState.UNTOLD)
 _BOUND = int(EventFlag.BOUND)
 _PEER_BOUND = int(EventFlag.PEER_BOUND)
 
@@ -73,9 +73,6 @@ MAX_CONNECTIONS = 20_000
 # Of all of them together so many operations are kept, a kilobyte each, however busy they are.
 MAX_KEPT = 250_000
 _KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
-
-# So many operations of a connection, and of so many connections, are kept until they are handed over.
-_MOST_EARLY = 64
 
 # So many that turn out to have been used are passed over in search of one that has not.
 _MOST_LOOKED_AT = 64
@@ -130,8 +127,6 @@ class Endpoints:
         self._number = 0
         self._kept = 0
         self._aftermaths = Aftermaths()
-        # By connection: what was recorded of it before it was handed over.
-        self._early: dict[int, list[Event]] = {}
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -171,9 +166,6 @@ class Endpoints:
                 continue
             endpoint = by_sock.get(event.sock)
             if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
-                if event.flags & _HANDED_OVER and event.connection not in self._connections:
-                    self._keep_early(event)
-                    continue
                 if operation == _CONNECT and event.result:
                     # A connect that a signal interrupts starts again by itself: the kernel's own number, no failure.
                     if -event.result not in KERNEL_RESTARTS:
@@ -227,15 +219,15 @@ class Endpoints:
         connection = self._adopt(what)
         histories = [history for history in (what.one, what.other) if history is not None]
         # Where some operations are missing, whose turn it was then is not known before the end of this; the kernel has
-        # seen them all, and that none of them hurt anybody.
+        # seen them all, and that none of them hurt anybody, or that it could not tell of it at once.
         gap = any(is_incomplete(history) for history in histories)
-        yield from self.feed(recalled(what), harmless=gap)
+        untold = any(history.state & _UNTOLD for history in histories)
+        yield from self.feed(recalled(what), harmless=gap and not untold)
         if gap:
             known = are_turns_known(what)
             for history in histories:
                 end = connection.client if connection.client.sock == history.sock else connection.server
                 end.recall(history, are_turns_known=known)
-        yield from self.feed(self._early.pop(what.connection, ()))
 
     def _adopt(self, handed: Handed) -> Connection:
         """Make the connection of two histories."""
@@ -267,14 +259,6 @@ class Endpoints:
             # Only who it was then: what has been seen is in the histories.
             self._recall(connection, one.sock, one.inode_number)
         return connection
-
-    def _keep_early(self, event: Event) -> None:
-        """Keep what an end did while the other one's cpu was about to hand their connection over."""
-        early = self._early.setdefault(event.connection, [])
-        if len(early) < _MOST_EARLY:
-            early.append(event)
-        while len(self._early) > _MOST_EARLY:
-            self._early.pop(next(iter(self._early)))
 
     def settle(self, now: int | None = None) -> Iterator[Suffered]:
         """Yield the failures whose aftermath is waited for no longer.

@@ -128,7 +128,7 @@ class Known:
             holder = None
             if named is not None:
                 holder = Process(fact.holders[0], named.comm, inner_pid=named.inner_pid, cgroup=named.cgroup)
-            self._ends[fact.inode_number] = _End(fact, holder)
+            self._ends[fact.inode_number] = _End(fact._replace(holders=fact.holders[:1]), holder)
 
     def meet(self, event: Event) -> None:
         """Take what a process was called when it did something."""
