@@ -892,6 +892,28 @@ def test_what_somebody_did_who_is_not_kept_any_more_is_not_put_down_to_who_came_
     assert 444 not in alert.story.server.transferred_by
 
 
+def test_an_answer_that_comes_late_is_no_last_word_where_what_was_before_is_not_kept() -> None:
+    story = established()
+    for _ in range(KEPT):
+        story.client.write(30)
+        story.server.read()
+        story.server.write(12)
+        story.client.read()
+    for _ in range(3):
+        story.client.write(30)
+    for _ in range(LAST_MOMENTS - 4):
+        story.server.read(5)
+    story.wait(SECOND)
+    for size in (136, 204, 50):
+        story.server.write(size)
+    story.client.read()
+    story.server.release(exit_status=1)
+    story.client.write(5, error=errno.EPIPE)
+    story.client.release()
+    assert [alert.verdict.kind for alert in recorded(story.events)] == [Kind.EXITED]
+    assert_both_ways_agree(story.events)
+
+
 @pytest.mark.xfail(strict=True, reason="that an end had been silent is not kept, where that was long ago")
 def test_a_last_word_after_a_silence_is_one_also_where_the_silence_is_not_kept() -> None:
     story = established()

@@ -261,12 +261,33 @@ class Endpoint:
             return
         self.turns = history.turns
         if are_turns_known:
+            if history.turn_start > self.turn_start:
+                # Till now the first writes of this turn stood for more of the one before.
+                self.silence = self._silence_since(history.turn_start)
             self.turn_start = history.turn_start
             # The kernel adds these up without regard for another thread that writes in the same instant.
             self.turn_bytes = self.written_bytes if history.turns == 1 else history.turn_bytes
             self.heard = bool(history.heard)
         if self.last_write_end != history.last_write:
             self.last_write_start = self.last_write_end = history.last_write
+
+    def _silence_since(self, turn_start: int) -> int:
+        """Return how long it was silent when it went on with a turn unasked, in ns; 0: never so long as IDLE.
+
+        turn_start: when the turn's first write had ended, in ns: it is among those that are kept.
+        """
+        silence, last_end, held_up = 0, 0, False
+        for event in self.kept:
+            if event.operation != _WRITE or event.end < turn_start:
+                continue
+            if event.result > 0:
+                if last_end and event.start - last_end >= IDLE and not held_up:
+                    silence = event.start - last_end
+                last_end = event.end
+                held_up = event.result < event.size
+            else:
+                held_up = bool(event.size)
+        return silence
 
     def _answered(self, request: int) -> None:
         """Begin a turn with what was written after this end had read a request that is recorded only now.
