@@ -41,7 +41,7 @@ def hide_proc() -> None:
     ):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    assert not list(Path("/proc").iterdir())
+    assert not list(Path("/proc").iterdir()), "/proc is still there"
 
 
 def forbid_host() -> None:
@@ -68,7 +68,7 @@ def summary(tracer: Tracer) -> list[str]:
 
     losses = dict(tracer.losses().by_cause)
     # The reader's own: a live host has none.
-    assert not losses.pop("capture_truncated", 0)
+    assert not losses.pop("capture_truncated", 0), "the capture was cut short"
     ended = Ended(tracer.statistics, Losses(losses), 0.0, tracer.flavour, len(tracer.functions))
     return sorted(summary_lines(ended))
 

@@ -952,7 +952,8 @@ def test_all_of_it_is_told_again_from_files_where_nothing_can_be_asked_of_the_ho
     for tracer in (seen.tracer, seen.recorder):
         command = [sys.executable, "-m", "tests.replay", "--hide-proc", str(tracer.capture)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
         told, expected = done.stdout.splitlines(), [*tracer.told, *summary(tracer)]
         for one, other in zip(told, expected, strict=False):
             assert json.loads(one) == json.loads(other)

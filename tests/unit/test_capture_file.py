@@ -68,6 +68,15 @@ def test_a_long_capture_comes_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
         assert not capture.truncated
 
 
+def test_of_a_record_with_room_behind_it_only_itself_is_written(tmp_path: Path) -> None:
+    """The probes reserve room for the longest address, and what they do not use holds what was there before."""
+    path = tmp_path / "capture"
+    write_capture(path, [data + b"left over" * (number % 3) for number, data in enumerate(RECORDS)])
+    with FileSource(path) as capture:
+        assert read_all(capture) == RECORDS
+        assert not capture.truncated
+
+
 def test_an_empty_capture_is_one(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     write_capture(path, [])

@@ -98,9 +98,9 @@ def both_ways(
     inventory: Inventory | None = None,
 ) -> list[Told]:
     """Return what is told of these events where each is recorded, and where the kernel keeps histories."""
-    streamed = told(
-        FakeProbes(map(pack, events), lost=lost), folder / "streamed", host, recording=False, inventory=inventory
-    )
+    # In the ring there is room behind a record.
+    slots = [pack(event) + b"left over" for event in events]
+    streamed = told(FakeProbes(slots, lost=lost), folder / "streamed", host, recording=False, inventory=inventory)
     again = host._replace(clocks=HostClocks())
     recorded = told(Kernel(events, lost=lost), folder / "recorded", again, recording=True, inventory=inventory)
     return [streamed, recorded]

@@ -145,8 +145,11 @@ class Writer:
         self._write(json.dumps({"format": _MAGIC, "version": record.VERSION}).encode() + b"\n")
 
     def write(self, records: Iterable[bytes]) -> None:
-        """Append records. Raises HangupError if that cannot be done, and is closed then."""
-        self._write(b"".join(records))
+        """Append records. Raises HangupError if that cannot be done, and is closed then.
+
+        What lies behind a record's own length is not written: a slot of the ring has room for the longest address.
+        """
+        self._write(b"".join([data[: _LENGTH.unpack_from(data)[0]] for data in records]))
 
     def close(self, *, whole: bool = True) -> None:
         """Close the file. whole: the capture ends here, and is not cut short. HangupError if that cannot be written."""
