@@ -251,18 +251,18 @@ def _native(run: Run) -> str:
     cells = []
     for name, words in (("start-nothing-kept", "nothing kept"), ("start-kept", "programs kept")):
         if (row := rows.get(name)) and row.missing:
-            cells.append([words, f"{NOT_MEASURED} here: {_cell(row.missing)}", "-", "-"])
+            cells.append([words, f"{NOT_MEASURED} here: {_cell(row.missing)}", "-", "-", "-"])
         elif row:
             cells.append(
                 [
                     words,
-                    _value(row, "ready", lambda seconds: f"{seconds:.2f} s"),
+                    *(_value(row, name, lambda seconds: f"{seconds:.2f} s") for name in ("ready", "cpu")),
                     *(_value(row, name, lambda mib: f"{mib:.0f} MiB") for name in ("resident", "peak")),
                 ]
             )
     if cells:
         text += "Start, all but loading and attaching:\n\n"
-        text += f"{_table(['', 'ready', 'memory', 'at most'], cells)}\n"
+        text += f"{_table(['', 'ready', 'of a processor', 'memory', 'at most'], cells)}\n"
     return text
 
 

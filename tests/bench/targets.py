@@ -161,7 +161,9 @@ def _ready(runs: Sequence[Run]) -> Measured:
     guest, guest_missed = _limited(None if ns is None else ns / 1e9, 4, "s", 1)
     here, here_missed = _limited(native[1].median("ready") if native else None, 0.25, "s", 2)
     missed = ", ".join(over for over in (guest_missed, here_missed) if over)
-    return Measured(f"{guest} in a guest; {here} natively", missed)
+    cpu = native[1].median("cpu") if native else None
+    busy = "" if cpu is None else f" ({cpu:.2f} s of a processor)"
+    return Measured(f"{guest} in a guest; {here} natively{busy}", missed)
 
 
 def _kernel_memory(runs: Sequence[Run]) -> Measured:

@@ -251,7 +251,7 @@ _PROBED = ("unix_stream_connect", "unix_accept", "unix_stream_sendmsg", "unix_st
 
 
 def bpftrace_script(kind: str) -> str:
-    """Return the program that prints the same functions when they begin and when they end. kind: "k" or "kprobe"."""
+    """Return the program that prints when the same functions begin and end. kind: "fentry" or "kprobe"."""
     enter, leave = {"fentry": ("kfunc", "kretfunc"), "kprobe": ("kprobe", "kretprobe")}[kind]
     lines = [f'{enter}:{name} {{ printf("%llu %d %s > {name}\\n", nsecs, tid, comm); }}' for name in _PROBED]
     lines += [
@@ -268,7 +268,7 @@ def lost_by_others(text: str) -> dict[str, int]:
 
 def _bpftrace(kind: str) -> Start:
     return _seen_by_output(
-        ["bpftrace", "-o", str(FOLDER / "output"), "-e", bpftrace_script(kind)],
+        ["bpftrace", "-e", bpftrace_script(kind)],
         {"BPFTRACE_PERF_RB_PAGES": str(_BUFFER_PAGES)},
     )
 
@@ -282,13 +282,12 @@ def _seen_by_output(command: Sequence[str], variables: Mapping[str, str] | None 
     @contextmanager
     def start(_servers: Sequence[int]) -> Iterator[Running]:
         output, complaints = FOLDER / "output", FOLDER / "complaints"
-        output.unlink(missing_ok=True)
         begun = time.monotonic_ns()
-        with complaints.open("wb") as errors:
+        with output.open("wb") as out, complaints.open("wb") as errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=errors,
+                stdout=out,
                 stderr=errors,
                 env=os.environ | dict(variables or {}),
             )
@@ -308,8 +307,9 @@ def _seen_by_output(command: Sequence[str], variables: Mapping[str, str] | None 
 
 
 def _has_printed(output: Path) -> bool:
+    # perf's output is a file that it makes anew.
     text = output.read_bytes() if output.exists() else b""
-    return b"sendmsg" in text or b"write(" in text
+    return b"sendmsg" in text or b"write" in text
 
 
 @contextmanager
@@ -369,7 +369,7 @@ def _tools() -> Iterator[Tool]:
         yield Tool(f"bpftrace-{kind}", f"bpftrace, {kind}", "other", _bpftrace(kind), "bpftrace")
     yield Tool("perf-trace", "perf trace", "other", _seen_by_output(_PERF), "perf")
     yield Tool("strace", "strace -f", "other", _strace, "strace")
-    yield Tool("sysdig", "sysdig", "other", _seen_by_output(["sysdig"]), "sysdig")
+    yield Tool("sysdig", "sysdig", "other", _seen_by_output(["sysdig", "fd.type=unix"]), "sysdig")
 
 
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in _tools()}
