@@ -25,7 +25,8 @@ class Load:
     count: int
     """How many units are played where instructions are counted."""
     longer: int
-    """How many where time is measured: some seconds of them, or a tracer that wakes once a second is not seen."""
+    """How many where time is measured and the tracer sleeps: some seconds of them, or what wakes it at times is not
+    seen."""
     arguments: Sequence[str] = ()
     """The kind and the options of load.c; none: it is the servers'."""
     fails_one_in: int = 0
@@ -112,7 +113,7 @@ LOADS: dict[str, Load] = {
             _CONNECTION,
             14,
             1000,
-            10_000,
+            4000,
             ("connections", "failing=1"),
             fails_one_in=1,
             alone=True,

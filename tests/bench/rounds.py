@@ -89,8 +89,10 @@ class Stage:
     def under(self, tool: Tool, loads: Sequence[Load], found: dict[tuple[str, str], Found]) -> None:
         """Start a tracer, play each load some times, end it."""
         ours = [found[tool.name, load.name] for load in loads]
+        if any(each.missing for each in ours):
+            return
         for load, each in zip(loads, ours, strict=True):
-            each.values["untraced"] += [self._play(load, ()).each for _ in range(self._repeats)]
+            each.values["untraced"] += [self._play(tool, load).each for _ in range(self._repeats)]
         failed = 0
         try:
             tool.require()
@@ -98,14 +100,14 @@ class Stage:
                 idle = _idle(running)
                 for load, each in zip(loads, ours, strict=True):
                     for _ in range(self._repeats):
-                        failed += self._one(running, load, idle, each)
+                        failed += self._one(tool, running, load, idle, each)
                     for what, kib in running.memory().items():
                         each.values[what].append(kib)
                     if running.process is not None:
                         each.values["idle"].append(idle * 1e9)
                     if running.ready_ns is not None:
                         each.values["ready"].append(running.ready_ns)
-        except (NotMeasuredError, RuntimeError) as error:
+        except (NotMeasuredError, RuntimeError, OSError) as error:
             for each in ours:
                 each.missing = str(error)
                 each.values.clear()
@@ -120,9 +122,9 @@ class Stage:
             if running.alerts is not None:
                 each.values["alerts"].append(running.alerts)
 
-    def _one(self, running: Running, load: Load, idle: float, found: Found) -> int:
+    def _one(self, tool: Tool, running: Running, load: Load, idle: float, found: Found) -> int:
         before, begun = running.own(), time.monotonic_ns()
-        played = self._play(load, running.prefix)
+        played = self._play(tool, load, running.prefix)
         during, took = running.own() - before, time.monotonic_ns() - begun
         after = _catch_up(running, idle)
         # load.c plays a tenth before it reads the clock.
@@ -134,8 +136,8 @@ class Stage:
             found.values["share"].append(during / took)
         return played.failed
 
-    def _play(self, load: Load, prefix: Sequence[str]) -> Played:
-        count = load.longer if self._longer else load.count
+    def _play(self, tool: Tool, load: Load, prefix: Sequence[str] = ()) -> Played:
+        count = load.longer if self._longer and tool.sleeps else load.count
         if load.arguments:
             return play(LOAD, load, count, prefix=prefix)
         assert self._servers is not None

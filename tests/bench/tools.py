@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,7 +65,9 @@ class Running:
             return 0
         total = 0
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+            # A thread may end meanwhile.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                total += int((task / "schedstat").read_text().split()[0])
         return total
 
     def memory(self) -> dict[str, int]:
@@ -104,6 +106,8 @@ class Tool:
     start: Start
     needs: str = ""
     """The program that has to be there."""
+    sleeps: bool = False
+    """Whether it does nothing while nothing fails: seconds of a load are soon over, and show what it does at times."""
 
     def require(self) -> None:
         """Raise NotMeasuredError if it is not there."""
@@ -351,15 +355,15 @@ def _ended(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM
 
 
 def _tools() -> Iterator[Tool]:
-    yield Tool("none", "untraced", "none", _nothing)
-    yield Tool("floor-fexit", "empty programs: fexit", "floor", _floor("fexit"))
-    yield Tool("floor-fentry", "empty programs: fentry and fexit", "floor", _floor("fentry"))
-    yield Tool("floor-kprobe", "empty programs: kprobe and kretprobe", "floor", _floor("kprobe"))
-    yield Tool("floor-tracepoint", "empty programs: raw tracepoints", "floor", _floor("tracepoint"))
+    yield Tool("none", "untraced", "none", _nothing, sleeps=True)
+    yield Tool("floor-fexit", "empty programs: fexit", "floor", _floor("fexit"), sleeps=True)
+    yield Tool("floor-fentry", "empty programs: fentry and fexit", "floor", _floor("fentry"), sleeps=True)
+    yield Tool("floor-kprobe", "empty programs: kprobe and kretprobe", "floor", _floor("kprobe"), sleeps=True)
+    yield Tool("floor-tracepoint", "empty programs: raw tracepoints", "floor", _floor("tracepoint"), sleeps=True)
     for probes in ("auto", "fentry", "kprobe"):
-        yield Tool(f"watch-{probes}", f"hangup watch, {probes}", "hangup", _hangup("watch", probes))
+        yield Tool(f"watch-{probes}", f"hangup watch, {probes}", "hangup", _hangup("watch", probes), sleeps=True)
     for probes in ("fentry", "kprobe"):
-        yield Tool(f"serve-{probes}", f"hangup serve, {probes}", "hangup", _hangup("serve", probes))
+        yield Tool(f"serve-{probes}", f"hangup serve, {probes}", "hangup", _hangup("serve", probes), sleeps=True)
         yield Tool(
             f"stream-{probes}", f"hangup watch --stream, {probes}", "hangup", _hangup("watch", probes, stream=True)
         )
