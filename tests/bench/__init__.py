@@ -13,7 +13,7 @@ measured before; the document is written from that alone.
 | `load.c`, `loads.py` | the loads; the servers' is `server_load.py` |
 | `tools.py` | the tracers: how each is started, and asked what it lost; `floor.py` has the empty ones |
 | `rounds.py` | what is played under which tracer in which order |
-| `start.py`, `latency.py`, `native.py` | the parts that are no load under a tracer |
+| `start.py`, `latency.py`, `native.py`, `pipeline.py` | the parts that are no load under a tracer |
 | `inside.py` | the command that runs in the guest, `guest.py` the one outside that boots it |
 | `data.py` | the data file; `report.py`, `targets.py`, `chart.py` make the document of it |
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import latency, rounds, start
+from tests.bench import latency, pipeline, rounds, start
 from tests.bench.data import Row
 from tests.bench.loads import LOADS
 from tests.bench.tools import FOLDER, LOAD, TOOLS
@@ -83,6 +83,8 @@ def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> N
                 folder=folder,
                 say=say,
             )
+            if part == "cost":
+                rows.append(pipeline.alerts())
     found = {"versions": versions(), "rows": [asdict(row) for row in rows]}
     (RESULTS / ROWS).write_text(json.dumps(found))
 

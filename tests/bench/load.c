@@ -7,7 +7,7 @@
 //        open: a write and its read over one of several connections, chosen at random
 //        elsewhere: no Unix socket: a file is written and read, a byte goes there and back over loopback TCP
 // NAME   processes (1 or 2): who plays the ends; open: connections that are open; blocked: threads that sleep in read();
-//        failing: one of so many connections fails; rate: connections a second at the most
+//        failing: one of so many connections fails
 //
 // A tenth of COUNT is played before the clock is read.
 #define _GNU_SOURCE
@@ -31,12 +31,11 @@
 #include <unistd.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
-#define NS 1000000000ull
 
 static const int request[] = {16, 699, 8}, answer[] = {8, 43, 8, 11, 24};
 
 // What the command line says; 0: it does not.
-static long count, processes = 1, connections_open, blocked, failing, rate;
+static long count, processes = 1, connections_open, blocked, failing;
 
 static char buffer[4096];
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -54,7 +53,7 @@ static uint64_t now(void)
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * NS + time.tv_nsec;
+	return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
 static void put(int end, size_t size)
@@ -141,14 +140,6 @@ static int fails(long number)
 	return failing && (number + warm()) % failing == failing - 1;
 }
 
-static void wait_for_turn(uint64_t begun, long number)
-{
-	uint64_t due = begun + number * NS / rate;
-	struct timespec time = {.tv_sec = due / NS, .tv_nsec = due % NS};
-
-	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
-}
-
 static void fail_to_write(int end)
 {
 	must(write(end, buffer, 8) < 0 && errno == EPIPE, "a write that has to fail");
@@ -225,7 +216,7 @@ static void wait_for(pid_t child)
 static uint64_t play_connections(uint64_t *ended)
 {
 	int listener = listening();
-	uint64_t begun = 0, first = now();
+	uint64_t begun = 0;
 	pid_t server = 0;
 
 	block();
@@ -234,8 +225,6 @@ static uint64_t play_connections(uint64_t *ended)
 	for (long number = -warm(); number < count; number++) {
 		if (!number)
 			begun = now();
-		if (rate)
-			wait_for_turn(first, number + warm());
 		if (server)
 			client_of_two(number);
 		else
@@ -351,7 +340,7 @@ static void option(char *text)
 	static const struct {
 		const char *name;
 		long *value;
-	} options[] = {{"processes", &processes}, {"open", &connections_open}, {"blocked", &blocked}, {"failing", &failing}, {"rate", &rate}};
+	} options[] = {{"processes", &processes}, {"open", &connections_open}, {"blocked", &blocked}, {"failing", &failing}};
 	char *value = strchr(text, '=');
 
 	for (unsigned each = 0; value && each < COUNT_OF(options); each++)

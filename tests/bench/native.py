@@ -1,7 +1,7 @@
 """What can be measured without loading anything into a kernel: on this machine, one core.
 
 throughput: operations a second, of generated records of the classic failure's connection, of which one in twenty fails
-(values: by what is done with them), and "alerts": histories of connections that all fail, a second. memory: MiB of a
+(values: by what is done with them). alerts: ns to make one of what a recording kernel hands over. memory: MiB of a
 tracer after the first operations over many short connections, and after all of them. start: what `hangup watch` does
 till its programs are loaded: seconds of the clock (ready) and of the processor (cpu), and MiB.
 
@@ -10,7 +10,6 @@ The figures of one machine compare with each other, those of two do not.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import resource
@@ -18,48 +17,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from hangup.tracer.capture.file import FileSource, Source, write_capture
+from hangup.tracer.capture.file import FileSource, write_capture
 from hangup.tracer.record.layout import unpack, unpack_all
 from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.tracer import Tracer
 from tests import stories
 from tests.bench.data import Row, Run
 from tests.bench.guest import commit
-from tests.bench.records import Records, Stream, histories
+from tests.bench.pipeline import PIPELINE, alerts, exhaust, timed, trace
+from tests.bench.records import Records, Stream
 from tests.vmtest import paths
-
-PIPELINE = "pipeline"
-"""What the rows say that they are of: hangup's own, without the probes."""
 
 _OPERATIONS = 200_000
 _REPEATS = 5
 _LIVED_THROUGH = 10_000_000
 _AT_FIRST = 100_000
 _BATCH = 1024
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return how many seconds of this thread's processor some work takes."""
-    gc.collect()
-    start = time.thread_time()
-    work()
-    return time.thread_time() - start
-
-
-def exhaust(items: Iterable[object]) -> int:
-    """Take everything and return how much it was."""
-    return sum(1 for _ in items)
-
-
-def trace(source: Source) -> int:
-    """Trace a source to its end and return how many alerts there were."""
-    with Tracer(source=source) as tracer:
-        return exhaust(tracer.alerts())
 
 
 def resident(what: str = "VmRSS") -> float:
@@ -74,8 +52,6 @@ def throughput(operations: int) -> Row:
     """Return operations per second, by part and in all."""
     records = list(islice(Records().interleaved(), operations))
     events = [unpack(record) for record in records]
-    handed_over = list(islice(histories(), operations // 20))
-    alerts = trace(Stream(handed_over))
     with tempfile.TemporaryDirectory() as folder:
         capture = Path(folder) / "capture"
         write_capture(capture, records)
@@ -89,7 +65,6 @@ def throughput(operations: int) -> Row:
             ("records to verdicts", operations, lambda: trace(Stream(records))),
             ("of it: unpacking", operations, lambda: exhaust(unpack_all(records))),
             ("of it: matching", operations, lambda: exhaust(Endpoints().feed(events))),
-            ("alerts", alerts, lambda: trace(Stream(handed_over))),
         ]
         values = {name: [number / timed(work) for _ in range(_REPEATS)] for name, number, work in parts}
     return Row("throughput", PIPELINE, values)
@@ -175,6 +150,7 @@ def _python(part: str) -> list[str]:
 
 PARTS: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "throughput": (throughput, _OPERATIONS),
+    "alerts": (lambda _operations: alerts(), 1),
     "memory": (memory, _LIVED_THROUGH),
     "start": (start, 1),
 }

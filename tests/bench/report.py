@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import data, latency, start
 from tests.bench.chart import Bar, chart
 from tests.bench.data import Row, Run
 from tests.bench.loads import LOADS
-from tests.bench.native import PIPELINE
+from tests.bench.pipeline import ALERTS, PIPELINE
 from tests.bench.targets import KERNEL, NOT_MEASURED, TARGETS, more_of, ratio_of
 from tests.bench.tools import TOOLS
 
@@ -63,19 +64,36 @@ def write(runs: Sequence[Run]) -> None:
 
 def document(runs: Sequence[Run]) -> str:
     """Return docs/performance.md."""
+    sections = {"cost": _cost, "wall": _wall, "start": _start, "latency": _latency, "native": _native}
     return "".join(
         [
             _HEAD.format(not_measured=NOT_MEASURED),
             _targets(runs),
-            *(_cost(run) for run in runs if run.part == "cost"),
-            *(_wall(run) for run in runs if run.part == "wall"),
-            *(_start(run) for run in runs if run.part == "start"),
-            *(_latency(run) for run in runs if run.part == "latency"),
-            *(_native(run) for run in runs if run.part == "native"),
+            *(section(run) for part, section in sections.items() for run in joined(runs) if run.part == part),
             _METHOD,
             _reproduce(runs),
         ]
     )
+
+
+def joined(runs: Sequence[Run]) -> list[Run]:
+    """Return what was measured of the same part and kernel as one run, its tracers in the order of their list.
+
+    Each row has its own measurement without a tracer beside it, so it matters little that they come from several boots.
+    """
+    order = [PIPELINE, *TOOLS]
+    together: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        together.setdefault((run.part, run.kernel), []).append(run)
+    return [
+        replace(
+            several[0],
+            rows=sorted((row for run in several for row in run.rows), key=lambda row: order.index(row.tracer)),
+            commit=" and ".join(dict.fromkeys(run.commit for run in several)),
+            release=" and ".join(dict.fromkeys(run.release for run in several)),
+        )
+        for several in together.values()
+    ]
 
 
 def picture(runs: Sequence[Run]) -> str:
@@ -242,7 +260,8 @@ def _native(run: Run) -> str:
     if row := rows.get("throughput"):
         cells = [[name, _value(row, name, _whole), _spread(row, name)] for name in row.values]
         text += f"{_table(['', 'a second', 'spread'], cells)}\n"
-        text += '"alerts" are connections that all fail, as the recorder hands them over; all else is operations.\n\n'
+    if (row := rows.get(ALERTS)) and (each := row.median("each")):
+        text += f"An alert of a history that the kernel has handed over: {each / 1e3:,.0f} µs.\n\n"
     if row := rows.get("memory"):
         before, after, operations = (row.median(name) or 0 for name in ("first", "after", "operations"))
         text += (

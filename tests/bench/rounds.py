@@ -19,6 +19,7 @@ from tests.bench.tools import LOAD, NotMeasuredError, Running, Tool
 
 # What a tracer does while nothing happens is looked at for so long.
 _IDLE_SECONDS = 5.0
+_SETTLE_SECONDS = 1.0
 # It has caught up when it ran no more than twice of that, and so many ns, in a second.
 _SLACK_NS = 2e6
 _CATCH_UP_LIMIT = 300.0
@@ -52,6 +53,9 @@ def rounds(
         if any(not load.arguments for load in loads):
             servers = stack.enter_context(server_load.servers(folder))
         stage = Stage(servers, repeats=repeats, longer=longer)
+        for load in loads:
+            # What is played first in a boot is slower.
+            stage.warm_up(load)
         for number in range(starts):
             for tool in tools:
                 for group in _groups(tool, loads):
@@ -85,6 +89,10 @@ class Stage:
         self._servers = servers
         self._repeats = repeats
         self._longer = longer
+
+    def warm_up(self, load: Load) -> None:
+        """Play a load once, for nothing."""
+        self._play_units(load, load.count)
 
     def under(self, tool: Tool, loads: Sequence[Load], found: dict[tuple[str, str], Found]) -> None:
         """Start a tracer, play each load some times, end it."""
@@ -137,7 +145,11 @@ class Stage:
         return played.failed
 
     def _play(self, tool: Tool, load: Load, prefix: Sequence[str] = ()) -> Played:
-        count = load.longer if self._longer and tool.sleeps else load.count
+        return self._play_units(load, load.longer if self._longer and tool.sleeps else load.count, prefix)
+
+    def _play_units(self, load: Load, count: int, prefix: Sequence[str] = ()) -> Played:
+        # What the kernel has put off for when it has time would else be done in some loads and not in others.
+        time.sleep(_SETTLE_SECONDS)
         if load.arguments:
             return play(LOAD, load, count, prefix=prefix)
         assert self._servers is not None
