@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 _LABELS = 270
 _BARS = 400
-_VALUES = 90
+_VALUES = 140
 _ROW = 24
 _HEAD = 64
 _FOOT = 12

@@ -100,7 +100,9 @@ class Stage:
         if any(each.missing for each in ours):
             return
         for load, each in zip(loads, ours, strict=True):
-            each.values["untraced"] += [self._play(tool, load).each for _ in range(self._repeats)]
+            for _ in range(self._repeats):
+                _settle()
+                each.values["untraced"].append(self._play(tool, load).each)
         failed = 0
         try:
             tool.require()
@@ -131,6 +133,7 @@ class Stage:
                 each.values["alerts"].append(running.alerts)
 
     def _one(self, tool: Tool, running: Running, load: Load, idle: float, found: Found) -> int:
+        _settle()
         before, begun = running.own(), time.monotonic_ns()
         played = self._play(tool, load, running.prefix)
         during, took = running.own() - before, time.monotonic_ns() - begun
@@ -148,12 +151,15 @@ class Stage:
         return self._play_units(load, load.longer if self._longer and tool.sleeps else load.count, prefix)
 
     def _play_units(self, load: Load, count: int, prefix: Sequence[str] = ()) -> Played:
-        # What the kernel has put off for when it has time would else be done in some loads and not in others.
-        time.sleep(_SETTLE_SECONDS)
         if load.arguments:
             return play(LOAD, load, count, prefix=prefix)
         assert self._servers is not None
         return self._servers.play(load, count)
+
+
+def _settle() -> None:
+    """Let the kernel do what it has put off for when it has time, or it would do it during the load."""
+    time.sleep(_SETTLE_SECONDS)
 
 
 def _idle(running: Running) -> float:
