@@ -82,25 +82,6 @@ def memory(operations: int) -> Row:
         return Row("memory", PIPELINE, {"first": [before], "after": [resident()], "operations": [operations]})
 
 
-# What `hangup watch` does until its programs are loaded, in an interpreter of its own. argv: where they are kept.
-_UNTIL_LOADED = """
-import json, sys
-from pathlib import Path
-import hangup.cli.main, hangup.cli.commands.watch
-from hangup.tracer.host.inventory import snapshot
-from hangup.tracer.kernel.kept import Kept
-from hangup.tracer.kernel.compiler import Keeper
-from hangup.tracer.kernel.probes import PROBED, options, preempts_programs
-preempts_programs()
-folder = Path(sys.argv[1])
-keeper = Keeper(Kept(folder, owner=folder.stat().st_uid, top=folder), [probed.function for probed in PROBED])
-keeper.compiled(keeper.facts(), options("fentry", recording=True, selecting=False))
-snapshot()
-lines = [line.split() for line in open("/proc/self/status")]
-print(json.dumps({words[0]: int(words[1]) / 1024 for words in lines if words[0] in ("VmHWM:", "VmRSS:", "RssAnon:")}))
-"""
-
-
 def start(_operations: int) -> list[Row]:
     """Return how long it takes to get the probes ready, and in how much memory. Nothing is loaded into the kernel."""
     rows = []
@@ -109,16 +90,15 @@ def start(_operations: int) -> list[Row]:
             values: dict[str, list[float]] = {name: [] for name in ("ready", "cpu", "peak", "resident", "no_file")}
             for _ in range(repeats):
                 begun, before = time.perf_counter(), _children_ran()
-                done = subprocess.run(
-                    [sys.executable, "-c", _UNTIL_LOADED, folder], capture_output=True, text=True, check=False
-                )
+                command = [sys.executable, "-m", "tests.bench.until_loaded", folder]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
                 values["ready"].append(time.perf_counter() - begun)
                 values["cpu"].append(_children_ran() - before)
                 if done.returncode:
                     reason = done.stderr.strip().splitlines()[-1]
                     return [Row(name, PIPELINE, missing=reason) for name in ("start-nothing-kept", "start-kept")]
                 told = json.loads(done.stdout)
-                for name, status in (("peak", "VmHWM:"), ("resident", "VmRSS:"), ("no_file", "RssAnon:")):
+                for name, status in (("peak", "VmHWM"), ("resident", "VmRSS"), ("no_file", "RssAnon")):
                     values[name].append(told[status])
             rows.append(Row(what, PIPELINE, values))
     return rows
