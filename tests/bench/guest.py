@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.bench import inside
+from tests.bench import inside, scap, tools
 from tests.bench.data import Row, Run
 from tests.bench.loads import LOADS, compile_load
 from tests.bench.tools import TOOLS
@@ -83,7 +83,9 @@ def measure(part: Part, kernel: str) -> Run:
         wanted += ["--starts", str(part.starts), "--tracers", ",".join(part.tracers), "--loads", ",".join(part.loads)]
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         results = Path(name) / kernel
-        compile_load(results / inside.PROGRAM)
+        compile_load(results / tools.LOAD.name)
+        if "sysdig" in part.tracers:
+            _bring_scap(kernel, results)
         options = ["--peers", "--no-kvm", "--cpus", str(part.cpus), "--kernel", kernel]
         options += ["--results", name, "--time-limit", str(part.time_limit)]
         if part.counting:
@@ -105,6 +107,17 @@ def measure(part: Part, kernel: str) -> Run:
         versions=found["versions"] | _emulator(),
         rows=[Row(**row) for row in found["rows"]],
     )
+
+
+def _bring_scap(name: str, results: Path) -> None:
+    """Put sysdig's module where the guest finds it, or the reason why there is none."""
+    kernel = kernels.find_kernel(name)
+    # Without a command it only makes and fetches what a guest needs.
+    subprocess.run([sys.executable, "-m", "tests.vmtest", "--peers", "--kernel", name], check=True, cwd=paths.CHECKOUT)
+    try:
+        shutil.copy2(scap.module(kernel), results / tools.SCAP.name)
+    except RuntimeError as error:
+        (results / tools.NO_SCAP.name).write_text(str(error))
 
 
 def commit() -> str:

@@ -19,11 +19,10 @@ import click
 from tests.bench import latency, pipeline, rounds, start
 from tests.bench.data import Row
 from tests.bench.loads import LOADS
-from tests.bench.tools import FOLDER, LOAD, TOOLS
+from tests.bench.tools import FOLDER, LOAD, NO_SCAP, SCAP, TOOLS
 
 RESULTS = Path("/results")
 ROWS = "rows.json"
-PROGRAM = "load"
 
 # What the figures depend on, by Debian's names; the kernel says for itself.
 _PACKAGES = (
@@ -73,7 +72,9 @@ def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> N
         elif part == "latency":
             rows = latency.measure(folder, say=say)
         else:
-            shutil.copy2(RESULTS / PROGRAM, LOAD)
+            for brought in (LOAD, SCAP, NO_SCAP):
+                if (RESULTS / brought.name).exists():
+                    shutil.copy2(RESULTS / brought.name, brought)
             rows = rounds.rounds(
                 [TOOLS[each] for each in tracers.split(",")],
                 [LOADS[each] for each in loads.split(",")],

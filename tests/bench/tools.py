@@ -30,6 +30,9 @@ Group = Literal["none", "floor", "hangup", "other"]
 # Where a tracer writes to: memory, so that no disk is measured.
 FOLDER = Path("/run/bench")
 LOAD = FOLDER / "load"
+# sysdig's kernel module, or why there is none.
+SCAP = FOLDER / "scap.ko"
+NO_SCAP = FOLDER / "no-scap"
 
 _END_LIMIT = 600.0
 _READY_LIMIT = 600.0
@@ -265,8 +268,8 @@ def bpftrace_script(kind: str) -> str:
 
 
 def lost_by_others(text: str) -> dict[str, int]:
-    """Return what bpftrace ("Lost 3 events") or perf ("LOST 3 events!") have said that they lost."""
-    lost = sum(map(int, re.findall(r"\blost (\d+) events", text, re.IGNORECASE)))
+    """Return what bpftrace ("Lost 3 events"), perf ("LOST 3 events!") or sysdig ("Driver Drops:3") have said."""
+    lost = sum(map(int, re.findall(r"\b(?:lost |Driver Drops: *)(\d+)", text, re.IGNORECASE)))
     return {"events": lost} if lost else {}
 
 
@@ -308,6 +311,21 @@ def _seen_by_output(command: Sequence[str], variables: Mapping[str, str] | None 
         running.lost = lost_by_others(output.read_text(errors="replace") + complaints.read_text(errors="replace"))
 
     return start
+
+
+@contextmanager
+def _sysdig(servers: Sequence[int]) -> Iterator[Running]:
+    """Run it with its kernel module, which makes a buffer for each cpu of its own size."""
+    if NO_SCAP.exists():
+        raise NotMeasuredError(NO_SCAP.read_text())
+    done = subprocess.run(["insmod", SCAP], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotMeasuredError(f"its module cannot be loaded: {done.stderr.strip()}")
+    try:
+        with _seen_by_output(["sysdig", "-v", "fd.type=unix"])(servers) as running:
+            yield running
+    finally:
+        subprocess.run(["rmmod", SCAP.stem], check=False)
 
 
 def _has_printed(output: Path) -> bool:
@@ -373,7 +391,7 @@ def _tools() -> Iterator[Tool]:
         yield Tool(f"bpftrace-{kind}", f"bpftrace, {kind}", "other", _bpftrace(kind), "bpftrace")
     yield Tool("perf-trace", "perf trace", "other", _seen_by_output(_PERF), "perf")
     yield Tool("strace", "strace -f", "other", _strace, "strace")
-    yield Tool("sysdig", "sysdig", "other", _seen_by_output(["sysdig", "fd.type=unix"]), "sysdig")
+    yield Tool("sysdig", "sysdig", "other", _sysdig, "sysdig")
 
 
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in _tools()}

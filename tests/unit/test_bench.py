@@ -83,7 +83,8 @@ def test_what_a_tracer_lost_is_taken_from_its_last_words() -> None:
     }
     assert tools.lost_in_words("killed") is None
     assert tools.lost_by_others("Lost 3 events\nLOST 4 events!\n") == {"events": 7}
-    assert tools.lost_by_others("read(3) = 1") == {}
+    assert tools.lost_by_others("Driver Events:90\nDriver Drops:8\n") == {"events": 8}
+    assert tools.lost_by_others("read(3) = 1\nDriver Drops:0") == {}
 
 
 def test_alerts_of_watch_are_counted_and_what_it_lost_is_in_its_last_line() -> None:
