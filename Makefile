@@ -3,10 +3,9 @@
 SHELL := /bin/bash
 PYTHON := .cache/venv/bin/python
 VMTEST := $(PYTHON) -m tests.vmtest
+C_FILES := $(wildcard bpf/*.c bpf/*.h tests/bench/*.c)
 # The scenarios leave nothing in /hangup, which is read-only in a guest.
 SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
-# The guest's clock counts instructions: one each nanosecond, also while the host does something else.
-ICOUNT := -icount shift=0,sleep=off
 
 # The Debian that `make test-vagrant` brings up: bookworm, trixie, or all, one after the other.
 SUITE := bookworm
@@ -25,12 +24,12 @@ setup: ## install what the tests need: QEMU and friends (as root), and Python to
 
 format: setup ## write Python and C the way `make lint` wants them
 	$(PYTHON) -m ruff format .
-	.cache/venv/bin/clang-format -i $(wildcard bpf/*.c bpf/*.h)
+	.cache/venv/bin/clang-format -i $(C_FILES)
 
-lint: setup ## ruff on the Python, clang-format on the BPF C
+lint: setup ## ruff on the Python, clang-format on the C
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	.cache/venv/bin/clang-format --dry-run --Werror $(wildcard bpf/*.c bpf/*.h)
+	.cache/venv/bin/clang-format --dry-run --Werror $(C_FILES)
 
 types: setup ## mypy, strict
 	$(PYTHON) -m mypy
@@ -49,10 +48,8 @@ test-kernels: setup ## the scenarios with 1,000 requests each on every kernel of
 demo: setup ## real requests of real servers fail and are explained
 	$(VMTEST) -- python3 -m tests.scenarios.demo
 
-bench: setup ## how fast it starts, how many operations it takes, what they cost
-	$(PYTHON) -m tests.bench
-	$(VMTEST) -- python3 -m tests.bench_guest start latency
-	$(VMTEST) --no-kvm --cpus 1 --qemu-options '$(ICOUNT)' -- python3 -m tests.bench_guest cost --icount
+bench: setup ## measure what it costs, beside other tracers, and write docs/performance.md: takes hours without KVM
+	$(PYTHON) -m tests.bench all
 
 deb: setup ## build dist/hangup_VERSION_all.deb, in a root of its own
 	@debian/build-deb

@@ -49,7 +49,7 @@ daemon off;
 user root;
 worker_processes 1;
 pid {directory}/nginx.pid;
-error_log {directory}/nginx.log debug;
+error_log {directory}/nginx.log {level};
 events {{ worker_connections 256; }}
 http {{
     access_log off;
@@ -129,17 +129,20 @@ class Load:
 
 
 @contextmanager
-def nginx_to_uwsgi(directory: Path) -> Iterator[Scenario]:
-    """Run today's packages: a POST of more than a socket's buffer fails when its body is ignored."""
+def nginx_to_uwsgi(directory: Path, *, application: str = _APPLICATION, level: str = "debug") -> Iterator[Scenario]:
+    """Run today's packages: a POST of more than a socket's buffer fails when its body is ignored.
+
+    application: the WSGI module's text. level: of nginx's log, for which failures() needs "debug".
+    """
     socket = directory / "application.socket"
-    (directory / "application.py").write_text(_APPLICATION)
+    (directory / "application.py").write_text(application)
     command = [
         *("uwsgi", "--plugin", "python3", "--wsgi-file", str(directory / "application.py"), "--need-app"),
         *("--socket", str(socket), "--chmod-socket=666", "--disable-logging", "--die-on-term"),
     ]
     with (
         running("uwsgi", command, directory, lambda: listens_at(socket)) as server,
-        _nginx(directory, "uwsgi", socket) as client,
+        _nginx(directory, "uwsgi", socket, level=level) as client,
     ):
         url = f"http://127.0.0.1:{_NGINX_PORT}/"
         yield Scenario("nginx to uwsgi", url, socket, client, server, directory / "nginx.log", parse_nginx_log)
@@ -199,10 +202,12 @@ def load(url: str, directory: Path, *, requests: int, concurrency: int = 5, body
 
 
 @contextmanager
-def _nginx(directory: Path, protocol: str, socket: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _nginx(directory: Path, protocol: str, socket: Path, *, level: str = "debug") -> Iterator[subprocess.Popen[bytes]]:
     configuration = directory / "nginx.conf"
     configuration.write_text(
-        _NGINX_CONFIGURATION.format(directory=directory, port=_NGINX_PORT, protocol=protocol, socket=socket)
+        _NGINX_CONFIGURATION.format(
+            directory=directory, port=_NGINX_PORT, protocol=protocol, socket=socket, level=level
+        )
     )
     # -e: what it says before it has read the configuration.
     command = ["nginx", "-p", str(directory), "-c", str(configuration), "-e", str(directory / "nginx-start.log")]

@@ -179,7 +179,7 @@ def _kvm_groups() -> tuple[int, ...] | None:
         groups = (status.st_gid,)
     else:
         return None
-    kernel, directory = kernels.default_kernel(), root.ensure_root(servers=False)
+    kernel, directory = kernels.default_kernel(), root.ensure_root("plain")
     kernels.ensure_kernel(kernel, directory)
     kernels.install_modules(kernel, directory)
     return groups if guest.kvm_works(kernel, directory) else None

@@ -22,7 +22,10 @@ class Outcome:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--kernel", "name", metavar="NAME|all", help="A kernel of tests/kernels.toml (default: the one marked).")
-@click.option("--servers", is_flag=True, help="Boot the root with the servers of vagrant/servers.list.")
+@click.option(
+    "--servers", "root_name", flag_value="servers", help="Boot the root with the servers of vagrant/servers.list."
+)
+@click.option("--peers", "root_name", flag_value="peers", help="Boot the root with the tracers of vagrant/peers.list.")
 @click.option("--root", "root_directory", type=click.Path(path_type=Path, exists=True), help="Boot this root instead.")
 @click.option("--results", type=click.Path(path_type=Path), default=paths.RESULTS, help="The guest's /results.")
 @click.option("--kvm/--no-kvm", default=None, envvar="VMTEST_KVM", help="Do not try whether KVM works: it does or not.")
@@ -35,7 +38,7 @@ class Outcome:
 def main(
     *,
     name: str | None,
-    servers: bool,
+    root_name: str | None,
     root_directory: Path | None,
     results: Path,
     kvm: bool | None,
@@ -58,7 +61,7 @@ def main(
     try:
         chosen = chosen or [kernels.find_kernel(name) if name else kernels.default_kernel()]
         with guest.one_at_a_time():
-            directory = root_directory or root.ensure_root(servers=servers)
+            directory = root_directory or root.ensure_root(root_name or "plain")
             for kernel in chosen:
                 kernels.ensure_kernel(kernel, directory)
             if not command:

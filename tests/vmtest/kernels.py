@@ -122,7 +122,7 @@ def install_modules(kernel: Kernel, root: Path) -> None:
 
 def _download(kernel: Kernel, root: Path, state: Path) -> list[Path]:
     """Download every package that the suite's kernel consists of."""
-    apt = _PrivateApt(kernel.suite, root, state)
+    apt = PrivateApt(kernel.suite, root, state)
     apt.run("apt-get", "update")
     wanted = apt.dependencies("linux-image-amd64")
     for name in wanted:  # grows while a package names further parts
@@ -133,7 +133,7 @@ def _download(kernel: Kernel, root: Path, state: Path) -> list[Path]:
     return sorted(state.glob("*.deb"))
 
 
-class _PrivateApt:
+class PrivateApt:
     """The machine's apt with its settings (proxies, date checks), and with package lists of its own."""
 
     def __init__(self, suite: str, root: Path, state: Path) -> None:
@@ -162,11 +162,11 @@ class _PrivateApt:
         """Run an apt command in the state's folder and return its output."""
         return _run([command, *self._options, *arguments], cwd=self._state)
 
-    def dependencies(self, package: str) -> list[str]:
-        """Name the parts of a kernel that a package depends on."""
+    def dependencies(self, package: str, wanted: re.Pattern[str] = _PART_OF_KERNEL) -> list[str]:
+        """Name what a package depends on, as far as it is wanted: the parts of a kernel."""
         shown = self.run("apt-cache", "show", package)
         depends = [line for line in shown.splitlines() if line.startswith("Depends:")]
-        return _PART_OF_KERNEL.findall(depends[0]) if depends else []
+        return wanted.findall(depends[0]) if depends else []
 
 
 def _keep_what_guests_use(unpacked: Path) -> None:

@@ -13,15 +13,23 @@ from tests.vmtest.kernels import GuestError, missing
 _NOT_IN_GUEST = ("__pycache__", "build", "dist", "docs", "vagrant", "*.egg-info")
 
 
-def ensure_root(*, servers: bool) -> Path:
+# Each root by what it is called on the command line, and the lists of packages that it has beyond packages.list.
+_ROOTS = {
+    "plain": (paths.ROOT, []),
+    "servers": (paths.SERVERS_ROOT, [paths.SERVERS_LIST]),
+    "peers": (paths.PEERS_ROOT, [paths.PEERS_LIST]),
+}
+
+
+def ensure_root(name: str) -> Path:
     """Make a root of the guests, with the uWSGI of the classic failure in it, unless it is there and up to date.
 
-    With `servers` it is the one that also has the packages of vagrant/servers.list.
+    name: "plain", "servers" (with the packages of vagrant/servers.list) or "peers" (with those of vagrant/peers.list).
     """
     if shutil.which("mmdebstrap") is None:
         missing("mmdebstrap")
     suite = "bookworm"
-    root, lists = (paths.SERVERS_ROOT, [paths.SERVERS_LIST]) if servers else (paths.ROOT, [])
+    root, lists = _ROOTS[name]
     _script("build-root", suite, str(root), *map(str, lists))
     _script("build-uwsgi", str(paths.UWSGI))
     installed = root / "usr" / "local" / "bin" / "uwsgi-1.9.20"
@@ -42,6 +50,8 @@ def ensure_usr_image(root: Path) -> Path:
     image.unlink(missing_ok=True)
     image.touch()
     usr = root / "usr"
+    # The guest mounts the kernel's modules there, which may be put into the root later.
+    (usr / "lib" / "modules").mkdir(exist_ok=True)
     size = sum(path.lstat().st_size // 4096 + 1 for path in usr.rglob("*")) * 4
     # ext2 is what the ext4 driver of every kernel reads, however new the host's mke2fs is. A fifth is for its tables.
     command = ["mke2fs", "-q", "-t", "ext2", "-b", "4096", "-i", "8192", "-m", "0", "-d", str(usr), str(image)]

@@ -1,6 +1,6 @@
-"""`hangup watch` with a stopwatch in it, for tests/bench_guest.py.
+"""`hangup watch` with a stopwatch in it, for tests/bench/watching.py.
 
-    python -m tests.timed_watch BEGUN DESCRIPTOR ARGUMENTS...
+    python -m tests.bench.timed_watch BEGUN DESCRIPTOR ARGUMENTS...
 
 BEGUN: when this process was started, in ns of CLOCK_MONOTONIC. DESCRIPTOR: where one line of JSON goes when all is
 attached: what the time till then was spent on, each with ns and with the KiB of memory that are no file's after it.
@@ -10,6 +10,7 @@ ARGUMENTS: those of `hangup`. It imports nothing that `hangup` does not import i
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import sys
@@ -17,6 +18,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+# What is timed: the module, the function or method in it, and what that does.
+PHASES = (
+    ("hangup.tracer.kernel.preflight", "require", "first look at the host"),
+    ("hangup.tracer.kernel.probes", "keeper", "BTF and sources: are they those of what is kept?"),
+    ("hangup.tracer.kernel.compiler", "Keeper.facts", "facts from BTF, kept or not"),
+    ("hangup.tracer.kernel.compiler", "Keeper.compiled", "reading and keeping programs"),
+    ("hangup.tracer.kernel.compiler", "compile_probes", "compiling, in a process of its own"),
+    ("hangup.tracer.kernel.probes", "create_maps", "creating the maps"),
+    ("hangup.tracer.kernel.probes", "Probes._load_all", "loading: the verifier and the JIT"),
+    ("hangup.tracer.kernel.probes", "Probes._attach", "attaching"),
+    ("hangup.tracer.kernel.live", "snapshot", "finding what is open already"),
+    ("hangup.tracer.host.unix_diag", "_codec", "importing pyroute2 for that"),
+)
+
+
+def owner_of(module: str, path: str) -> tuple[object, str]:
+    """Return what has a function, and the function's name in it. Raises AttributeError if it is not there."""
+    owner: object = importlib.import_module(module)
+    *classes, name = path.split(".")
+    for each in classes:
+        owner = getattr(owner, each)
+    getattr(owner, name)
+    return owner, name
 
 
 class Stopwatch:
@@ -73,21 +98,12 @@ def main() -> None:
     import hangup.cli.main  # noqa: PLC0415 - from here on it is timed
     from hangup.cli.commands import watch as verb  # noqa: PLC0415
     from hangup.cli.ready import Ready  # noqa: PLC0415
-    from hangup.tracer.host import unix_diag  # noqa: PLC0415
-    from hangup.tracer.kernel import compiler, live, preflight, probes  # noqa: PLC0415
 
+    timed = [(owner_of(module, path), phase) for module, path, phase in PHASES]
     other = "everything else"
     watch.switch(other)
-    watch.time_calls(preflight, "require", "first look at the host")
-    watch.time_calls(probes, "keeper", "BTF and sources: are they those of what is kept?")
-    watch.time_calls(compiler.Keeper, "facts", "facts from BTF, kept or not")
-    watch.time_calls(compiler.Keeper, "compiled", "reading and keeping programs")
-    watch.time_calls(compiler, "compile_probes", "compiling, in a process of its own")
-    watch.time_calls(probes, "create_maps", "creating the maps")
-    watch.time_calls(probes.Probes, "_load_all", "loading: the verifier and the JIT")
-    watch.time_calls(probes.Probes, "_attach", "attaching")
-    watch.time_calls(live, "snapshot", "finding what is open already")
-    watch.time_calls(unix_diag, "_codec", "importing pyroute2 for that")
+    for (owner, name), phase in timed:
+        watch.time_calls(owner, name, phase)
 
     report = Ready.report
 

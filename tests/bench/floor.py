@@ -1,0 +1,117 @@
+"""Programs that do nothing where hangup's programs are: what being called costs, which nothing can do without.
+
+They are two instructions each, so nothing has to be compiled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hangup.tracer.kernel import kprobes
+from hangup.tracer.kernel.btf import Btf, libbpf
+
+RETURNING = ("unix_stream_connect", "unix_accept", "unix_stream_sendmsg", "unix_stream_recvmsg")
+"""The functions of which the result is wanted: those of the classic connection."""
+
+ENTERED = "unix_release_sock"
+"""The one that is looked at when it begins."""
+
+TRACEPOINTS = ("sock_send_length", "sock_recv_length")
+"""What every read and write of any family passes (net/socket.c), where the kernel has them."""
+
+# include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
+_KPROBE = 2
+_RAW_TRACEPOINT = 17
+_TRACING = 26
+_TRACE_FENTRY = 24
+_TRACE_FEXIT = 25
+
+# r0 = 0; exit
+_EMPTY = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
+
+
+class _LoadOptions(ctypes.Structure):
+    """The first members of struct bpf_prog_load_opts, tools/lib/bpf/bpf.h."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_int),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+    ]
+
+
+@contextmanager
+def empty_programs(way: str) -> Iterator[None]:
+    """Attach them until the context ends. way: "fexit", "fentry", "kprobe" or "tracepoint".
+
+    "fentry" and "kprobe" have one at each end of a function; "tracepoint" is "fexit" with the raw tracepoints in place
+    of the reads and writes. Raises RuntimeError where the kernel has no such thing.
+    """
+    descriptors: list[int] = []
+    try:
+        with Btf.vmlinux() as btf:
+            for point in _points(way):
+                descriptors += _attached(btf, *point)
+        yield
+    finally:
+        for descriptor in reversed(descriptors):
+            os.close(descriptor)
+
+
+def _points(way: str) -> Sequence[tuple[str, str]]:
+    """Return how each function is attached to."""
+    if way == "kprobe":
+        both = ("kretprobe", "kprobe")
+        return [(kind, name) for kind in both for name in RETURNING] + [("kprobe", ENTERED)]
+    if way == "tracepoint":
+        few = RETURNING[:2]
+        return [
+            *(("fexit", name) for name in few),
+            ("fentry", ENTERED),
+            *(("tracepoint", name) for name in TRACEPOINTS),
+        ]
+    kinds = ["fexit", "fentry"] if way == "fentry" else ["fexit"]
+    return [(kind, name) for kind in kinds for name in RETURNING] + [("fentry", ENTERED)]
+
+
+def _attached(btf: Btf, kind: str, name: str) -> list[int]:
+    """Load a program and attach it; returns what keeps it there."""
+    options = _LoadOptions(sz=ctypes.sizeof(_LoadOptions))
+    if kind in ("kprobe", "kretprobe"):
+        program = _loaded(_KPROBE, options, name)
+        return [program, kprobes.attach(name, program, at_return=kind == "kretprobe")]
+    if kind == "tracepoint":
+        program = _loaded(_RAW_TRACEPOINT, options, name)
+        link = libbpf().bpf_raw_tracepoint_open(name.encode(), program)
+    else:
+        function = btf.function_id(name)
+        if function is None:
+            raise RuntimeError(f"this kernel has no function {name}")
+        options.attach_btf_id = function
+        options.expected_attach_type = _TRACE_FEXIT if kind == "fexit" else _TRACE_FENTRY
+        program = _loaded(_TRACING, options, name)
+        link = libbpf().bpf_raw_tracepoint_open(None, program)
+    if link < 0:
+        os.close(program)
+        raise RuntimeError(f"cannot attach to {name}: {os.strerror(ctypes.get_errno())}")
+    return [program, link]
+
+
+def _loaded(kind: int, options: _LoadOptions, name: str) -> int:
+    length = len(_EMPTY) // 8
+    program: int = libbpf().bpf_prog_load(
+        kind, b"empty", b"GPL", _EMPTY, ctypes.c_size_t(length), ctypes.byref(options)
+    )
+    if program < 0:
+        raise RuntimeError(f"cannot load a program for {name}: {os.strerror(ctypes.get_errno())}")
+    return program

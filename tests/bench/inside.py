@@ -1,0 +1,94 @@
+"""What runs in the guest, as root: `python3 -m tests.bench.inside PART...`. tests/bench/guest.py boots it.
+
+Prints what it finds as it goes, and leaves the rows in /results/rows.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tests.bench import latency, pipeline, rounds, start
+from tests.bench.data import Row
+from tests.bench.loads import LOADS
+from tests.bench.tools import FOLDER, LOAD, NO_SCAP, SCAP, TOOLS
+
+RESULTS = Path("/results")
+ROWS = "rows.json"
+
+# What the figures depend on, by Debian's names; the kernel says for itself.
+_PACKAGES = (
+    "python3",
+    "python3-bpfcc",
+    "libbpf1",
+    "nginx-light",
+    "uwsgi-core",
+    "apache2-utils",
+    "bpftrace",
+    "linux-perf",
+    "strace",
+    "sysdig",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is measured and measured with."""
+    command = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *_PACKAGES]
+    # Those that are not installed it complains of.
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return dict(words for line in done.stdout.splitlines() if len(words := line.split()) == 2)
+
+
+@click.command()
+@click.argument("part", type=click.Choice(["start", "latency", "wall", "cost"]))
+@click.option("--tracers", default="", help="Names of tests/bench/tools.py, with commas between them.")
+@click.option("--loads", default="", help="Names of tests/bench/loads.py, with commas between them.")
+@click.option("--starts", default=1)
+@click.option("--repeats", default=1)
+def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> None:
+    """Measure a part."""
+    FOLDER.mkdir()
+    # Not in /tmp, where everybody may write: no program would be kept there.
+    os.environ["CACHE_DIRECTORY"] = tempfile.mkdtemp(dir="/var/cache")
+    subprocess.run(["modprobe", "-a", "unix_diag", "inet_diag"], check=False)
+    begun = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - begun:7.1f} {line}", flush=True)
+
+    rows: list[Row]
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        if part == "start":
+            rows = start.measure(folder, rounds=repeats, say=say)
+        elif part == "latency":
+            rows = latency.measure(folder, say=say)
+        else:
+            for brought in (LOAD, SCAP, NO_SCAP):
+                if (RESULTS / brought.name).exists():
+                    shutil.copy2(RESULTS / brought.name, brought)
+            rows = rounds.rounds(
+                [TOOLS[each] for each in tracers.split(",")],
+                [LOADS[each] for each in loads.split(",")],
+                starts=starts,
+                repeats=repeats,
+                longer=part == "wall",
+                folder=folder,
+                say=say,
+            )
+            if part == "cost":
+                rows.append(pipeline.alerts())
+    found = {"versions": versions(), "rows": [asdict(row) for row in rows]}
+    (RESULTS / ROWS).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Records as the kernel writes them, without a kernel: generated connections, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice
+
+from hangup.tracer.record.layout import pack
+from tests import stories
+from tests.recorder import Recorder
+from tests.stories import CLIENT_SOCK, Story, established
+
+# How many connections are open at a time; the same addresses come back at once, as they do under load.
+_OPEN = 64
+_BATCH = 1024
+
+
+def answered(**options: int) -> Story:
+    """Return the connection of the classic failure when it goes well: the answer is read and both ends close."""
+    story = established(**{"path": "/tmp/helloFastCGI.s", **options})
+    client, server = story.client, story.server
+    for size in (16, 699, 8):
+        client.write(size, syscall=20)
+        server.read(size)
+    for size in (8, 43, 8, 11, 24):
+        server.write(size)
+        client.read(size)
+    server.release()
+    client.read()
+    client.release()
+    return story
+
+
+class Records:
+    """Records of connection after connection, the same addresses again and again. As good as endless."""
+
+    def __init__(self, goes_well: Callable[..., Story] = answered) -> None:
+        """Make what is repeated; goes_well: nineteen connections of twenty, the others fail."""
+        self._templates = []
+        for options in _addresses():
+            both = stories.seeds_failure(**options), goes_well(**options)
+            self._templates.append(tuple([pack(event) for event in story.events] for story in both))
+
+    def connections(self) -> Iterator[list[bytes]]:
+        """Yield the records of one connection after the other."""
+        for number in count():
+            fails, goes_well = self._templates[number % _OPEN]
+            # Twenty does not divide the number of addresses: each has both.
+            yield fails if number % 20 == 7 else goes_well
+
+    def interleaved(self) -> Iterator[bytes]:
+        """Yield records of connections that are open at the same time."""
+        connections = self.connections()
+        while True:
+            several = [list(reversed(connection)) for connection in islice(connections, _OPEN)]
+            while several:
+                for connection in several:
+                    yield connection.pop()
+                several = [connection for connection in several if connection]
+
+
+def histories() -> Iterator[bytes]:
+    """Yield what a kernel that records hands over of connections that fail, one after the other, without an end."""
+    templates = [Recorder().record(stories.seeds_failure(**options).events) for options in _addresses()]
+    for number in count():
+        yield from templates[number % _OPEN]
+
+
+def _addresses() -> Iterator[dict[str, int]]:
+    for number in range(_OPEN):
+        base = CLIENT_SOCK + number * 0x1000
+        yield {"client_sock": base, "server_sock": base + 0x800, "inode_number": 1000 + 2 * number}
+
+
+class Stream:
+    """A source like the ring buffer's: records in memory, handed over some hundred at a time."""
+
+    def __init__(self, records: Iterable[bytes]) -> None:
+        self._records = iter(records)
+        self.drained = False
+        """Whether all have been read."""
+
+    def read(self, timeout: float) -> list[bytes]:  # noqa: ARG002 - it never makes wait
+        """Return the next records."""
+        records = list(islice(self._records, _BATCH))
+        self.drained = len(records) < _BATCH
+        return records
+
+    def opening(self) -> Sequence[bytes]:
+        """Return that nothing is known before."""
+        return ()
+
+    def counts(self) -> Sequence[bytes]:
+        """Return that nothing was counted."""
+        return ()
+
+    def losses(self) -> Sequence[bytes]:
+        """Return that nothing was lost."""
+        return ()
