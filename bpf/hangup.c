@@ -83,8 +83,11 @@ static __always_inline void tell_entry(struct history *history, u32 operation, u
 	ring.ringbuf_submit(record, wake_flags(operation, result));
 }
 
-/* What is kept of an endpoint that something happens on; NULL: of this one nothing. */
-static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, u64 now)
+/*
+ * What is kept of an endpoint that something happens on; NULL: of this one nothing. sure: see
+ * to it that it is of this connection, and not of an earlier socket at this address.
+ */
+static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, u64 now, bool sure)
 {
 	struct history *history = find_history(key);
 	u64 peer;
@@ -92,10 +95,10 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	/* Two cpus that came to the same place at once may have mixed two. */
 	if (history && (history->state & HISTORY_RELEASED || !is_of(history, sock)))
 		history = NULL;
-	if (history && !STREAMING)
+	if (history && !STREAMING && !sure)
 		return history;
 	peer = typed_unix_peer(sock);
-	/* Else the end of an earlier socket at this address was missed. */
+	/* Else the end of the earlier one was missed. */
 	if (history && has_peer(history, peer))
 		return history;
 	/* It is older than the probes, or its beginning was missed. */
@@ -158,9 +161,9 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 {
 	u64 now = bpf_ktime_get_ns();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct history *history = history_of(sock, key_of(sock), 0, now);
+	/* When it may have hurt somebody. */
+	struct history *history = history_of(sock, key_of(sock), 0, now, result <= 0);
 	bool first;
-	u64 peer;
 
 	is_aftermath(pid_tgid, now);
 	if (!history || history->state & HISTORY_EXCLUDED)
@@ -182,14 +185,6 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 		}
 		if (!is_selected(history))
 			return 0;
-		peer = typed_unix_peer(sock);
-		if (!has_peer(history, peer)) {
-			/* The end of an earlier socket at this address was missed: what is kept is that one's. */
-			history = begin_history(sock, key_of(sock), peer, 0, now);
-			if (!history)
-				return 0;
-			remember_user(history, pid_tgid);
-		}
 		if (!hand_over(history, sock, BPF_RB_NO_WAKEUP)) {
 			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
 			return 0;
@@ -280,7 +275,7 @@ static __always_inline int shut_down(u64 sock, s32 how)
 {
 	u64 now = bpf_ktime_get_ns();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct history *history = history_of(sock, key_of(sock), 0, now);
+	struct history *history = history_of(sock, key_of(sock), 0, now, false);
 	s32 result = how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0;
 
 	is_aftermath(pid_tgid, now);
@@ -358,7 +353,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	u64 now = bpf_ktime_get_ns();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 key = key_of(sock);
-	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now);
+	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now, false);
 	struct history *other;
 	u32 error;
 	bool latent = false, hurt, over;
