@@ -142,7 +142,6 @@ def _cost(run: Run) -> str:
             "its own",
             "idle, a second",
             "lost",
-            "ready",
             "memory",
         ]
         text += f"### {_capital(LOADS[load].label)}\n\n{_table(head, rows)}\n"
@@ -152,9 +151,9 @@ def _cost(run: Run) -> str:
 def _cost_cells(row: Row) -> list[str]:
     label = TOOLS[row.tracer].label
     if row.missing:
-        return [label, f"{NOT_MEASURED} here: {_cell(row.missing)}", *["-"] * 8]
+        return [label, f"{NOT_MEASURED} here: {_cell(row.missing)}"]
     if row.tracer == "none":
-        return [label, _value(row, "each", _whole), "1", _spread(row), *["-"] * 6]
+        return [label, _value(row, "each", _whole), "1", _spread(row)]
     return [
         label,
         _value(row, "each", _whole),
@@ -164,7 +163,6 @@ def _cost_cells(row: Row) -> list[str]:
         _value(row, "own", _whole),
         _value(row, "idle", _millions),
         _lost(row),
-        _value(row, "ready", _millions),
         _value(row, "resident", _mib_of_kib),
     ]
 
@@ -176,7 +174,7 @@ def _wall(run: Run) -> str:
         for row in (row for row in run.rows if row.load == load):
             label = TOOLS[row.tracer].label
             if row.missing:
-                rows.append([label, f"{NOT_MEASURED} here: {_cell(row.missing)}", *["-"] * 6])
+                rows.append([label, f"{NOT_MEASURED} here: {_cell(row.missing)}"])
                 continue
             rows.append(
                 [
@@ -187,6 +185,7 @@ def _wall(run: Run) -> str:
                     _value(row, "own", _microseconds),
                     _value(row, "share", lambda share: f"{share:.1%}"),
                     _lost(row),
+                    _value(row, "ready", _seconds),
                     _value(row, "peak", _mib_of_kib),
                 ]
             )
@@ -198,6 +197,7 @@ def _wall(run: Run) -> str:
             "its own",
             "of a cpu meanwhile",
             "lost",
+            "ready",
             "memory at most",
         ]
         text += f"### {_capital(LOADS[load].label)}\n\n{_table(head, rows)}\n"
@@ -270,7 +270,7 @@ def _native(run: Run) -> str:
     cells = []
     for name, words in (("start-nothing-kept", "nothing kept"), ("start-kept", "programs kept")):
         if (row := rows.get(name)) and row.missing:
-            cells.append([words, f"{NOT_MEASURED} here: {_cell(row.missing)}", "-", "-", "-"])
+            cells.append([words, f"{NOT_MEASURED} here: {_cell(row.missing)}"])
         elif row:
             cells.append(
                 [
@@ -311,7 +311,8 @@ def _loads(run: Run) -> Iterator[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    """Return a table; what a row lacks at its end is "-"."""
+    lines = [head, ["---"] * len(head), *([*row, *["-"] * (len(head) - len(row))] for row in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

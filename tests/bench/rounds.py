@@ -115,7 +115,8 @@ class Stage:
                         each.values[what].append(kib)
                     if running.process is not None:
                         each.values["idle"].append(idle * 1e9)
-                    if running.ready_ns is not None:
+                    # A clock of instructions leaps while the machine waits for its disk.
+                    if running.ready_ns is not None and self._longer:
                         each.values["ready"].append(running.ready_ns)
         except (NotMeasuredError, RuntimeError, OSError) as error:
             for each in ours:
@@ -142,7 +143,7 @@ class Stage:
         units = played.units * (1.1 if load.arguments else 1)
         found.values["wall"].append(played.each)
         found.values["each"].append(played.each + after / units)
-        if running.process is not None:
+        if running.process is not None and not (running.prefix and load.arguments):
             found.values["own"].append((during + after) / units)
             found.values["share"].append(during / took)
         return played.failed
