@@ -30,6 +30,8 @@ def main() -> None:
         ending = True
 
     signal.signal(signal.SIGTERM, end)
+    # That of the start before; a capture overwrites nothing.
+    Path(path).unlink(missing_ok=True)
     writer = Writer(Path(path))
     with Probes(flavour=flavour) as probes:
         capture = WritingSource(LiveSource(probes), writer)
