@@ -5,6 +5,7 @@ Before each start the loads are played without any tracer: what changes in the c
 
 from __future__ import annotations
 
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,8 @@ from tests.bench.tools import LOAD, NotMeasuredError, Running, Tool
 
 # What a tracer does while nothing happens is looked at for so long.
 _IDLE_SECONDS = 5.0
-_SETTLE_SECONDS = 1.0
+# So long before each load: not always the same, or what wakes once a second would come at the same moment of each.
+_SETTLE_SECONDS = (0.5, 1.5)
 # It has caught up when it ran no more than twice of that, and so many ns, in a second.
 _SLACK_NS = 2e6
 _CATCH_UP_LIMIT = 300.0
@@ -160,7 +162,7 @@ class Stage:
 
 def _settle() -> None:
     """Let the kernel do what it has put off for when it has time, or it would do it during the load."""
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(random.uniform(*_SETTLE_SECONDS))
 
 
 def _idle(running: Running) -> float:
