@@ -21,6 +21,11 @@ class Baton:
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
 
+    def __del__(self) -> None:
+        # There are hundreds of them in a run.
+        os.close(self._read)
+        os.close(self._write)
+
     def pass_on(self) -> None:
         """Let one taker go on."""
         os.write(self._write, b"x")
