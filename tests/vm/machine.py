@@ -152,7 +152,7 @@ class Journal:
 
 
 # Maps of bpf/, some there when recording, some when streaming.
-_MAPS = ("buckets", "counted", "histories", "losses", "pending", "recorded", "ring", "selected_pids", "sockets")
+_MAPS = ("buckets", "counted", "histories", "losses", "pending", "pending_beside", "recorded", "ring", "selected_pids")
 
 
 @dataclass(frozen=True)
