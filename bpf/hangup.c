@@ -218,6 +218,8 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	remember_user(history, pid_tgid);
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
+	if (!STREAMING)
+		introduce(history, now);
 	if (SELECT_PIDS && state == HISTORY_SERVER)
 		accepted(history);
 	/* A socketpair is one operation, its first end's. */

@@ -66,6 +66,17 @@ BPF_TABLE("lru_hash", u64, u8, ended_at_once, ENDED_AT_ONCE);
 BPF_ARRAY(latent_budget, struct latent_budget, 1);
 BPF_ARRAY(aftermaths, struct awaited, AFTERMATHS);
 
+/* So many cgroups are remembered as seen. */
+#define CGROUPS_SEEN 4096
+
+BPF_TABLE("lru_hash", u64, u8, cgroups_seen, CGROUPS_SEEN);
+
+struct user_record {
+	struct record record;
+	struct section section;
+	struct user user;
+};
+
 struct history_record {
 	struct record record;
 	struct section one_section;
@@ -404,6 +415,42 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 		owners.update(&sock, &owner);
 	}
 #endif
+}
+
+/*
+ * Whoever comes from a cgroup that nobody was seen in is told of while that is there: when a
+ * container's process hangs up, its container often goes as well.
+ */
+static __always_inline void introduce(struct history *history, u64 now)
+{
+	u64 place = history->user;
+	struct user_record *record;
+	struct user *user;
+	u64 cgroup;
+	u8 seen = 1;
+
+	asm volatile("" : "+r"(place));
+	if (place >= USERS)
+		return;
+	user = &history->users[place];
+	cgroup = user->cgroup;
+	if (cgroups_seen.lookup(&cgroup))
+		return;
+	record = ring.ringbuf_reserve(sizeof(struct user_record));
+	/* Then somebody else's first connection may tell it. */
+	if (!record)
+		return;
+	cgroups_seen.update(&cgroup, &seen);
+	record->record.length = sizeof(*record);
+	record->record.type = RECORD_USER;
+	record->record.flags = 0;
+	record->record.time = now;
+	record->record.connection = 0;
+	record->section.type = SECTION_USER;
+	record->section.length = sizeof(record->user);
+	record->section.unused = 0;
+	bpf_probe_read_kernel(&record->user, sizeof(record->user), user);
+	ring.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline void note(struct history *history, u8 operation, u32 size, u32 message_flags, s32 result,

@@ -43,6 +43,11 @@ enum record_type {
 	RECORD_LOST = 7,
 	/* The last record of a capture that was not cut short. */
 	RECORD_END = 8,
+	/*
+	 * By the probes while they record: somebody has a connection who is in a cgroup that
+	 * nobody was seen in before: SECTION_USER. The live source makes a PROCESS of it.
+	 */
+	RECORD_USER = 9,
 };
 
 /* A record that says it is longer is none. */
@@ -65,6 +70,7 @@ enum section_type {
 	SECTION_TEXT = 11,
 	/* Some __u32. */
 	SECTION_PIDS = 12,
+	SECTION_USER = 13,
 };
 
 struct record {

@@ -33,7 +33,9 @@ from hangup.tracer.record.layout import (
     Loss,
     RecordType,
     SocketFlag,
+    User,
     pack,
+    pack_user,
     type_of,
     unpack,
     unpack_all,
@@ -280,6 +282,17 @@ def test_whose_descriptors_the_same_kernel_thread_dropped_are_all_looked_up(host
     release = story.server.release(by=Task("kworker/1:0", 44, uid=0), owner_pid=900, flags=256)
     source = opened(host, FakeProbes(map(pack, [release, release._replace(owner_pid=901)])))
     assert {fact.pid for fact in processes(read(source))} == {44, 900, 901}
+
+
+def test_who_is_told_of_when_the_cgroup_was_new_is_known_when_that_is_gone(host: FakeHost) -> None:
+    user = User(4242, 77, 77, 33, 33, 2, 2, b"uwsgi".ljust(16, b"\0"), b"uwsgi".ljust(16, b"\0"))
+    host.cgroups[4242] = b"/machine.slice/machine-web.scope"
+    source = opened(host, FakeProbes([pack_user(user, host.now)]), recording=True)
+    (fact,) = read(source)
+    assert isinstance(fact, ProcessFact)
+    assert (fact.pid, fact.comm, fact.inner_pid, fact.cgroup_id) == (77, "uwsgi", 2, 4242)
+    assert fact.cgroup is not None
+    assert fact.cgroup.container == "web"
 
 
 def test_a_history_introduces_everybody_it_names(host: FakeHost) -> None:

@@ -46,6 +46,7 @@ from hangup.tracer.record.layout import (
     type_of,
     unpack,
     unpack_history,
+    unpack_user,
     users_of,
 )
 from hangup.tracer.version import VERSION
@@ -265,10 +266,12 @@ class LiveSource:
         begin = 0
         for number in unseen:
             learnt = list(self._learn(records[number], now))
-            if learnt:
+            is_told = type_of(records[number]) == RecordType.USER
+            if learnt or is_told:
                 introduced += records[begin:number]
                 introduced += learnt
-                begin = number
+                # That was all that it had to say.
+                begin = number + is_told
         introduced += records[begin:]
         return introduced
 
@@ -294,6 +297,9 @@ class LiveSource:
             yield from self._other(event.owner_pid, now)
             if event.operation == Operation.CONNECT and event.result < 0:
                 yield from self._missed(event)
+        elif kind == RecordType.USER:
+            user = unpack_user(record)
+            yield from self._doer(user.pid, user.cgroup, user.leader, user.inner_pid, now)
         elif kind == RecordType.HISTORY:
             handed = unpack_history(record)
             for history in (handed.one, handed.other):

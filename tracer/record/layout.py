@@ -271,6 +271,7 @@ if TYPE_CHECKING:
         COUNTS = 6
         LOST = 7
         END = 8
+        USER = 9
 
     class SectionType(enum.IntEnum):
         """The kinds of their sections, enum section_type."""
@@ -287,6 +288,7 @@ if TYPE_CHECKING:
         PERIODS = 10
         TEXT = 11
         PIDS = 12
+        USER = 13
 
     class HistoryState(enum.IntFlag):
         """What is known of an endpoint, enum history_state."""
@@ -499,6 +501,14 @@ def unpack_history(record: bytes) -> Handed:
     return Handed(time, connection, ends[0], other, address)
 
 
+def unpack_user(record: bytes) -> User:
+    """Return whom a record of somebody new tells of; struct.error if it is none."""
+    for kind, content in sections(record, _RECORD.size):
+        if kind == SectionType.USER:
+            return User._make(_USER_LAYOUT.unpack(content))
+    raise struct.error("nobody in the record")
+
+
 def counted_of(table: bytes) -> list[Counted]:
     """Return the rows of the table of connections that ended well; the first row is that of all others."""
     size = _COUNTED_LAYOUT.size
@@ -592,6 +602,11 @@ def pack_history(handed: Handed) -> bytes:
 def pack_users(users: Iterable[User]) -> bytes:
     """Return what a history has as its `users`."""
     return b"".join(_USER_LAYOUT.pack(*user) for user in users).ljust(_DEFINES["USERS"] * _USER_LAYOUT.size, b"\0")
+
+
+def pack_user(user: User, time: int) -> bytes:
+    """Return the record of somebody new, as the kernel would write it; time: in ns of CLOCK_MONOTONIC."""
+    return pack_record(RecordType.USER, time, packed_section(SectionType.USER, _USER_LAYOUT.pack(*user)))
 
 
 def pack_moments(moments: Iterable[KeptMoment]) -> bytes:
