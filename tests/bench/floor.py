@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from hangup.tracer.kernel import kprobes
 from hangup.tracer.kernel.btf import Btf, libbpf
+from hangup.tracer.kernel.probes import ProgramLoadOptions
 
 RETURNING = ("unix_stream_connect", "unix_accept", "unix_stream_sendmsg", "unix_stream_recvmsg")
 """The functions of which the result is wanted: those of the classic connection."""
@@ -32,22 +33,6 @@ _TRACE_FEXIT = 25
 
 # r0 = 0; exit
 _EMPTY = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
-
-
-class _LoadOptions(ctypes.Structure):
-    """The first members of struct bpf_prog_load_opts, tools/lib/bpf/bpf.h."""
-
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_int),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("kern_version", ctypes.c_uint32),
-        ("attach_btf_id", ctypes.c_uint32),
-        ("attach_prog_fd", ctypes.c_uint32),
-    ]
 
 
 @contextmanager
@@ -86,7 +71,7 @@ def _points(way: str) -> Sequence[tuple[str, str]]:
 
 def _attached(btf: Btf, kind: str, name: str) -> list[int]:
     """Load a program and attach it; returns what keeps it there."""
-    options = _LoadOptions(sz=ctypes.sizeof(_LoadOptions))
+    options = ProgramLoadOptions(sz=ctypes.sizeof(ProgramLoadOptions))
     if kind in ("kprobe", "kretprobe"):
         program = _loaded(_KPROBE, options, name)
         return [program, kprobes.attach(name, program, at_return=kind == "kretprobe")]
@@ -107,7 +92,7 @@ def _attached(btf: Btf, kind: str, name: str) -> list[int]:
     return [program, link]
 
 
-def _loaded(kind: int, options: _LoadOptions, name: str) -> int:
+def _loaded(kind: int, options: ProgramLoadOptions, name: str) -> int:
     length = len(_EMPTY) // 8
     program: int = libbpf().bpf_prog_load(
         kind, b"empty", b"GPL", _EMPTY, ctypes.c_size_t(length), ctypes.byref(options)

@@ -103,7 +103,7 @@ _SEE_DOCTOR = "see what `hangup doctor` says"
 _INSTRUCTION = 8  # sizeof(struct bpf_insn)
 
 
-class _ProgramLoadOptions(ctypes.Structure):
+class ProgramLoadOptions(ctypes.Structure):
     """struct bpf_prog_load_opts, tools/lib/bpf/bpf.h: sz says how much of it we know."""
 
     _fields_ = [
@@ -157,7 +157,7 @@ def _library() -> ctypes.CDLL:
         ctypes.c_char_p,
         ctypes.c_char_p,
         ctypes.c_size_t,
-        ctypes.POINTER(_ProgramLoadOptions),
+        ctypes.POINTER(ProgramLoadOptions),
     ]
     library.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
@@ -538,7 +538,7 @@ class Probes:
             elif probed.leave:
                 points.append((probed.leave, True))
             for name, at_return in points:
-                options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
+                options = ProgramLoadOptions(sz=ctypes.sizeof(ProgramLoadOptions))
                 kind = _PROGRAM_KPROBE
                 if described and self.flavour == "fentry":
                     kind = _PROGRAM_TRACING
@@ -557,13 +557,13 @@ class Probes:
         """
         loaded = []
         for tracepoint, name in TRACEPOINTS.items():
-            options = _ProgramLoadOptions(sz=ctypes.sizeof(_ProgramLoadOptions))
+            options = ProgramLoadOptions(sz=ctypes.sizeof(ProgramLoadOptions))
             descriptor = self._load(_PROGRAM_RAW_TRACEPOINT, name, compiled, options)
             self._descriptors.append(descriptor)
             loaded.append((tracepoint, descriptor))
         return loaded
 
-    def _load(self, kind: int, name: str, compiled: Compiled, options: _ProgramLoadOptions) -> int:
+    def _load(self, kind: int, name: str, compiled: Compiled, options: ProgramLoadOptions) -> int:
         instructions = relocated(
             compiled.programs[name],
             self._maps,
