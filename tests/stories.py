@@ -274,14 +274,24 @@ def established(**options: Any) -> Story:
     return story
 
 
+CLASSIC_ANSWER = (8, 43, 8, 11, 24)
+"""What uWSGI writes in the classic failure, in bytes."""
+
+
+def classic_request(**options: Any) -> Story:
+    """Return what httpd asks uWSGI by FastCGI, read, and not answered yet."""
+    story = established(**{"path": "/tmp/helloFastCGI.s", **options})
+    for size in (16, 699, 8):
+        story.client.write(size, syscall=20)
+        story.server.read(size)
+    return story
+
+
 def seeds_failure(**options: Any) -> Story:
     """Return the classic failure: uWSGI has answered and hung up when httpd sends its empty FCGI_STDIN record."""
-    story = established(**{"path": "/tmp/helloFastCGI.s", **options})
+    story = classic_request(**options)
     client, server = story.client, story.server
-    for size in (16, 699, 8):
-        client.write(size, syscall=20)
-        server.read(size)
-    for size in (8, 43, 8, 11, 24):
+    for size in CLASSIC_ANSWER:
         server.write(size)
     hangup = server.release()
     story.now = hangup.start + 89 * MICROSECOND - story.step

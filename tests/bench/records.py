@@ -8,7 +8,7 @@ from itertools import count, islice
 from hangup.tracer.record.layout import pack
 from tests import stories
 from tests.recorder import Recorder
-from tests.stories import CLIENT_SOCK, Story, established
+from tests.stories import CLASSIC_ANSWER, CLIENT_SOCK, Story, classic_request
 
 # How many connections are open at a time; the same addresses come back at once, as they do under load.
 _OPEN = 64
@@ -17,12 +17,9 @@ _BATCH = 1024
 
 def answered(**options: int) -> Story:
     """Return the connection of the classic failure when it goes well: the answer is read and both ends close."""
-    story = established(**{"path": "/tmp/helloFastCGI.s", **options})
+    story = classic_request(**options)
     client, server = story.client, story.server
-    for size in (16, 699, 8):
-        client.write(size, syscall=20)
-        server.read(size)
-    for size in (8, 43, 8, 11, 24):
+    for size in CLASSIC_ANSWER:
         server.write(size)
         client.read(size)
     server.release()
