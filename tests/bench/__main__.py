@@ -76,6 +76,8 @@ def measure_in_guest(*, part: str, kernel: str, path: Path, **chosen: object) ->
 @_DATA
 def write_report(*, path: Path) -> None:
     """Write docs/performance.md and docs/performance.svg from the data."""
+    if not path.exists():
+        raise click.ClickException(f"{path} is not there: measure something first, or name another file with --data")
     report.write(data.load(path))
 
 
