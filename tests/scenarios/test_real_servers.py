@@ -326,13 +326,15 @@ def test_the_process_behind_is_the_one_that_the_server_tells_its_client(played: 
 
 def test_every_request_ends_as_the_causes_make_it_end(played: Played) -> None:
     bad_gateway, unavailable, timed_out = 502, 503, 504
-    assert played.statuses == {
+    # nginx reads half an answer and passes it on, or its write fails first.
+    statuses = dict(played.statuses)
+    assert statuses.pop("unread") in (0, bad_gateway)
+    assert statuses == {
         "fine at first": 200,
         "exit": bad_gateway,
         "killed": bad_gateway,
         "half": 0,
         "timeout": bad_gateway,
-        "unread": 0,
         "slow": timed_out,
         "forbidden": bad_gateway,
         "reused": 200,  # nginx asks again
