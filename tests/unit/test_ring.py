@@ -8,6 +8,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -18,7 +19,7 @@ from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.ring import Ring, RingFill
 
 PAGE = mmap.PAGESIZE
-SIZE = 2 * PAGE
+SIZE = 4 * PAGE
 BUSY = 1 << 31
 DISCARDED = 1 << 30
 
@@ -163,8 +164,8 @@ def test_behind_a_record_that_is_being_written_it_is_looked_soon_without_a_wake_
 
 def test_a_record_that_goes_beyond_the_end_of_the_data_is_whole(kernel: Kernel) -> None:
     wrapped = 0
-    for number in range(200):
-        record = bytes([number]) * 1000
+    for number in range(400):
+        record = bytes([number % 256]) * 1000
         wrapped += kernel.produced % SIZE + 1008 > SIZE
         kernel.output(record)
         assert kernel.ring.read(0) == [record]
@@ -198,19 +199,37 @@ def test_a_full_ring_is_read_and_has_room_again(kernel: Kernel) -> None:
 
 
 def test_of_a_burst_only_so_much_is_taken_at_a_time_and_the_rest_at_once(make: Callable[..., Kernel]) -> None:
-    kernel = make(most_bytes=1024)
-    records = [b"%0100d" % number for number in range(60)]
+    kernel = make(window_bytes=2 * PAGE)
+    records = [b"%0100d" % number for number in range(140)]
     kernel.output(*records)
-    # Each takes 112 bytes: the tenth begins within 1,024.
-    assert kernel.ring.read(0) == records[:10]
-    taken = records[:10]
+    # Each takes 112 bytes: so many of them lie within two pages.
+    assert kernel.ring.read(0) == records[:73]
+    taken = records[:73]
     begun = time.monotonic()
     while len(taken) < len(records):
         part = kernel.ring.read(60)
-        assert 0 < len(part) <= 10
+        assert 0 < len(part) <= 73
         taken += part
     assert taken == records
     assert time.monotonic() - begun < 30
+
+
+def test_of_the_data_a_window_is_mapped_and_no_more(make: Callable[..., Kernel]) -> None:
+    kernel = make(window_bytes=2 * PAGE)
+    for number in range(100):
+        kernel.output(b"%01000d" % number)
+        assert kernel.ring.read(0) == [b"%01000d" % number]
+        # And the producer's page.
+        assert sum(_mapped_readable()) == 3 * PAGE
+
+
+def _mapped_readable() -> Iterator[int]:
+    """Yield how many bytes each mapping of the ring has that cannot be written."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, rights, *_, name = line.split(maxsplit=5)
+        if rights == "r--s" and name == "/memfd:ring (deleted)":
+            begin, end = addresses.split("-")
+            yield int(end, 16) - int(begin, 16)
 
 
 def test_its_fill_is_what_waited_and_the_most_that_ever_did(kernel: Kernel) -> None:
@@ -348,13 +367,13 @@ _records = st.tuples(st.binary(max_size=700), st.sampled_from([0, 0, 0, DISCARDE
 @given(
     st.integers(0, 2**40).map(lambda number: 8 * number),
     st.lists(st.lists(_records, max_size=12), max_size=12),
-    st.sampled_from([8, 500, 1 << 20]),
+    st.sampled_from([2 * PAGE, 3 * PAGE, 1 << 20]),
 )
 def test_what_is_written_is_what_is_read(
-    position: int, bursts: list[list[tuple[bytes, int, bool]]], most_bytes: int
+    position: int, bursts: list[list[tuple[bytes, int, bool]]], window_bytes: int
 ) -> None:
     """Of each burst some records are finished after a read, in the reverse order."""
-    kernel = Kernel(position, most_bytes=most_bytes)
+    kernel = Kernel(position, window_bytes=window_bytes)
     try:
         wanted: list[bytes] = []
         taken: list[bytes] = []

@@ -6,6 +6,9 @@ record that goes beyond their end is in one piece all the same (bpf_ringbuf_area
 bytes, 64 bits wide; modulo the ring's size, a power of two, it is a place in the data. A record is a header of 8 bytes
 (its length with two bits, then a number that only the kernel needs) and as many bytes as the length says, rounded up to
 8.
+
+Of the data only a window is mapped, which goes along with the consumer: a mapping of them has all their pages at once
+(remap_vmalloc_range(), mm/memory.c), and each counts as memory of this process, twice where the pages come twice.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import ctypes
 import mmap
 import select
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hangup.tracer.errors import HangupError
 
@@ -22,12 +26,13 @@ _BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT: it is being written
 _DISCARDED = 1 << 30  # BPF_RINGBUF_DISCARD_BIT: its writer thought better of it
 _HEADER = 8  # BPF_RINGBUF_HDR_SZ
 
-# Of a burst that does not end so many bytes are taken at a time, so that signals and losses are seen in between.
-_MOST_BYTES = 8 << 20
+# So many bytes of the data are mapped. Of a burst that does not end no more are taken at a time, so that signals and
+# losses are seen in between. The longest record (struct history_record) has some KiB.
+_WINDOW_BYTES = 1 << 20
 
-# Where records were left in the ring, they are looked at again after this time at the latest. Those that lie behind one
-# that is being written may have woken us already, and that one need not; to write it takes some microseconds.
-_LEFT_SECONDS = 0.001
+# Behind a record that is being written it is looked again after this time at the latest. Those that lie there may have
+# woken us already, and that one need not; to write it takes some microseconds.
+_WRITTEN_SECONDS = 0.001
 
 # select.epoll.poll() waits on after a signal whose handler does not raise (PEP 475); this returns.
 _epoll_wait = ctypes.CDLL(None).epoll_wait
@@ -46,34 +51,45 @@ class RingFill:
     """The most that ever waited, in bytes."""
 
 
+class _Window(NamedTuple):
+    """What is mapped of the data."""
+
+    position: int
+    """Where in the stream of all bytes it begins."""
+    data: mmap.mmap
+    lengths: memoryview
+    """The same, as numbers of 32 bits."""
+
+
 class Ring:
     """The one reader of a ring buffer."""
 
     def __init__(
-        self, descriptor: int, size: int, *, most_bytes: int = _MOST_BYTES, woken_by: int | None = None
+        self, descriptor: int, size: int, *, window_bytes: int = _WINDOW_BYTES, woken_by: int | None = None
     ) -> None:
         """Map it. Raises OSError.
 
-        descriptor: the map's. size: how many bytes of data it holds. most_bytes: how many are taken at a time, and the
-        rest of the record that begins among them. woken_by: a descriptor that is waited on in place of the map's.
+        descriptor: the map's, which has to stay open. size: how many bytes of data it holds. window_bytes: how many of
+        them are mapped, and so at most taken, at a time; whole pages, and one more than the longest record needs.
+        woken_by: a descriptor that is waited on in place of the map's.
         """
         page = mmap.PAGESIZE
+        self._descriptor = descriptor
         self._size = size
-        self._most_bytes = most_bytes
-        self._left = False
+        self._window_bytes = min(window_bytes, size)
+        self._patience: float | None = None
         self.fill = RingFill(0, size, 0)
         """How full it was before the last read."""
         self._maps = [
             mmap.mmap(descriptor, page),
             mmap.mmap(descriptor, page, prot=mmap.PROT_READ, offset=page),
-            mmap.mmap(descriptor, 2 * size, prot=mmap.PROT_READ, offset=2 * page),
         ]
-        consumer, producer, self._data = self._maps
+        consumer, producer = self._maps
         # An item of these is read and written by a memcpy() of a constant size, which is one instruction: what struct
         # does with "=Q", byte by byte, would see half of a position that changes.
         self._consumed = memoryview(consumer).cast("Q")
         self._produced = memoryview(producer).cast("Q")
-        self._lengths = memoryview(self._data).cast("I")
+        self._window: _Window | None = self._window_from(self._consumed[0])
         # Edge-triggered: otherwise it would not wait while there are records that did not wake.
         self._epoll = select.epoll()
         self._epoll.register(descriptor if woken_by is None else woken_by, select.EPOLLIN | select.EPOLLET)
@@ -82,7 +98,8 @@ class Ring:
     def close(self) -> None:
         """Unmap it; what was not read is gone. It may be closed again, but not read."""
         self._epoll.close()
-        for view in (self._consumed, self._produced, self._lengths):
+        self._window = None
+        for view in (self._consumed, self._produced):
             view.release()
         for mapped in self._maps:
             mapped.close()
@@ -100,7 +117,8 @@ class Ring:
         """Return the next records, in the order in which room for them was taken.
 
         It waits until it is woken or a signal comes, but `timeout` seconds at the longest, and then returns whatever is
-        there: records that woke nobody, or none at all. Raises HangupError if it is not what the kernel writes.
+        there: records that woke nobody, or none at all. Raises HangupError if it is not what the kernel writes, OSError
+        if the next part of it cannot be mapped.
 
         Whatever an exception of a signal's handler interrupts, each record is returned by this read or by a later one.
         """
@@ -108,7 +126,7 @@ class Ring:
         # asks for it (BPF_RB_FORCE_WAKEUP): it does not matter whether the kernel sees our position in time, so that no
         # barrier is needed between writing it and waiting. epoll forgets a wake-up before it returns, and the
         # producer's position is read after that: what is not seen now wakes us later.
-        milliseconds = int((min(timeout, _LEFT_SECONDS) if self._left else timeout) * 1000)
+        milliseconds = int((timeout if self._patience is None else min(timeout, self._patience)) * 1000)
         _epoll_wait(self._epoll.fileno(), self._event, 1, milliseconds)
         return self._take()
 
@@ -123,10 +141,17 @@ class Ring:
         if not 0 <= waiting <= self._size:
             raise _damaged()
         self.fill = RingFill(waiting, self._size, max(self.fill.highest, waiting))
-        begin = offset = consumed & (self._size - 1)
+        window = self._window
+        assert window is not None, "it is closed"
+        if consumed + waiting > window.position + self._window_bytes:
+            # At once in the place of the one before, which nobody else holds and so is unmapped: whatever interrupts
+            # this, a window and its position belong together.
+            window = self._window = self._window_from(consumed)
+        begin = offset = consumed - window.position
         end = begin + waiting
-        stop = begin + min(waiting, self._most_bytes)
-        lengths, data = self._lengths, self._data
+        stop = min(end, self._window_bytes)
+        position, data, lengths = window
+        busy = False
         records: list[bytes] = []
         append = records.append
         while offset < stop:
@@ -134,11 +159,13 @@ class Ring:
             taken = length < _DISCARDED
             if not taken:
                 if length & _BUSY:
+                    busy = True
                     break
                 length ^= _DISCARDED
             start = offset + _HEADER
             following = (start + length + 7) & -8
-            if following > end:
+            if following > stop:
+                # The first one lies in the first page of the window, or all that waits does.
                 if offset == begin:
                     raise _damaged()
                 # What lies before it is good.
@@ -146,11 +173,23 @@ class Ring:
             if taken:
                 append(data[start : start + length])
             offset = following
-        self._left = offset < end
+        self._patience = (_WRITTEN_SECONDS if busy else 0.0) if offset < end else None
         # Nothing may stand between this and the return: CPython runs handlers of signals when a function is called or
         # begins, and where a loop goes back. It makes room for the whole block at once.
-        self._consumed[0] = consumed + offset - begin
+        self._consumed[0] = position + offset
         return records
+
+    def _window_from(self, position: int) -> _Window:
+        """Map the data from the page on in which a position lies. Raises OSError.
+
+        Who has the descriptor may, with whatever privileges are left (bpf_map_mmap(), kernel/bpf/syscall.c).
+        """
+        page = mmap.PAGESIZE
+        begin = position & -page
+        # The data are the third part. A window may go beyond their end, as they come twice.
+        offset = 2 * page + (begin & (self._size - 1))
+        data = mmap.mmap(self._descriptor, self._window_bytes, prot=mmap.PROT_READ, offset=offset)
+        return _Window(begin, data, memoryview(data).cast("I"))
 
 
 def _damaged() -> HangupError:
