@@ -1,7 +1,8 @@
 """The kernel's own list of Unix sockets, read with its unix_diag module (sock_diag(7), net/unix/diag.c).
 
-`pyroute2` knows the format of the messages. The netlink socket is ours, because a list covers the one network
-namespace in which its socket was made (unix_diag_dump asks sock_net of it): `open_socket` makes one in any of them.
+`pyroute2` knows how netlink's messages are made up of fields and attributes; which of these there are is said here. The
+netlink socket is ours, because a list covers the one network namespace in which its socket was made (unix_diag_dump
+asks sock_net of it): `open_socket` makes one in any of them.
 """
 
 from __future__ import annotations
@@ -134,9 +135,8 @@ def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list
 
     Raises HangupError if the kernel has no unix_diag or pyroute2 is missing, OSError if the kernel refuses the list.
     """
-    request_class, marshal_class = _codec()
+    request_class, message_class = _codec()
     connection.send(_encode(request_class(), states))
-    marshal = marshal_class()
     sockets: dict[int, DiagSocket] = {}
     while True:
         for kind, message in _messages(connection):
@@ -145,7 +145,7 @@ def read_sockets(connection: socket.socket, *, states: int = ALL_STATES) -> list
             if kind == NLMSG_ERROR:
                 _refused(message)
             elif kind == SOCK_DIAG_BY_FAMILY:
-                entry = _entry(marshal, message)
+                entry = _entry(message_class(message))
                 if entry is not None:
                     # Between two parts of a list a socket can move to a bucket that comes later: the latest word
                     # counts.
@@ -193,8 +193,8 @@ def _setns(descriptor: int, kind: int) -> None:
 def _no_package_init(name: str) -> Iterator[None]:
     """Let modules of a package be imported without the package's own __init__.
 
-    pyroute2's imports all of it: 166 modules, 20 MiB and a third of a second (0.7.2), of which seven modules and 2 MiB
-    are what we use. Whoever imports the package itself before or afterwards has it whole.
+    pyroute2's imports all of it: 166 modules, 20 MiB and a third of a second (0.7.2), of which we use three modules.
+    Whoever imports the package itself before or afterwards has it whole.
     """
     found = None if name in sys.modules else importlib.util.find_spec(name)
     if found is None or found.submodule_search_locations is None:
@@ -211,29 +211,60 @@ def _no_package_init(name: str) -> Iterator[None]:
 
 @cache
 def _codec() -> tuple[Any, Any]:
-    """Return pyroute2's class of the request and a marshal of ours for the answers."""
+    """Return the classes of the request and of a message about one socket (include/uapi/linux/unix_diag.h)."""
     try:
         with _no_package_init("pyroute2"):
-            from pyroute2.netlink.diag import unix_diag_msg, unix_diag_req  # noqa: PLC0415
-            from pyroute2.netlink.nlsocket import Marshal  # noqa: PLC0415
+            # Not pyroute2.netlink.diag, which has both: it imports pyroute2.config, and that runs two commands, uname
+            # and file, to learn what machine this is, and imports multiprocessing.
+            from pyroute2.netlink import nla, nlmsg  # noqa: PLC0415
     except ImportError as error:
         raise Pyroute2MissingError from error
 
     # It logs a traceback of what it cannot decode, and without a handler that goes to standard error.
     logging.getLogger("pyroute2").addHandler(logging.NullHandler())
 
-    class UnixMessage(unix_diag_msg):  # type: ignore[misc]
-        # pyroute2 reads a name as text without its NULs: abstract names could not be told from others any more.
-        nla_map = tuple(
-            (name, "cdata" if name in ("UNIX_DIAG_NAME", "UNIX_DIAG_ICONS") else kind)
-            for name, kind in unix_diag_msg.nla_map
+    class Request(nlmsg):  # type: ignore[misc]
+        """struct unix_diag_req."""
+
+        fields = (
+            ("sdiag_family", "B"),
+            ("sdiag_protocol", "B"),
+            ("__pad", "H"),
+            ("udiag_states", "I"),
+            ("udiag_ino", "I"),
+            ("udiag_show", "I"),
+            ("udiag_cookie", "Q"),
         )
 
-    class UnixMarshal(Marshal):  # type: ignore[misc]
-        # pyroute2's own marshal for this protocol chooses by the family and so cannot tell an error from a socket.
-        msg_map = {SOCK_DIAG_BY_FAMILY: UnixMessage}  # noqa: RUF012 - pyroute2 declares it so
+    class Queues(nla):  # type: ignore[misc]
+        """struct unix_diag_rqlen."""
 
-    return unix_diag_req, UnixMarshal
+        fields = (("udiag_rqueue", "I"), ("udiag_wqueue", "I"))
+
+    class Message(nlmsg):  # type: ignore[misc]
+        """struct unix_diag_msg, and its attributes by their numbers, from 0."""
+
+        fields = (
+            ("udiag_family", "B"),
+            ("udiag_type", "B"),
+            ("udiag_state", "B"),
+            ("__pad", "B"),
+            ("udiag_ino", "I"),
+            ("udiag_cookie", "Q"),
+        )
+        # A name is no text that ends with a NUL: abstract ones begin with one, and may have more.
+        nla_map = (
+            ("UNIX_DIAG_NAME", "cdata"),
+            ("UNIX_DIAG_VFS", "hex"),
+            ("UNIX_DIAG_PEER", "uint32"),
+            ("UNIX_DIAG_ICONS", "cdata"),
+            ("UNIX_DIAG_RQLEN", "queues"),
+            ("UNIX_DIAG_MEMINFO", "hex"),
+            ("UNIX_DIAG_SHUTDOWN", "uint8"),
+        )
+        queues = Queues
+
+    return Request, Message
 
 
 def _encode(request: Any, states: int = ALL_STATES) -> bytes:
@@ -247,10 +278,10 @@ def _encode(request: Any, states: int = ALL_STATES) -> bytes:
     return bytes(request.data)
 
 
-def _entry(marshal: Any, data: bytes) -> DiagSocket | None:
+def _entry(message: Any) -> DiagSocket | None:
     """Return the socket that a message is about; None if it cannot be understood: then the others still can."""
     try:
-        [message] = marshal.parse(data)
+        message.decode()
         attributes = dict(tuple(attribute)[:2] for attribute in message["attrs"])
         queues = attributes.get("UNIX_DIAG_RQLEN") or {"udiag_rqueue": 0, "udiag_wqueue": 0}
         icons = attributes.get("UNIX_DIAG_ICONS") or b""
