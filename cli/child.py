@@ -7,7 +7,6 @@ import os
 import pwd
 import signal
 import stat
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +126,9 @@ class Child:
                 "extra_groups": user.groups,
                 "env": environment_for(user, os.environ),
             }
+        # Only with a COMMAND; most starts have none.
+        import subprocess  # noqa: PLC0415
+
         try:
             self._process = subprocess.Popen(command, **identity)
         except OSError as error:

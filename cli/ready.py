@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 import click
@@ -59,6 +58,9 @@ class Ready:
 
 
 def _write(path: Path, line: str) -> None:
+    # It brings the compressors along (shutil), and most starts have no such file.
+    import tempfile  # noqa: PLC0415
+
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable
@@ -204,7 +203,8 @@ def _other_format(_: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _other_machine(_: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    here = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*here[:4], "aarch64")))
 
 
 @pytest.mark.parametrize(

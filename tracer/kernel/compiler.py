@@ -14,14 +14,12 @@ import ctypes
 import hashlib
 import json
 import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.btf import VMLINUX, Btf
@@ -39,6 +37,9 @@ from hangup.tracer.kernel.compiled import (
 )
 from hangup.tracer.kernel.kept import Kept, NotKeptError
 from hangup.tracer.version import VERSION
+
+if TYPE_CHECKING:
+    import subprocess
 
 Flavour = Literal["kprobe", "fentry"]
 
@@ -173,7 +174,7 @@ class Keeper:
         self._base = {
             "format": FORMAT,
             "version": VERSION,
-            "machine": platform.machine(),
+            "machine": os.uname().machine,
             # Not the build id in /sys/kernel/notes: it is what the notes say, this is what the offsets were read from.
             "btf": _digest_of_file(btf),
             "sources": _digest_of_sources(folder),
@@ -268,6 +269,9 @@ def compile_probes(macros: Mapping[str, int], folder: Path = SOURCES) -> Compile
 
     Raises HangupError when python3-bpfcc is not the bcc that is found, or when BCC does not take the source.
     """
+    # What is kept needs none of it.
+    import subprocess  # noqa: PLC0415
+
     key = {"macros": dict(macros)}
     # An empty place in the path is the current folder.
     path = [str(Path(place).absolute()) for place in sys.path]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -118,7 +117,7 @@ class Host:
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
-    machine: str = field(default_factory=platform.machine)
+    machine: str = field(default_factory=lambda: os.uname().machine)
     euid: int = field(default_factory=os.geteuid)
     debian_bcc: Path = DEBIAN_BCC
     find_module: Callable[[str], ModuleSpec | None] = find_spec

@@ -312,7 +312,6 @@ class Probes:
         self._losses: mmap.mmap | None = None
         self._periods: mmap.mmap | None = None
         self._counted_rows: mmap.mmap | None = None
-        self._buckets: mmap.mmap | None = None
         # What the kernel counts without saying when: the counts at the last look, when that was, and the times between
         # the looks that found more.
         self._looked = time.monotonic_ns()
@@ -345,7 +344,6 @@ class Probes:
             self._ring = self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
-            self._buckets = mmap.mmap(self._maps["buckets"], endpoints * _KEY_BYTES, prot=mmap.PROT_READ)
             if recording:
                 length = -(-COUNTED_BYTES // _PAGE) * _PAGE
                 self._counted_rows = mmap.mmap(self._maps["counted"], length, prot=mmap.PROT_READ)
@@ -374,10 +372,10 @@ class Probes:
     def close(self) -> None:
         """Detach the probes and free their maps; records not read yet are gone."""
         self.detach()
-        for mapped in (self._ring, self._losses, self._periods, self._counted_rows, self._buckets):
+        for mapped in (self._ring, self._losses, self._periods, self._counted_rows):
             if mapped is not None:
                 mapped.close()
-        self._ring = self._losses = self._periods = self._counted_rows = self._buckets = None
+        self._ring = self._losses = self._periods = self._counted_rows = None
         if self._profile is not None:
             os.close(self._profile)
             self._profile = None
@@ -427,9 +425,11 @@ class Probes:
 
     def open_endpoints(self) -> int:
         """Return how many endpoints the kernel knows that are open, or whose other end is."""
-        if self._buckets is None:
+        if "buckets" not in self._maps:
             return 0
-        keys = array("Q", self._buckets[:])
+        # Mapped when somebody asks: it would be memory of ours from the start, 8 bytes an endpoint.
+        with mmap.mmap(self._maps["buckets"], self._endpoints * _KEY_BYTES, prot=mmap.PROT_READ) as buckets:
+            keys = array("Q", buckets[:])
         return len(keys) - keys.count(0)
 
     def losses(self) -> dict[Loss, int]:
