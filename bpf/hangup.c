@@ -9,14 +9,15 @@
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines SELECT_PIDS, RING_PAGES, WAKE_RECORDS, CPUS and
- * PROBES_FENTRY, and what kernel.h describes; it puts local headers in the place
+ * The loader defines SELECT_PIDS, SELECT_NAMES, RING_PAGES, WAKE_RECORDS, CPUS
+ * and PROBES_FENTRY, and what kernel.h describes; it puts local headers in the place
  * of their #include, because BCC finds uses of maps in the main file only.
  */
 #include <uapi/linux/ptrace.h>
 
 #include "history.h"
 #include "kernel.h"
+#include "names.h"
 #include "operation.h"
 #include "pending.h"
 #include "probes.h"
@@ -107,8 +108,8 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	return begin_history(sock, key, peer, state, now);
 }
 
-/* Whether a connection that goes wrong is handed over, or when streaming all of it is. */
-static __always_inline bool is_selected(struct history *history)
+/* Whether a selected process has, or has opened, one of the ends. */
+static __always_inline bool is_pid_selected(struct history *history)
 {
 #if SELECT_PIDS
 	return history->state & HISTORY_SELECTED;
@@ -117,16 +118,38 @@ static __always_inline bool is_selected(struct history *history)
 #endif
 }
 
-/*
- * Whether an operation is recorded when each is. When pids are selected, a connection is
- * undecided until it is accepted: till then everything of it is wanted, for what the client
- * sent is half of the story.
- */
-static __always_inline bool is_wanted(struct history *history)
+/* Whether a connection that goes wrong is handed over, or when streaming all of it is. */
+static __always_inline bool is_selected(struct history *history, u64 sock)
 {
-	u32 undecided = HISTORY_CLIENT | HISTORY_BEGUN;
+#if SELECT_NAMES
+	if (!is_named(history, sock))
+		return false;
+#endif
+	return is_pid_selected(history);
+}
 
-	return is_selected(history) || (history->state & (undecided | HISTORY_PAIR | HISTORY_ACCEPTED)) == undecided;
+/*
+ * Whether it is not known yet who has its ends: it was not accepted, or the connect has not
+ * returned. Everything of a connection is wanted till then, for what the client sent is half
+ * of the story.
+ */
+static __always_inline bool is_undecided(struct history *history)
+{
+	struct history *other;
+
+	if ((history->state & (HISTORY_BEGUN | HISTORY_PAIR | HISTORY_EXCLUDED)) != HISTORY_BEGUN)
+		return false;
+	other = peer_history(history);
+	if (history->state & HISTORY_CLIENT)
+		return !other || !(other->state & HISTORY_BEGUN);
+	/* Who opened it has a pid at once, and a name when the connect has returned. */
+	return !other && is_pid_selected(history);
+}
+
+/* Whether something of a connection is recorded: when each operation is, also as long as that is undecided. */
+static __always_inline bool is_wanted(struct history *history, u64 sock)
+{
+	return is_selected(history, sock) || (STREAMING && is_undecided(history));
 }
 
 /* Whether a read or write that has ended may have hurt who did it; keeps what it says of the turns. */
@@ -173,26 +196,24 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 		if (history->state & HISTORY_EXCLUDED)
 			return 0;
 	}
-	first = !(history->state & HISTORY_HANDED_OVER);
-	if (STREAMING) {
+	first = !STREAMING && !(history->state & HISTORY_HANDED_OVER);
+	if (STREAMING)
 		history->last_use = now;
-		if (!is_wanted(history))
-			return 0;
-	} else if (first) {
+	if (first) {
 		if (!hurts(history, entered, sock, result, now)) {
 			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
 			return 0;
 		}
-		if (!is_selected(history))
-			return 0;
-		if (!hand_over(history, sock, BPF_RB_NO_WAKEUP)) {
-			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
-			return 0;
-		}
+	}
+	if ((STREAMING || first) && !is_wanted(history, sock))
+		return 0;
+	if (first && !hand_over(history, sock, BPF_RB_NO_WAKEUP)) {
+		note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
+		return 0;
 	}
 	/* The operation that hurt somebody stands behind what had been kept till then. */
 	entered->end = now;
-	tell(history, 0, sock, known_peer(history, sock), entered, result, false, first && !STREAMING);
+	tell(history, 0, sock, known_peer(history, sock), entered, result, false, first);
 	return 0;
 }
 
@@ -203,6 +224,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	bool aftermath = is_aftermath(pid_tgid, now);
 	struct history *history;
+	bool wanted = true;
 
 	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
 		return 0;
@@ -220,18 +242,18 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 		return 0;
 	if (!STREAMING)
 		introduce(history, now);
-	if (SELECT_PIDS && state == HISTORY_SERVER)
-		accepted(history);
 	/* A socketpair is one operation, its first end's. */
 	if (state == (HISTORY_SERVER | HISTORY_PAIR))
 		return 0;
+	if (STREAMING)
+		wanted = is_wanted(history, sock);
+	/* A connect or an accept that decides against a connection is recorded, so that the reader learns of it. */
+	if (!wanted && (history->state & HISTORY_EXCLUDED || state & HISTORY_PAIR))
+		return 0;
 	if (aftermath && entered->operation == OPERATION_CONNECT)
 		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
-	/* Of those that nobody selected the accept, so that the reader learns how it was decided. */
-	if (STREAMING && !is_wanted(history) && state != HISTORY_SERVER)
-		return 0;
 	if (history->state & HISTORY_HANDED_OVER)
-		tell(history, 0, sock, peer, entered, result, true, false);
+		tell(history, wanted ? 0 : EVENT_UNSELECTED, sock, peer, entered, result, true, false);
 	else
 		note(history, entered->operation, 0, 0, result, 0, now);
 	return 0;
@@ -246,6 +268,12 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 		return 0;
 #if SELECT_PIDS
 	if (!pid_selected(pid))
+		return 0;
+#endif
+#if SELECT_NAMES
+	if (COMM_GLOBS && match_users(NULL, NULL) != FOUND_SELECTED)
+		return 0;
+	if (PATH_GLOBS && !is_path_selected(entered->address, entered->address_length))
 		return 0;
 #endif
 	entered->end = bpf_ktime_get_ns();
@@ -288,7 +316,7 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->state & HISTORY_HANDED_OVER) {
-		if (!STREAMING || is_wanted(history))
+		if (!STREAMING || is_wanted(history, sock))
 			tell_entry(history, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
 		return 0;
 	}
@@ -298,6 +326,24 @@ static __always_inline int shut_down(u64 sock, s32 how)
 		history->state |= HISTORY_ENDED_SENDING;
 	note(history, OPERATION_SHUTDOWN, how, 0, result, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
 	return 0;
+}
+
+/* Whether the other end has been released, and had not read all. What a read has no room for is dropped, and not left. */
+static __always_inline bool has_left(struct history *history, struct history *other)
+{
+	return other->state & HISTORY_RELEASED &&
+	       (other->unread_messages ||
+		(history->type == SOCK_STREAM && history->written_bytes > other->read_bytes));
+}
+
+/* Nothing more is kept of an end that nobody looks at, nor of the other one if that was released before. */
+static __always_inline void free_excluded(struct history *history)
+{
+	struct history *other = peer_history(history);
+
+	if (other && other->state & HISTORY_RELEASED)
+		free_history(other->key);
+	free_history(history->key);
 }
 
 /* How an endpoint was released, as long as nobody is told yet. */
@@ -358,7 +404,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now, false);
 	struct history *other;
 	u32 error;
-	bool latent = false, hurt, over;
+	bool hurt = false, latent = false, selected, over;
 
 	is_aftermath(pid_tgid, now);
 	/* No peer: a listener, or a socket that was never connected. */
@@ -367,23 +413,29 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	/* A thread that is here is not inside another function with a connection. */
 	count_left_behind(pid_tgid);
 	if (history->state & HISTORY_EXCLUDED) {
-		free_history(key);
+		free_excluded(history);
 		return 0;
 	}
 	if (history->holder != pid_tgid)
 		remember_user(history, pid_tgid);
 	other = peer_history(history);
 	error = LOAD(u32, sock + OFFSET(sock, sk_err));
-	/* An error had been left with it and is gone: somebody was told by getsockopt(2) or recvmmsg(2). */
-	hurt = other && other->state & HISTORY_RELEASED && !error && !embryo &&
-	       (other->unread_messages || other->release_flags & EVENT_EMBRYO);
+	if (other) {
+		/* An error had been left with it and is gone: somebody was told by getsockopt(2) or recvmmsg(2). */
+		hurt = other->state & HISTORY_RELEASED && !error && !embryo &&
+		       (other->unread_messages || other->release_flags & EVENT_EMBRYO);
+		latent = has_left(history, other);
+	}
 	if (history->state & HISTORY_UNTOLD)
 		hurt = true;
-	if (hurt && !(history->state & HISTORY_HANDED_OVER) && is_selected(history))
+	if (history->state & HISTORY_HANDED_OVER)
+		hurt = latent = false;
+	selected = STREAMING || hurt || latent ? is_wanted(history, sock) : is_pid_selected(history);
+	if (hurt && selected)
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
 	if (history->state & HISTORY_HANDED_OVER) {
-		if (!STREAMING || is_wanted(history))
+		if (!STREAMING || selected)
 			tell_entry(history, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
 		history->state |= HISTORY_RELEASED;
 		/* Both ends at once, on two cpus: each has seen the other one open. The addition keeps the order. */
@@ -395,14 +447,13 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	} else {
 		note_release(history, other, sock, unread, embryo, now);
 		/* Both ends at once, on two cpus: each has seen the other one open. */
-		if (!over && other && other->state & HISTORY_RELEASED && is_of(history, sock))
+		if (!over && other && other->state & HISTORY_RELEASED && is_of(history, sock)) {
 			over = is_first_to_end(history->connection);
-		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && is_selected(history)) {
-			if (other)
-				/* What a read has no room for of a message is dropped, and not left unread. */
-				latent = other->unread_messages || (history->type == SOCK_STREAM &&
-								    history->written_bytes > other->read_bytes);
-			if (latent && tell_latent(now))
+			latent = has_left(history, other);
+		}
+		/* Names are in what is counted. Also of those that they do not select it says who has listened. */
+		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && is_pid_selected(history)) {
+			if (latent && selected && tell_latent(now))
 				hand_over(history, sock, BPF_RB_NO_WAKEUP);
 			else
 				count_ended(history, sock, latent);

@@ -13,6 +13,7 @@
 
 #include "kernel.h"
 #include "losses.h"
+#include "names.h"
 #include "operation.h"
 #include "record.h"
 
@@ -30,6 +31,9 @@
 /* recv(2): the bytes stay in the queue. send(2): it does not wait for room. */
 #define MSG_PEEK 2
 #define MSG_DONTWAIT 0x40
+
+/* What is decided of both ends at once. */
+#define HISTORY_DECIDED (HISTORY_SELECTED | HISTORY_NAMED | HISTORY_PATH_SELECTED | HISTORY_EXCLUDED)
 
 struct bucket {
 	u64 keys[WAYS];         /* 0: none */
@@ -253,7 +257,7 @@ static __always_inline bool has_peer(struct history *history, u64 peer)
 	return known == peer;
 }
 
-/* Both ends: our own output, whose reader would never come to an end. */
+/* Both ends: our own output, whose reader would never come to an end; what is ignored; another path. */
 static __always_inline void exclude(struct history *history, struct history *other)
 {
 	history->state |= HISTORY_EXCLUDED;
@@ -302,9 +306,12 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 		history->state |= HISTORY_HANDED_OVER;
 	if (other && other->sock == peer && other->peer == history->sock) {
 		history->connection = other->connection;
-		history->state |= other->state & (HISTORY_SELECTED | HISTORY_EXCLUDED | HISTORY_HANDED_OVER);
+		history->state |= other->state & (HISTORY_DECIDED | HISTORY_HANDED_OVER);
 	} else {
 		other = NULL;
+		/* Who had it before is for Python to say: an inventory may know. */
+		if (SELECT_NAMES && !(state & HISTORY_BEGUN))
+			history->state |= HISTORY_NAMED;
 	}
 #if SELECT_PIDS
 	if (pid_selected(history->opener_pid))
@@ -335,14 +342,94 @@ static __always_inline struct history *peer_history(struct history *history)
 	return other;
 }
 
-/* It is decided now whether a selected process has one of the ends. */
-static __always_inline void accepted(struct history *history)
+#if SELECT_NAMES
+/*
+ * Who is known to have used a connection: whoever is here, and unless each operation is
+ * looked at as it comes those who were here before, as far as they are kept.
+ */
+static __always_inline u32 match_users(struct history *history, struct history *other)
 {
-	struct history *client = peer_history(history);
+	u32 found = 0;
+	u32 i;
 
-	if (client)
-		client->state |= HISTORY_ACCEPTED;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < 2 + 4 * USERS; i++) {
+		u64 comm = current_comm(i);
+
+		if (i >= 2) {
+			struct history *end = i < 2 + 2 * USERS ? history : other;
+			u64 place = (i - 2) >> 1;
+
+			if (STREAMING || !end)
+				break;
+			if (place >= USERS)
+				place -= USERS;
+			asm volatile("" : "+r"(place));
+			if (place >= USERS)
+				break;
+			if (place >= end->users_kept)
+				continue;
+			comm = (u64)end->users[place].comm + 16 * (i & 1);
+		}
+		found |= match_comm(comm);
+	}
+	return found;
 }
+
+/* Whose address names the connection is the server's, which it has of its listener; a client seldom binds itself. */
+static __always_inline bool is_history_path_selected(struct history *history, u64 sock)
+{
+	u64 own = read_u64(sock + OFFSET(unix_sock, addr));
+	u64 others = read_u64(history->peer + OFFSET(unix_sock, addr));
+	u64 bound = own ? own : others;
+
+	if (history->state & HISTORY_PAIR && bound)
+		return true;
+	if (history->state & HISTORY_SERVER)
+		bound = own;
+	else if (history->state & HISTORY_CLIENT)
+		bound = others;
+	else if (own && others)
+		return true;
+	return is_path_selected(bound + OFFSET(unix_address, name), bound ? read_u32(bound + OFFSET(unix_address, len)) : 0);
+}
+
+/*
+ * Whether names and paths select a connection, for all that is known now: another user may
+ * select it later. A path is known once, and what is ignored stays so: then it is excluded.
+ */
+static __always_inline bool is_named(struct history *history, u64 sock)
+{
+	struct history *other = peer_history(history);
+	u32 decided = HISTORY_PATH_SELECTED;
+	u32 found;
+
+	/* Both ends at once, on two cpus: each has begun without the other one. */
+	if (other)
+		history->state |= other->state & HISTORY_DECIDED;
+	if (history->state & HISTORY_EXCLUDED)
+		return false;
+	if (PATH_GLOBS && !(history->state & HISTORY_PATH_SELECTED) && !is_history_path_selected(history, sock)) {
+		exclude(history, other);
+		return false;
+	}
+	if (COMM_GLOBS) {
+		found = match_users(history, other);
+		if (found & FOUND_IGNORED) {
+			exclude(history, other);
+			return false;
+		}
+		if (found)
+			decided |= HISTORY_NAMED;
+	} else {
+		decided |= HISTORY_NAMED;
+	}
+	history->state |= decided;
+	if (other)
+		other->state |= decided;
+	return history->state & HISTORY_NAMED;
+}
+#endif
 
 /* Another task than before uses an endpoint. */
 static __always_inline void remember_user(struct history *history, u64 pid_tgid)

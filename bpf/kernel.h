@@ -28,6 +28,11 @@
 #define BUCKET_MASK RUN_VALUE(2)
 /* 1: each operation is a record; 0: it is kept in the endpoint's history. */
 #define STREAMING RUN_VALUE(3)
+/* How many words the globs take that comms, and paths, are matched with (bpf/names.h); 0: they are not looked at. */
+#define COMM_GLOBS RUN_VALUE(4)
+#define PATH_GLOBS RUN_VALUE(5)
+/* 1: what has no path is not selected. */
+#define NEEDS_PATH RUN_VALUE(6)
 
 /* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
 #define SOME_MAP bpf_pseudo_fd(14, 0)

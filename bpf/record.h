@@ -13,7 +13,7 @@
 #define HANGUP_RECORD_H
 
 /* A change of a record's meaning or layout; stands in every capture file. */
-#define RECORD_VERSION 5
+#define RECORD_VERSION 6
 
 /* sizeof(struct sockaddr_un.sun_path), unix(7) */
 #define ADDRESS_MAX 108
@@ -126,6 +126,12 @@ enum event_flag {
 	EVENT_OWNER_EXITED = 1024,
 	/* Nothing but what a thread did after its connection had failed: no other record of this connection comes. */
 	EVENT_AFTERMATH = 2048,
+	/*
+	 * Of a connect or an accept, while each operation is recorded: now both ends are known,
+	 * and nobody has selected this connection. No more of it comes unless somebody uses it
+	 * later on who is selected.
+	 */
+	EVENT_UNSELECTED = 4096,
 };
 
 /* What else is known of a signal: struct sender. */
@@ -297,10 +303,12 @@ enum history_state {
 	HISTORY_EXCLUDED = 512,
 	/* It has had more users than are kept. */
 	HISTORY_USERS_LOST = 1024,
-	/* A client whose server has been accepted, as long as processes are selected. */
-	HISTORY_ACCEPTED = 2048,
+	/* Somebody has used an end of its connection who has a name that is selected; or nobody knows who has. */
+	HISTORY_NAMED = 2048,
 	/* An end of it was hurt, and there was no room in the ring buffer to tell that. */
 	HISTORY_UNTOLD = 4096,
+	/* Its path is selected. */
+	HISTORY_PATH_SELECTED = 8192,
 };
 
 /* What the kernel side keeps of an endpoint. */

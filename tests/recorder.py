@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hangup.tracer.kernel.globs import Word, tables_of
 from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
@@ -32,6 +33,7 @@ from hangup.tracer.record.layout import (
     pack_moments,
     pack_users,
 )
+from hangup.tracer.selection import Selection
 from tests.stories import SHUT_RD, SHUT_RDWR, SHUT_WR, STREAM
 
 USERS = 3
@@ -44,6 +46,47 @@ _SENDER_BYTES = 48
 CLIENT, SERVER, PAIR, BEGUN = HistoryState.CLIENT, HistoryState.SERVER, HistoryState.PAIR, HistoryState.BEGUN
 HANDED_OVER, RELEASED = HistoryState.HANDED_OVER, HistoryState.RELEASED
 SELECTED, EXCLUDED = HistoryState.SELECTED, HistoryState.EXCLUDED
+NAMED, PATH_SELECTED = HistoryState.NAMED, HistoryState.PATH_SELECTED
+
+# bpf/names.h
+FOUND_SELECTED, FOUND_IGNORED = 1, 2
+ADDRESS_MAX = 108
+_ODD_SEEN = 1 << 63
+
+
+def match_name(words: Iterable[Word], name: bytes) -> int:
+    """Return what is found of a name in these tables: step() and end_match()."""
+    found = 0
+    for word in words:
+        at = word.start
+        for byte in [*name, 0]:
+            at = (at & word.symbols[byte]) << 1 & 0xFFFF_FFFF_FFFF_FFFF | at & word.stay
+        if at & _ODD_SEEN:
+            found |= FOUND_SELECTED
+            continue
+        found |= bool(at & word.selected) * FOUND_SELECTED | bool(at & word.ignored) * FOUND_IGNORED
+    return found
+
+
+def match_comm(words: Iterable[Word], comm: bytes) -> int:
+    """Return what is found of a task's comm."""
+    return match_name(words, comm.split(b"\0", 1)[0])
+
+
+def is_path_selected(words: Iterable[Word], address: bytes, *, needs_path: bool) -> bool:
+    """Return whether a socket with this address is selected by it."""
+    if not address:
+        return not needs_path
+    name = address[:ADDRESS_MAX]
+    if name[0] == 0:
+        if 0 in name[1:]:
+            return True
+        name = b"@" + name[1:]
+    else:
+        if name.startswith(b"@"):
+            return True
+        name = name.split(b"\0", 1)[0]
+    return match_name(words, name) == FOUND_SELECTED
 
 
 @dataclass
@@ -112,9 +155,12 @@ class Kept:
 class Recorder:
     """The kernel side while it is not streaming."""
 
-    def __init__(self, *, pids: Iterable[int] = (), tracer_pid: int = 0, entries: bool = False) -> None:
-        """pids: only connections of these. entries: kprobes, which know when an operation began."""
-        self._pids = frozenset(pids)
+    def __init__(self, *, selection: Selection | None = None, tracer_pid: int = 0, entries: bool = False) -> None:
+        """Keep nothing yet. selection: of what there are records. entries: kprobes, which know when one began."""
+        selection = selection or Selection()
+        self._pids = selection.pids
+        self._globs = tables_of(selection)
+        self._needs_path = bool(selection.paths)
         self._tracer_pid = tracer_pid
         self._entries = entries
         self.histories: dict[int, Kept] = {}
@@ -174,8 +220,10 @@ class Recorder:
         other = self._peer_history(history)
         if other:
             history.connection = other.connection
-            history.state |= other.state & (SELECTED | EXCLUDED | HANDED_OVER)
+            history.state |= other.state & (SELECTED | NAMED | PATH_SELECTED | EXCLUDED | HANDED_OVER)
         else:
+            if not state & BEGUN:
+                history.state |= NAMED
             self._number += 1
             history.connection = self._number
         if history.opener_pid in self._pids:
@@ -239,6 +287,48 @@ class Recorder:
         if event.pid in self.io_uring:
             history.owner_pid = event.pid
             self._owners[history.sock] = event
+
+    def _match_users(self, event: Event, ends: Iterable[Kept]) -> int:
+        # Of a kernel thread's release the event has the owner's.
+        names = [event.comm, event.comm if event.owner_pid else event.leader]
+        names += [name for end in ends for user in end.users for name in (user.comm, user.leader)]
+        found = 0
+        for name in names:
+            found |= match_comm(self._globs.comms, name)
+        return found
+
+    def _is_history_path_selected(self, history: Kept) -> bool:
+        own, others = (self.addresses.get(sock, b"") for sock in (history.sock, history.peer))
+        bound = own or others
+        if history.state & PAIR and bound:
+            return True
+        if history.state & SERVER:
+            bound = own
+        elif history.state & CLIENT:
+            bound = others
+        elif own and others:
+            return True
+        return is_path_selected(self._globs.paths, bound, needs_path=self._needs_path)
+
+    def _is_named(self, history: Kept, event: Event) -> bool:
+        other = self._peer_history(history)
+        decided = PATH_SELECTED
+        if self._globs.paths and not history.state & PATH_SELECTED and not self._is_history_path_selected(history):
+            self._exclude(history)
+            return False
+        if self._globs.comms:
+            found = self._match_users(event, [history, other] if other else [history])
+            if found & FOUND_IGNORED:
+                self._exclude(history)
+                return False
+            if found:
+                decided |= NAMED
+        else:
+            decided |= NAMED
+        for end in (history, other):
+            if end:
+                end.state |= decided
+        return bool(history.state & NAMED)
 
     def _note(self, history: Kept, event: Event, size: int, result: int, shutdown: int) -> None:
         place = history.operations
@@ -360,15 +450,18 @@ class Recorder:
             return history
         return self._begin_history(event, event.sock, event.peer, state) if event.peer else None
 
-    def _is_selected(self, history: Kept) -> bool:
+    def _is_pid_selected(self, history: Kept) -> bool:
         return not self._pids or bool(history.state & SELECTED)
 
+    def _is_selected(self, history: Kept, event: Event) -> bool:
+        return self._is_named(history, event) and self._is_pid_selected(history)
+
     def _hurt(self, history: Kept, event: Event) -> None:
-        if not self._is_selected(history):
-            return
         if event.peer != history.peer:
             history = self._begin_history(event, event.sock, event.peer, 0)
             self._remember_user(history, event)
+        if not self._is_selected(history, event):
+            return
         if self._hand_over(history, event):
             self._tell(history.connection, 0, event)
         else:
@@ -445,7 +538,15 @@ class Recorder:
             self.addresses[sock] = event.address
             self._begun(event, sock, peer, SERVER)
         elif event.result:
-            if event.pid != self._tracer_pid and (not self._pids or event.pid in self._pids):
+            if (
+                event.pid != self._tracer_pid
+                and (not self._pids or event.pid in self._pids)
+                and (not self._globs.comms or self._match_users(event, ()) == FOUND_SELECTED)
+                and (
+                    not self._globs.paths
+                    or is_path_selected(self._globs.paths, event.address, needs_path=self._needs_path)
+                )
+            ):
                 self._tell(0, 0, event._replace(peer=0), with_address=True)
         else:
             # The new socket at the listener's end has its address.
@@ -500,20 +601,24 @@ class Recorder:
         if not history:
             return
         if history.state & EXCLUDED:
-            del self.histories[event.sock]
+            self._free_excluded(history)
             return
         if history.holder != (event.pid, event.tid):
             self._remember_user(history, event)
         other = self._peer_history(history)
         told = (
-            other
+            other is not None
             and other.state & RELEASED
             and not event.size
             and not embryo
             and (other.unread_messages or other.release_flags & EventFlag.EMBRYO)
         )
-        hurt = told or history.state & HistoryState.UNTOLD
-        if hurt and not history.state & HANDED_OVER and self._is_selected(history):
+        hurt = told or bool(history.state & HistoryState.UNTOLD)
+        latent = other is not None and _has_left(history, other)
+        if history.state & HANDED_OVER:
+            hurt = latent = False
+        selected = self._is_selected(history, event) if hurt or latent else self._is_pid_selected(history)
+        if hurt and selected:
             self._hand_over(history, event)
         over = bool(other.state & RELEASED if other else event.flags & EventFlag.PEER_DEAD)
         if history.state & HANDED_OVER:
@@ -522,15 +627,25 @@ class Recorder:
             self._aftermaths[event.tid] = event.end + AFTERMATH_NS
         else:
             self._note_release(history, event)
-            if over and not history.state & HistoryState.UNTOLD and self._is_selected(history):
-                # What a read has no room for of a message is dropped, and not left unread.
-                exact = history.type == STREAM
-                unread = other and history.written_bytes > other.read_bytes and exact
-                latent = bool(other and (other.unread_messages or unread))
-                if latent and self._tell_latent(event.end):
+            if over and not history.state & HistoryState.UNTOLD and self._is_pid_selected(history):
+                if latent and selected and self._tell_latent(event.end):
                     self._hand_over(history, event)
                 else:
                     self._count_ended(history, latent=latent)
         if over:
             del self.histories[event.sock]
             self.histories.pop(history.peer, None)
+
+    def _free_excluded(self, history: Kept) -> None:
+        other = self._peer_history(history)
+        if other and other.state & RELEASED:
+            del self.histories[other.sock]
+        del self.histories[history.sock]
+
+
+def _has_left(history: Kept, other: Kept) -> bool:
+    if not other.state & RELEASED:
+        return False
+    # What a read has no room for of a message is dropped, and not left unread.
+    unread = history.written_bytes > other.read_bytes and history.type == STREAM
+    return bool(other.unread_messages or unread)

@@ -192,7 +192,7 @@ class Tracer:
         self.statistics = statistics or Statistics()
         self.statistics.before = self._take_counts
         self._known = Known()
-        self._endpoints = Endpoints(self._known, pids=self.selection.pids, operations=on_operation is not None)
+        self._endpoints = Endpoints(self._known, operations=on_operation is not None)
 
     def __enter__(self) -> Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
@@ -200,7 +200,7 @@ class Tracer:
             self._source = self._live = attach(
                 flavour=self._wanted_probes,
                 recording=self.recording,
-                pids=self.selection.pids,
+                selection=self.selection,
                 endpoints=self._history,
             )
         try:

@@ -26,6 +26,7 @@ import pytest
 from hangup.tracer.kernel.kprobes import TRACEFS
 from hangup.tracer.kernel.probes import Probes
 from hangup.tracer.record.layout import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
+from hangup.tracer.selection import Selection
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, client, listener, receive
 
@@ -638,7 +639,7 @@ def test_what_a_client_writes_before_the_selected_process_accepts_is_recorded(fl
 
     owner = Player(own)
     (worker,) = struct.unpack("=I", os.read(reading, 4))
-    with Probes(flavour=flavour, pids={worker}) as probes:
+    with Probes(flavour=flavour, selection=Selection(pids=frozenset({worker}))) as probes:
         caller = Player(call)
         written.take()
         may_accept.pass_on()
@@ -659,7 +660,9 @@ def test_more_than_a_thousand_processes_can_be_selected() -> None:
         hang_up()
 
     player, other = Player(talk), Player(talk)
-    with Probes(flavour="kprobe", pids=[*range(1_000_000, 1_001_500), player.pid]) as probes:
+    with Probes(
+        flavour="kprobe", selection=Selection(pids=frozenset([*range(1_000_000, 1_001_500), player.pid]))
+    ) as probes:
         go.pass_on()
         go.pass_on()
         player.end()
@@ -690,7 +693,7 @@ def test_a_full_ring_says_when_it_was_full() -> None:
 
     done = Baton()
     player = Player(burst)
-    with Probes(flavour=exact_flavours()[0], pids={player.pid}) as probes:
+    with Probes(flavour=exact_flavours()[0], selection=Selection(pids=frozenset({player.pid}))) as probes:
         assert probes.lost_periods() == []
         bounds = []
         for _ in range(2):
@@ -730,7 +733,7 @@ def test_returns_that_a_kretprobe_missed_are_counted_even_if_the_thread_never_co
         signal.pause()
 
     player = Player(pool)
-    with Probes(flavour="kprobe", pids={player.pid}, kretprobe_slots=8) as probes:
+    with Probes(flavour="kprobe", selection=Selection(pids=frozenset({player.pid})), kretprobe_slots=8) as probes:
         start.pass_on()
         asleep.take()
         os.kill(player.pid, signal.SIGKILL)

@@ -20,6 +20,7 @@ from hangup.tracer.kernel.btf import Btf
 from hangup.tracer.kernel.kprobes import TRACEFS
 from hangup.tracer.kernel.probes import KRETPROBE_SLOTS, PROBED, Probes, preempts_programs
 from hangup.tracer.record.layout import Event, Loss, Operation, unpack
+from hangup.tracer.selection import Selection
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.scenarios.flavours import exact_flavours
@@ -157,7 +158,9 @@ def test_returns_that_a_kretprobe_has_no_room_for_are_counted_and_fexit_misses_n
     def traced(slots: int) -> tuple[int, int]:
         # Only its operations: whatever else the machine does would be counted along.
         player = Player(pool)
-        with Probes(flavour=flavour, pids={player.pid}, kretprobe_slots=slots) as probes:
+        with Probes(
+            flavour=flavour, selection=Selection(pids=frozenset({player.pid})), kretprobe_slots=slots
+        ) as probes:
             start.pass_on()
             player.end()
             reads = sum(unpack(record).operation == Operation.READ for record in probes.read(0.2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pytest
 
@@ -300,85 +300,62 @@ def test_the_users_of_a_socket_that_is_handed_down_are_bounded() -> None:
     assert len(only_open(endpoints).client.users) == MAX_USERS
 
 
-# ---- selection by pid
-
-
-def selecting(*pids: int) -> Endpoints:
-    return Endpoints(pids=frozenset(pids))
-
-
-def test_a_connection_of_no_selected_process_is_dropped_when_it_is_accepted() -> None:
-    story = Story()
-    connect, write, accept = story.connect(), story.client.write(16), story.accept()
-    endpoints = selecting(1)
-    list(endpoints.feed([connect, write]))
-    assert endpoints.open == 1
-    list(endpoints.feed([accept]))
-    assert endpoints._by_sock == {}
-    assert endpoints.stale == 0
+# ---- what the kernel has decided against
 
 
 CHILD = Task("child", 900)
 
 
-def by_the_client(story: Story) -> None:
-    story.connect(by=Task("client", 1))
-    story.accept()
+def unselected(event: Event) -> Event:
+    return event._replace(flags=event.flags | EventFlag.UNSELECTED, connection=7)
 
 
-def by_the_server(story: Story) -> None:
-    story.connect()
-    story.accept(by=Task("server", 1))
-
-
-def by_the_clients_child(story: Story) -> None:
-    story.connect()
-    story.client.write(1, by=Task("child", 1))
-    story.client.write(1)
-    story.accept()
-
-
-def by_the_clients_parent(story: Story) -> None:
-    story.connect(by=Task("parent", 1))
-    story.client.write(1, by=CHILD)
-    story.accept(peer_pid=2)
-
-
-def by_the_listeners_maker(story: Story) -> None:
-    # The master listens, a worker accepts: the client's SO_PEERCRED names the master.
-    story.connect(peer_pid=1)
-    story.accept()
-
-
-def by_the_connecter_that_is_gone(story: Story) -> None:
-    story.connect()
-    story.accept(peer_pid=1)
-
-
-def by_the_pair(story: Story) -> None:
-    story.socketpair(by=Task("pair", 1), peer_pid=1)
-
-
-@pytest.mark.parametrize(
-    "begin",
-    [
-        by_the_client,
-        by_the_server,
-        by_the_clients_child,
-        by_the_clients_parent,
-        by_the_listeners_maker,
-        by_the_connecter_that_is_gone,
-        by_the_pair,
-    ],
-)
-def test_a_connection_is_kept_if_a_selected_process_took_part(begin: Callable[[Story], None]) -> None:
+def test_a_connection_that_nobody_has_selected_is_dropped_when_it_is_accepted() -> None:
     story = Story()
-    begin(story)
-    endpoints = selecting(1)
-    list(endpoints.feed(story.events))
+    connect, write, accept = story.connect(), story.client.write(16), story.accept()
+    endpoints = Endpoints()
+    list(endpoints.feed([connect, write]))
+    assert endpoints.open == 1
+    list(endpoints.feed([unselected(accept)]))
+    assert endpoints._by_sock == {}
+    assert endpoints.stale == 0
+
+
+def test_a_connection_whose_connect_returns_after_its_accept_is_dropped_with_the_connect() -> None:
+    story = Story()
+    connect = story.connect()
+    accept = story.accept()
+    endpoints = Endpoints()
+    list(endpoints.feed([accept]))
+    assert endpoints.open == 1
+    list(endpoints.feed([unselected(connect)]))
+    assert endpoints._by_sock == {}
+    assert endpoints.stale == 0
+
+
+def test_somebody_has_listened_where_an_unselected_connection_was_accepted() -> None:
+    known = Known()
+    list(Endpoints(known).feed([unselected(established(path="/run/app.s").events[-1])]))
+    assert "/run/app.s" in known.listened
+
+
+def test_what_is_selected_later_is_a_connection_to_the_same_path_whose_beginning_is_not_known() -> None:
+    story = established(path="/run/app.s")
+    endpoints = Endpoints()
+    list(endpoints.feed([story.events[0], unselected(story.events[1])]))
+    list(endpoints.feed([story.client.write(16)._replace(connection=7)]))
     connection = only_open(endpoints)
-    ends = (connection.client, connection.server)
-    assert any(pid == 1 for end in ends for pid, _ in end.processes())
+    assert connection.path == "/run/app.s"
+    assert not connection.complete
+
+
+def test_paths_of_unselected_connections_are_remembered_of_so_many_and_no_more() -> None:
+    endpoints = Endpoints()
+    accept = established().events[-1]
+    for number in range(5000):
+        list(endpoints.feed([unselected(accept)._replace(connection=number)]))
+    assert len(endpoints._unselected) == 4096
+    assert max(endpoints._unselected) == 4999
 
 
 # ---- connections older than the tracer

@@ -191,7 +191,7 @@ def test_a_replay_may_select_by_pid(pids: set[int], tmp_path: Path, host: Host) 
 def test_what_was_selected_by_pid_is_counted_again(tmp_path: Path, host: Host) -> None:
     events = [*stories.seeds_failure().events, *stories.clean().events]
     selection = Selection(frozenset({815}))
-    kernel = Kernel(events, recorder=Recorder(pids=[815]))
+    kernel = Kernel(events, recorder=Recorder(selection=Selection(pids=frozenset({815}))))
     found = told(kernel, tmp_path / "capture", host, recording=True, selection=selection)
     with FileSource(found.capture) as source, Tracer(source=source, latent=True, selection=selection) as tracer:
         lines = [alert_line(alert, tracer.clocks) for alert in tracer.alerts()]

@@ -46,6 +46,9 @@ class RunValue(IntEnum):
     TRACER_PID = 1
     BUCKET_MASK = 2
     STREAMING = 3
+    COMM_GLOBS = 4
+    PATH_GLOBS = 5
+    NEEDS_PATH = 6
 
 
 @dataclass(frozen=True, slots=True)

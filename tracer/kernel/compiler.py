@@ -69,6 +69,8 @@ class Options:
     flavour: Flavour
     selecting: bool
     """Whether only some processes are traced."""
+    naming: bool
+    """Whether names of processes, or paths, say what is traced."""
     ring_bytes: int
     wake_records: int
     """After how many records of a cpu the reader is woken."""
@@ -79,6 +81,7 @@ class Options:
         """Return the macros that bpf/hangup.c knows them by."""
         macros = {
             "SELECT_PIDS": int(self.selecting),
+            "SELECT_NAMES": int(self.naming),
             "RING_PAGES": self.ring_bytes // _PAGE,
             "WAKE_RECORDS": self.wake_records,
             "CPUS": self.cpus,

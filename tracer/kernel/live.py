@@ -49,6 +49,7 @@ from hangup.tracer.record.layout import (
     unpack_user,
     users_of,
 )
+from hangup.tracer.selection import Selection
 from hangup.tracer.version import VERSION
 
 # After so long, in ns, it is looked again who is there: a process may have another name by then, or a pid another
@@ -87,14 +88,14 @@ def this_host(proc: Path = PROC) -> Host:
 
 
 def attach(
-    *, flavour: str = "auto", recording: bool = False, pids: Collection[int] = (), endpoints: int = ENDPOINTS
+    *, flavour: str = "auto", recording: bool = False, selection: Selection | None = None, endpoints: int = ENDPOINTS
 ) -> LiveSource:
     """Attach the probes, then learn what is open already; the arguments are those of `Probes`.
 
     Raises HangupError if this host cannot do it.
     """
     preflight.require()
-    probes = Probes(flavour=flavour, recording=recording, pids=pids, endpoints=endpoints)
+    probes = Probes(flavour=flavour, recording=recording, selection=selection, endpoints=endpoints)
     inventory = None
     try:
         # After attaching: what is opened in between is seen by both, what is open before by one.
@@ -105,7 +106,7 @@ def attach(
     except BaseException:
         probes.close()
         raise
-    return LiveSource(probes, inventory, recording=recording, pids=pids)
+    return LiveSource(probes, inventory, recording=recording, pids=selection.pids if selection else ())
 
 
 class LiveSource:

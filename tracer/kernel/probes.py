@@ -24,9 +24,11 @@ from hangup.tracer.kernel import kept, kprobes
 from hangup.tracer.kernel.btf import libbpf
 from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, create_maps, relocated
 from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
+from hangup.tracer.kernel.globs import WORDS, tables_of
 from hangup.tracer.kernel.ring import Ring, RingFill
 from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import COUNTED_BYTES, HISTORY_BYTES, LOST_PERIODS, Counted, Loss, counted_of
+from hangup.tracer.selection import Selection
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
 _PROGRAM_KPROBE = 2
@@ -278,10 +280,11 @@ def keeper() -> Keeper:
     return Keeper(kept.Kept(kept.directory()), [probed.function for probed in PROBED])
 
 
-def options(flavour: Flavour, *, selecting: bool) -> Options:
+def options(flavour: Flavour, selection: Selection) -> Options:
     """Return how the probes are compiled on this host."""
     cpus = os.cpu_count() or 1
-    return Options(flavour, selecting, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
+    selecting, naming = bool(selection.pids), any(tables_of(selection))
+    return Options(flavour, selecting, naming, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
 
 
 class Probes:
@@ -292,17 +295,18 @@ class Probes:
         *,
         flavour: str = "auto",
         recording: bool = False,
-        pids: Collection[int] = (),
+        selection: Selection | None = None,
         kretprobe_slots: int = KRETPROBE_SLOTS,
         endpoints: int = ENDPOINTS,
     ) -> None:
         """Find what is kept of an earlier run or compile, load and attach.
 
         flavour: "kprobe", "fentry" or "auto". recording: keep histories, and tell only of connections that went wrong;
-        else every operation is a record. pids: trace only connections of these thread groups (pids as the host sees
-        them); empty: all. kretprobe_slots: with kprobes, how many threads may sleep in one function before returns are
-        missed (and counted); 0: what the kernel gives by default. endpoints: of how many a history is kept, a power of
-        two; a KiB each. Raises HangupError if this host cannot do it.
+        else every operation is a record. selection: what it does not match makes no record; but where the kernel cannot
+        say, it does (tracer/kernel/globs.py); pids are as the host sees them. kretprobe_slots: with kprobes, how many
+        threads may sleep in one function before returns are missed (and counted); 0: what the kernel gives by default.
+        endpoints: of how many a history is kept, a power of two; a KiB each. Raises HangupError if this host cannot do
+        it.
         """
         self._library = _library()
         self._number = next(_numbers)
@@ -324,23 +328,23 @@ class Probes:
         self._programs: list[int] = []
         self._misses_offset: int | None = None
         self._skipped = 0
-        self._recording = recording
-        self._endpoints = endpoints
+        self._recording, self._endpoints = recording, endpoints
+        self._selection = selection = selection or Selection()
+        self._globs = tables_of(selection)
         try:
             keeps = keeper()
             facts = keeps.facts()
             self.flavour = choose_flavour(flavour, facts, preempted=preempts_programs())
             self._misses_offset = facts.misses_offset
-            compiled = keeps.compiled(facts, options(self.flavour, selecting=bool(pids)))
-            sizes = {"selected_pids": max(1, len(pids)), "buckets": endpoints // WAYS, "histories": endpoints}
+            compiled = keeps.compiled(facts, options(self.flavour, selection))
+            sizes = {"selected_pids": max(1, len(selection.pids)), "buckets": endpoints // WAYS, "histories": endpoints}
             self._maps = create_maps(
                 [replace(each, max_entries=sizes.get(each.name, each.max_entries)) for each in compiled.maps]
             )
             loaded = self._load_all(compiled, facts)
             tracepoints = self._load_tracepoints(compiled)
             self.attached = tuple(dict.fromkeys(function for function, _, _ in loaded))
-            for pid in pids:
-                self._update("selected_pids", ctypes.c_uint32(pid), ctypes.c_uint8(1))
+            self._select()
             self._ring = self._open_ring()
             self._losses = mmap.mmap(self._maps["losses"], _PAGE, prot=mmap.PROT_READ)
             self._periods = mmap.mmap(self._maps["periods"], len(Loss) * _PERIODS.size, prot=mmap.PROT_READ)
@@ -500,10 +504,17 @@ class Probes:
             ctypes.memset(information, 0, size)
         return skipped
 
-    def _update(self, name: str, key: ctypes._SimpleCData[int], value: ctypes._SimpleCData[int]) -> None:
-        if self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(key), ctypes.byref(value), 0):
+    def _select(self) -> None:
+        for pid in self._selection.pids:
+            self._update("selected_pids", pid, b"\1")
+        for first, words in zip((0, WORDS), self._globs, strict=True):
+            for place, word in enumerate(words, first):
+                self._update("globs", place, word.pack())
+
+    def _update(self, name: str, key: int, value: bytes) -> None:
+        if self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(ctypes.c_uint32(key)), value, 0):
             reason = os.strerror(ctypes.get_errno())
-            raise HangupError(f"the kernel does not take a process to select ({reason})", "name fewer processes")
+            raise HangupError(f"the kernel does not take what to select ({reason})", "select less")
 
     def _open_ring(self) -> Ring:
         try:
@@ -571,6 +582,9 @@ class Probes:
                 RunValue.TRACER_PID: os.getpid(),
                 RunValue.BUCKET_MASK: self._endpoints // WAYS - 1,
                 RunValue.STREAMING: int(not self._recording),
+                RunValue.COMM_GLOBS: len(self._globs.comms),
+                RunValue.PATH_GLOBS: len(self._globs.paths),
+                RunValue.NEEDS_PATH: int(bool(self._selection.paths)),
             },
         )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.

@@ -304,8 +304,9 @@ if TYPE_CHECKING:
         SELECTED = 256
         EXCLUDED = 512
         USERS_LOST = 1024
-        ACCEPTED = 2048
+        NAMED = 2048
         UNTOLD = 4096
+        PATH_SELECTED = 8192
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation_type."""
@@ -333,6 +334,7 @@ if TYPE_CHECKING:
         SENDER = 512
         OWNER_EXITED = 1024
         AFTERMATH = 2048
+        UNSELECTED = 4096
 
     class SenderFlag(enum.IntFlag):
         """What else is known of a signal, enum sender_flag."""

@@ -45,6 +45,7 @@ _EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _AFTERMATH = int(EventFlag.AFTERMATH)
+_UNSELECTED = int(EventFlag.UNSELECTED)
 _CLIENT = int(HistoryState.CLIENT)
 _SERVER = int(HistoryState.SERVER)
 _PAIR = int(HistoryState.PAIR)
@@ -69,6 +70,9 @@ _MSG_DONTWAIT = 0x40
 
 # Each takes a few KiB, a busy one up to 60: beyond this the least recently used are forgotten, and counted.
 MAX_CONNECTIONS = 20_000
+
+# Of so many connections that nobody had selected it is remembered what they are to.
+_MOST_UNSELECTED = 4096
 
 # Of all of them together so many operations are kept, a kilobyte each, however busy they are.
 MAX_KEPT = 250_000
@@ -110,16 +114,13 @@ Occurrence = Operated | Suffered | Concluded | ConnectFailed
 class Endpoints:
     """The connections that are open. Not thread-safe."""
 
-    def __init__(
-        self, known: Known | None = None, *, pids: frozenset[int] = frozenset(), operations: bool = False
-    ) -> None:
+    def __init__(self, known: Known | None = None, *, operations: bool = False) -> None:
         """Make an empty set.
 
-        known: what is known of processes and sockets, and is told who did something. pids: connections of no such
-        process are dropped when they are accepted. operations: whether every operation is an occurrence too.
+        known: what is known of processes and sockets, and is told who did something. operations: whether every
+        operation is an occurrence too.
         """
         self._known = known or Known()
-        self._pids = pids
         self._operations = operations
         self._by_sock: dict[int, Endpoint] = {}
         # By number, in the order in which they began or were last found to be in use.
@@ -127,6 +128,8 @@ class Endpoints:
         self._number = 0
         self._kept = 0
         self._aftermaths = Aftermaths()
+        # By connection: the paths of those that nobody had selected when they began, for somebody may later.
+        self._unselected: OrderedDict[int, str | None] = OrderedDict()
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -164,6 +167,9 @@ class Endpoints:
             if event.flags & _AFTERMATH:
                 # It was recorded for that alone.
                 continue
+            if event.flags & _UNSELECTED:
+                self._drop(event)
+                continue
             endpoint = by_sock.get(event.sock)
             if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
                 if operation == _CONNECT and event.result:
@@ -172,8 +178,6 @@ class Endpoints:
                         yield ConnectFailed(event, escape_socket_path(event.address))
                     continue
                 endpoint = self._endpoint(event, endpoint)
-                if endpoint is None:
-                    continue
             elif not endpoint.inode_number:
                 self._learn(endpoint, event)
 
@@ -269,13 +273,13 @@ class Endpoints:
             self._name(aftermath.connection)
             yield Suffered(aftermath)
 
-    def _endpoint(self, event: Event, found: Endpoint | None) -> Endpoint | None:
+    def _endpoint(self, event: Event, found: Endpoint | None) -> Endpoint:
         """Return the endpoint of an event that begins a connection, or is the first seen of one."""
         operation = event.operation
         if found is not None:
             if found.peer == event.peer and self._joins(found, event):
                 self._begin(found, event)
-                return self._decide(found, event)
+                return found
             # The end of an earlier connection of this address was not recorded.
             self._forget(found.connection)
             self.stale += 1
@@ -293,8 +297,9 @@ class Endpoints:
         connection.type = event.type
         if operation <= _SOCKETPAIR:
             self._begin(endpoint, event)
-            return self._decide(endpoint, event)
+            return endpoint
         self._recall(connection, event.sock, event.inode_number)
+        connection.path = connection.path or self._unselected.pop(event.connection, None)
         endpoint = connection.client if connection.client.sock == event.sock else connection.server
         self._learn(endpoint, event)
         return endpoint
@@ -325,16 +330,18 @@ class Endpoints:
                 self._known.listened.add(connection.path)
         self._learn(endpoint, event)
 
-    def _decide(self, endpoint: Endpoint, event: Event) -> Endpoint | None:
-        """Drop a connection that is accepted and, as it turns out, of no selected process: see is_wanted() in the C."""
-        pids = self._pids
-        if not pids or event.operation == _CONNECT or event.pid in pids:
-            return endpoint
-        for end in (endpoint, endpoint.other):
-            if end.opener_pid in pids or not pids.isdisjoint(end.users):
-                return endpoint
-        self._forget(endpoint.connection)
-        return None
+    def _drop(self, event: Event) -> None:
+        """Forget a connection of which both ends are known now, and that nobody has selected: is_wanted() in the C."""
+        for sock in (event.sock, event.peer):
+            endpoint = self._by_sock.get(sock)
+            if endpoint is not None:
+                self._forget(endpoint.connection)
+        path = escape_socket_path(event.address)
+        if path is not None:
+            self._known.listened.add(path)
+        self._unselected[event.connection] = path
+        if len(self._unselected) > _MOST_UNSELECTED:
+            self._unselected.popitem(last=False)
 
     def _learn(self, endpoint: Endpoint, event: Event) -> None:
         """Learn what the first operation of an endpoint says of both ends."""
