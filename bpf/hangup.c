@@ -137,7 +137,7 @@ static __always_inline bool is_undecided(struct history *history)
 {
 	struct history *other;
 
-	if ((history->state & (HISTORY_BEGUN | HISTORY_PAIR | HISTORY_EXCLUDED)) != HISTORY_BEGUN)
+	if ((history->state & (HISTORY_BEGUN | HISTORY_PAIR | HISTORY_EXCLUDED | HISTORY_IGNORED)) != HISTORY_BEGUN)
 		return false;
 	other = peer_history(history);
 	if (history->state & HISTORY_CLIENT)
@@ -146,9 +146,14 @@ static __always_inline bool is_undecided(struct history *history)
 	return !other && is_pid_selected(history);
 }
 
-/* Whether something of a connection is recorded: when each operation is, also as long as that is undecided. */
+/*
+ * Whether something of a connection is recorded: whatever follows a hand-over is. When each
+ * operation is, so is it as long as that is undecided.
+ */
 static __always_inline bool is_wanted(struct history *history, u64 sock)
 {
+	if (!STREAMING && history->state & HISTORY_HANDED_OVER)
+		return true;
 	return is_selected(history, sock) || (STREAMING && is_undecided(history));
 }
 
@@ -192,7 +197,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	if (!history || history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->holder != pid_tgid) {
-		remember_user(history, pid_tgid);
+		remember_user(history, pid_tgid, true);
 		if (history->state & HISTORY_EXCLUDED)
 			return 0;
 	}
@@ -205,7 +210,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 			return 0;
 		}
 	}
-	if ((STREAMING || first) && !is_wanted(history, sock))
+	if (!is_wanted(history, sock))
 		return 0;
 	if (first && !hand_over(history, sock, BPF_RB_NO_WAKEUP)) {
 		note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
@@ -237,7 +242,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 		history = begin_history(sock, key_of(sock), peer, state | HISTORY_BEGUN, now);
 	if (!history)
 		return 0;
-	remember_user(history, pid_tgid);
+	remember_user(history, pid_tgid, true);
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (!STREAMING)
@@ -248,7 +253,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	if (STREAMING)
 		wanted = is_wanted(history, sock);
 	/* A connect or an accept that decides against a connection is recorded, so that the reader learns of it. */
-	if (!wanted && (history->state & HISTORY_EXCLUDED || state & HISTORY_PAIR))
+	if (!wanted && (history->state & HISTORY_IGNORED || state & HISTORY_PAIR))
 		return 0;
 	if (aftermath && entered->operation == OPERATION_CONNECT)
 		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
@@ -271,7 +276,7 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 		return 0;
 #endif
 #if SELECT_NAMES
-	if (COMM_GLOBS && match_users(NULL, NULL) != FOUND_SELECTED)
+	if (COMM_GLOBS && match_current() != FOUND_SELECTED)
 		return 0;
 	if (PATH_GLOBS && !is_path_selected(entered->address, entered->address_length))
 		return 0;
@@ -312,11 +317,11 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	if (!history || history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->holder != pid_tgid)
-		remember_user(history, pid_tgid);
+		remember_user(history, pid_tgid, true);
 	if (history->state & HISTORY_EXCLUDED)
 		return 0;
 	if (history->state & HISTORY_HANDED_OVER) {
-		if (!STREAMING || is_wanted(history, sock))
+		if (is_wanted(history, sock))
 			tell_entry(history, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
 		return 0;
 	}
@@ -404,7 +409,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now, false);
 	struct history *other;
 	u32 error;
-	bool hurt = false, latent = false, selected, over;
+	bool hurt = false, latent = false, wanted, over;
 
 	is_aftermath(pid_tgid, now);
 	/* No peer: a listener, or a socket that was never connected. */
@@ -417,7 +422,9 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		return 0;
 	}
 	if (history->holder != pid_tgid)
-		remember_user(history, pid_tgid);
+		remember_user(history, pid_tgid, false);
+	/* Before it is known whether that matters, while the verifier has little else to remember. */
+	wanted = is_wanted(history, sock);
 	other = peer_history(history);
 	error = LOAD(u32, sock + OFFSET(sock, sk_err));
 	if (other) {
@@ -430,12 +437,11 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		hurt = true;
 	if (history->state & HISTORY_HANDED_OVER)
 		hurt = latent = false;
-	selected = STREAMING || hurt || latent ? is_wanted(history, sock) : is_pid_selected(history);
-	if (hurt && selected)
+	if (hurt && wanted)
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
 	if (history->state & HISTORY_HANDED_OVER) {
-		if (!STREAMING || selected)
+		if (wanted)
 			tell_entry(history, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
 		history->state |= HISTORY_RELEASED;
 		/* Both ends at once, on two cpus: each has seen the other one open. The addition keeps the order. */
@@ -453,7 +459,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		}
 		/* Names are in what is counted. Also of those that they do not select it says who has listened. */
 		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && is_pid_selected(history)) {
-			if (latent && selected && tell_latent(now))
+			if (latent && wanted && tell_latent(now))
 				hand_over(history, sock, BPF_RB_NO_WAKEUP);
 			else
 				count_ended(history, sock, latent);

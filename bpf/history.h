@@ -33,7 +33,8 @@
 #define MSG_DONTWAIT 0x40
 
 /* What is decided of both ends at once. */
-#define HISTORY_DECIDED (HISTORY_SELECTED | HISTORY_NAMED | HISTORY_PATH_SELECTED | HISTORY_EXCLUDED)
+#define HISTORY_DECIDED \
+	(HISTORY_SELECTED | HISTORY_NAMED | HISTORY_PATH_SELECTED | HISTORY_IGNORED | HISTORY_EXCLUDED)
 
 struct bucket {
 	u64 keys[WAYS];         /* 0: none */
@@ -257,7 +258,7 @@ static __always_inline bool has_peer(struct history *history, u64 peer)
 	return known == peer;
 }
 
-/* Both ends: our own output, whose reader would never come to an end; what is ignored; another path. */
+/* Both ends: our own output, whose reader would never come to an end. */
 static __always_inline void exclude(struct history *history, struct history *other)
 {
 	history->state |= HISTORY_EXCLUDED;
@@ -268,7 +269,7 @@ static __always_inline void exclude(struct history *history, struct history *oth
 /* The peer of an endpoint that has it in its history, with its type where that is to be had. */
 static __always_inline u64 known_peer(struct history *history, u64 sock)
 {
-#if defined(PROBES_FENTRY) && HAS_HELPER(skc_to_unix_sock)
+#if PEER_IS_TYPED
 	return typed_unix_peer(sock);
 #else
 	return history->peer;
@@ -343,37 +344,32 @@ static __always_inline struct history *peer_history(struct history *history)
 }
 
 #if SELECT_NAMES
-/*
- * Who is known to have used a connection: whoever is here, and unless each operation is
- * looked at as it comes those who were here before, as far as they are kept.
- */
-static __always_inline u32 match_users(struct history *history, struct history *other)
+/* What is found of the names of whoever is here: the thread's, and its process's. */
+static __always_inline u32 match_current(void)
 {
 	u32 found = 0;
 	u32 i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; i < 2 + 4 * USERS; i++) {
-		u64 comm = current_comm(i);
-
-		if (i >= 2) {
-			struct history *end = i < 2 + 2 * USERS ? history : other;
-			u64 place = (i - 2) >> 1;
-
-			if (STREAMING || !end)
-				break;
-			if (place >= USERS)
-				place -= USERS;
-			asm volatile("" : "+r"(place));
-			if (place >= USERS)
-				break;
-			if (place >= end->users_kept)
-				continue;
-			comm = (u64)end->users[place].comm + 16 * (i & 1);
-		}
-		found |= match_comm(comm);
-	}
+	for (i = 0; i < 2; i++)
+		found |= match_comm(current_comm(i));
 	return found;
+}
+
+static __always_inline void decide(struct history *history, struct history *other, u32 decided)
+{
+	history->state |= decided;
+	if (other)
+		other->state |= decided;
+}
+
+/* What the name of a user decides about both ends. */
+static __always_inline void decide_by_name(struct history *history, struct history *other)
+{
+	u32 found = match_current();
+
+	if (found)
+		decide(history, other, found & FOUND_IGNORED ? HISTORY_IGNORED : HISTORY_NAMED);
 }
 
 /* Whose address names the connection is the server's, which it has of its listener; a client seldom binds itself. */
@@ -396,43 +392,26 @@ static __always_inline bool is_history_path_selected(struct history *history, u6
 
 /*
  * Whether names and paths select a connection, for all that is known now: another user may
- * select it later. A path is known once, and what is ignored stays so: then it is excluded.
+ * select it later. A path is known once, and what is ignored stays so.
+ * Whoever used it before had a name that was looked at then; who is here may have got another.
  */
 static __always_inline bool is_named(struct history *history, u64 sock)
 {
 	struct history *other = peer_history(history);
-	u32 decided = HISTORY_PATH_SELECTED;
-	u32 found;
 
 	/* Both ends at once, on two cpus: each has begun without the other one. */
 	if (other)
 		history->state |= other->state & HISTORY_DECIDED;
-	if (history->state & HISTORY_EXCLUDED)
-		return false;
-	if (PATH_GLOBS && !(history->state & HISTORY_PATH_SELECTED) && !is_history_path_selected(history, sock)) {
-		exclude(history, other);
-		return false;
-	}
-	if (COMM_GLOBS) {
-		found = match_users(history, other);
-		if (found & FOUND_IGNORED) {
-			exclude(history, other);
-			return false;
-		}
-		if (found)
-			decided |= HISTORY_NAMED;
-	} else {
-		decided |= HISTORY_NAMED;
-	}
-	history->state |= decided;
-	if (other)
-		other->state |= decided;
-	return history->state & HISTORY_NAMED;
+	if (PATH_GLOBS && !(history->state & (HISTORY_PATH_SELECTED | HISTORY_IGNORED)))
+		decide(history, other, is_history_path_selected(history, sock) ? HISTORY_PATH_SELECTED : HISTORY_IGNORED);
+	if (COMM_GLOBS && !(history->state & HISTORY_IGNORED))
+		decide_by_name(history, other);
+	return !(history->state & HISTORY_IGNORED) && (!COMM_GLOBS || history->state & HISTORY_NAMED);
 }
 #endif
 
-/* Another task than before uses an endpoint. */
-static __always_inline void remember_user(struct history *history, u64 pid_tgid)
+/* Another task than before uses an endpoint. by_name: what its name decides is not asked otherwise. */
+static __always_inline void remember_user(struct history *history, u64 pid_tgid, bool by_name)
 {
 	u64 task = current_task();
 	u32 pid = pid_tgid >> 32, tid = pid_tgid;
@@ -488,6 +467,10 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid)
 	user->gid = uid_gid >> 32;
 	find_inner_pid(&user->inner_pid, &user->inner_tid, task, pid_tgid);
 	fill_comms(user->comm, user->leader, task, pid_tgid);
+#if SELECT_NAMES
+	if (by_name && COMM_GLOBS)
+		decide_by_name(history, peer_history(history));
+#endif
 #if HAS_MEMBER(task_struct, io_uring)
 	if (TASK_LOAD(u64, task + OFFSET(task_struct, io_uring))) {
 		struct owner owner = {

@@ -127,8 +127,10 @@ static __always_inline u64 current_task(void)
 
 /* The same of a peer, of which the verifier knows the type if a helper gave it. */
 #if defined(PROBES_FENTRY) && HAS_HELPER(skc_to_unix_sock)
+#define PEER_IS_TYPED 1
 #define PEER_LOAD(type, address) (*(type *)(address))
 #else
+#define PEER_IS_TYPED 0
 #define PEER_LOAD(type, address) read_##type(address)
 #endif
 
@@ -159,7 +161,7 @@ static __always_inline u32 pid_inner_number(u64 pid, u32 level)
  */
 static __always_inline u64 typed_unix_peer(u64 sock)
 {
-#if defined(PROBES_FENTRY) && HAS_HELPER(skc_to_unix_sock)
+#if PEER_IS_TYPED
 	u64 unix_sock = (u64)bpf_skc_to_unix_sock((void *)sock);
 
 	return unix_sock ? LOAD(u64, unix_sock + OFFSET(unix_sock, peer)) : 0;

@@ -309,6 +309,8 @@ enum history_state {
 	HISTORY_UNTOLD = 4096,
 	/* Its path is selected. */
 	HISTORY_PATH_SELECTED = 8192,
+	/* It has a path that is not, or one or a user that is ignored: nothing of it is told. */
+	HISTORY_IGNORED = 16384,
 };
 
 /* What the kernel side keeps of an endpoint. */

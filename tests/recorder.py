@@ -46,7 +46,7 @@ _SENDER_BYTES = 48
 CLIENT, SERVER, PAIR, BEGUN = HistoryState.CLIENT, HistoryState.SERVER, HistoryState.PAIR, HistoryState.BEGUN
 HANDED_OVER, RELEASED = HistoryState.HANDED_OVER, HistoryState.RELEASED
 SELECTED, EXCLUDED = HistoryState.SELECTED, HistoryState.EXCLUDED
-NAMED, PATH_SELECTED = HistoryState.NAMED, HistoryState.PATH_SELECTED
+NAMED, PATH_SELECTED, IGNORED = HistoryState.NAMED, HistoryState.PATH_SELECTED, HistoryState.IGNORED
 
 # bpf/names.h
 FOUND_SELECTED, FOUND_IGNORED = 1, 2
@@ -184,7 +184,14 @@ class Recorder:
         self.io_uring |= {event.owner_pid for event in many} | {
             event.pid for event in many if event.flags & EventFlag.IO_URING
         }
-        for event in many:
+        for number, event in enumerate(many):
+            if event.flags & EventFlag.EMBRYO and event.sock not in self.addresses:
+                # It has its listener's address, though its client's connect has not returned yet.
+                self.addresses |= {
+                    connect.peer: connect.address
+                    for connect in many[number:]
+                    if connect.operation == Operation.CONNECT and connect.peer == event.sock
+                }
             if event.operation in (Operation.READ, Operation.WRITE):
                 self._transferred(event)
             elif event.operation == Operation.SHUTDOWN:
@@ -220,7 +227,7 @@ class Recorder:
         other = self._peer_history(history)
         if other:
             history.connection = other.connection
-            history.state |= other.state & (SELECTED | NAMED | PATH_SELECTED | EXCLUDED | HANDED_OVER)
+            history.state |= other.state & (SELECTED | NAMED | PATH_SELECTED | IGNORED | EXCLUDED | HANDED_OVER)
         else:
             if not state & BEGUN:
                 history.state |= NAMED
@@ -284,18 +291,26 @@ class Recorder:
         history.number = history.users_seen if history.users_seen < USER_LOST else USER_LOST
         history.users_seen = min(history.users_seen + 1, USER_LOST)
         history.numbers = history.numbers[:place] + bytes([history.number]) + history.numbers[place + 1 :]
+        if self._globs.comms:
+            self._decide_by_name(history, event)
         if event.pid in self.io_uring:
             history.owner_pid = event.pid
             self._owners[history.sock] = event
 
-    def _match_users(self, event: Event, ends: Iterable[Kept]) -> int:
+    def _match_current(self, event: Event) -> int:
         # Of a kernel thread's release the event has the owner's.
-        names = [event.comm, event.comm if event.owner_pid else event.leader]
-        names += [name for end in ends for user in end.users for name in (user.comm, user.leader)]
-        found = 0
-        for name in names:
-            found |= match_comm(self._globs.comms, name)
-        return found
+        leader = event.comm if event.owner_pid else event.leader
+        return match_comm(self._globs.comms, event.comm) | match_comm(self._globs.comms, leader)
+
+    def _decide_by_name(self, history: Kept, event: Event) -> None:
+        found = self._match_current(event)
+        if found:
+            self._decide(history, IGNORED if found & FOUND_IGNORED else NAMED)
+
+    def _decide(self, history: Kept, decided: HistoryState) -> None:
+        for end in (history, self._peer_history(history)):
+            if end:
+                end.state |= decided
 
     def _is_history_path_selected(self, history: Kept) -> bool:
         own, others = (self.addresses.get(sock, b"") for sock in (history.sock, history.peer))
@@ -311,24 +326,11 @@ class Recorder:
         return is_path_selected(self._globs.paths, bound, needs_path=self._needs_path)
 
     def _is_named(self, history: Kept, event: Event) -> bool:
-        other = self._peer_history(history)
-        decided = PATH_SELECTED
-        if self._globs.paths and not history.state & PATH_SELECTED and not self._is_history_path_selected(history):
-            self._exclude(history)
-            return False
-        if self._globs.comms:
-            found = self._match_users(event, [history, other] if other else [history])
-            if found & FOUND_IGNORED:
-                self._exclude(history)
-                return False
-            if found:
-                decided |= NAMED
-        else:
-            decided |= NAMED
-        for end in (history, other):
-            if end:
-                end.state |= decided
-        return bool(history.state & NAMED)
+        if self._globs.paths and not history.state & (PATH_SELECTED | IGNORED):
+            self._decide(history, PATH_SELECTED if self._is_history_path_selected(history) else IGNORED)
+        if self._globs.comms and not history.state & IGNORED:
+            self._decide_by_name(history, event)
+        return not history.state & IGNORED and (not self._globs.comms or bool(history.state & NAMED))
 
     def _note(self, history: Kept, event: Event, size: int, result: int, shutdown: int) -> None:
         place = history.operations
@@ -541,7 +543,7 @@ class Recorder:
             if (
                 event.pid != self._tracer_pid
                 and (not self._pids or event.pid in self._pids)
-                and (not self._globs.comms or self._match_users(event, ()) == FOUND_SELECTED)
+                and (not self._globs.comms or self._match_current(event) == FOUND_SELECTED)
                 and (
                     not self._globs.paths
                     or is_path_selected(self._globs.paths, event.address, needs_path=self._needs_path)
@@ -605,6 +607,7 @@ class Recorder:
             return
         if history.holder != (event.pid, event.tid):
             self._remember_user(history, event)
+        wanted = bool(history.state & HANDED_OVER) or self._is_selected(history, event)
         other = self._peer_history(history)
         told = (
             other is not None
@@ -617,8 +620,7 @@ class Recorder:
         latent = other is not None and _has_left(history, other)
         if history.state & HANDED_OVER:
             hurt = latent = False
-        selected = self._is_selected(history, event) if hurt or latent else self._is_pid_selected(history)
-        if hurt and selected:
+        if hurt and wanted:
             self._hand_over(history, event)
         over = bool(other.state & RELEASED if other else event.flags & EventFlag.PEER_DEAD)
         if history.state & HANDED_OVER:
@@ -628,7 +630,7 @@ class Recorder:
         else:
             self._note_release(history, event)
             if over and not history.state & HistoryState.UNTOLD and self._is_pid_selected(history):
-                if latent and selected and self._tell_latent(event.end):
+                if latent and wanted and self._tell_latent(event.end):
                     self._hand_over(history, event)
                 else:
                     self._count_ended(history, latent=latent)

@@ -25,6 +25,8 @@ from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, fails, receive, wait_for_hangup
 
 _WAYS = [(flavour, recording) for flavour in exact_flavours() for recording in (True, False)]
+# What Python decides as well, and what does not hang on how the probes are attached.
+_BOTH_WAYS = [(flavour, recording) for flavour, recording in _WAYS if flavour == exact_flavours()[0]]
 _LONGEST = 107
 
 
@@ -145,7 +147,7 @@ def test_only_connections_to_a_selected_path_make_records(flavour: str, recordin
         assert operations(seen.events(refuse(tmp_path / "wanted-nowhere"))) == {Operation.CONNECT}
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), _BOTH_WAYS)
 def test_what_is_ignored_makes_no_record_whatever_else_is_selected(
     flavour: str, recording: bool, tmp_path: Path
 ) -> None:
@@ -187,7 +189,7 @@ def test_a_connection_is_selected_by_either_end_and_by_who_comes_to_use_it(
             assert any(isinstance(each, Event) and each.flags & EventFlag.UNSELECTED for each in found)
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), _BOTH_WAYS)
 def test_names_that_are_spelled_otherwise_when_printed_are_left_to_python(
     flavour: str, recording: bool, tmp_path: Path
 ) -> None:
@@ -203,7 +205,7 @@ def test_names_that_are_spelled_otherwise_when_printed_are_left_to_python(
             assert seen.events(*play())
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), _BOTH_WAYS)
 def test_alerts_are_those_that_python_selects(flavour: str, recording: bool, tmp_path: Path) -> None:
     wanted = (f"{tmp_path}/*.s",)
     with Tracer(probes=flavour, stream=not recording, selection=Selection(paths=wanted, comms=("handler",))) as tracer:

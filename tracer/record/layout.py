@@ -307,6 +307,7 @@ if TYPE_CHECKING:
         NAMED = 2048
         UNTOLD = 4096
         PATH_SELECTED = 8192
+        IGNORED = 16384
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation_type."""
