@@ -38,12 +38,12 @@ unit: setup ## everything after the source: no privileges, no guest
 	$(PYTHON) -m pytest -q
 
 scenarios: setup ## real servers on the default kernel, in a guest
-	$(VMTEST) --servers -- $(SCENARIOS)
+	$(VMTEST) --servers --time-limit 1700 -- $(SCENARIOS)
 
 test: lint types unit scenarios ## lint, types, unit and scenarios: what has to pass before a commit goes out
 
-test-kernels: setup ## the scenarios with 1,000 requests each on every kernel of tests/kernels.toml
-	$(VMTEST) --servers --kernel all --time-limit 3600 -- env SCENARIO_REQUESTS=1000 $(SCENARIOS)
+test-kernels: setup ## the scenarios with 1,000 requests each, and the storm, on every kernel of tests/kernels.toml
+	$(VMTEST) --servers --kernel all --time-limit 5400 -- env SCENARIO_REQUESTS=1000 RECORDER_CONNECTIONS=20000 $(SCENARIOS)
 
 demo: setup ## real requests of real servers fail and are explained
 	$(VMTEST) -- python3 -m tests.scenarios.demo

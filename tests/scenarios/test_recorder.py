@@ -6,7 +6,6 @@ All loads are played under one `hangup watch` for each kind, and nothing may be 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from hangup.tracer.statistics import OTHER
 from tests.scenarios.crowd import (
+    CONNECTIONS,
     MESSAGE,
     Failure,
     Way,
@@ -30,8 +30,6 @@ from tests.scenarios.crowd import (
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.watched import Watch, watch
 
-# `make test` is content with few; the storm that hangup is meant for has 20,000.
-_CONNECTIONS = int(os.environ.get("RECORDER_CONNECTIONS", "5000"))
 _FAILING = 100
 _CLIENTS = 2
 _AT_ONCE = 200
@@ -80,11 +78,11 @@ def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         loads[name] = Played(path, connections, failures)
 
     with watch(folder / "output", "--probes", request.param) as found:
-        each = ways(_CONNECTIONS // _CLIENTS, _FAILING)
+        each = ways(CONNECTIONS // _CLIENTS, _FAILING)
         play("a storm", [lambda path: call(path, each, at_once=_AT_ONCE // _CLIENTS)] * _CLIENTS, len(each) * _CLIENTS)
-        one_by_one = ways(_CONNECTIONS // 2, _FAILING)
+        one_by_one = ways(CONNECTIONS // 2, _FAILING)
         play("one descriptor", [lambda path: call(path, one_by_one)], len(one_by_one))
-        fast = [way if way is not Way.GOOD else Way.NOTHING for way in ways(_CONNECTIONS // 4, _FAILING // 4)]
+        fast = [way if way is not Way.GOOD else Way.NOTHING for way in ways(CONNECTIONS // 4, _FAILING // 4)]
         play("address reuse", [lambda path: call(path, fast)] * _CLIENTS, len(fast) * _CLIENTS)
         for name, writers in _WRITERS.items():
             path = folder / f"{len(loads)}.s"
@@ -112,7 +110,7 @@ def test_alerts_are_the_failures_in_the_clients_logs_and_each_is_right(storm: St
 
 
 def test_in_a_storm_of_two_hundred_at_once_one_in_a_hundred_fails_and_each_of_these_is_found(storm: Storm) -> None:
-    expected = _CLIENTS * failed_for_sure(_CONNECTIONS // _CLIENTS, _FAILING)
+    expected = _CLIENTS * failed_for_sure(CONNECTIONS // _CLIENTS, _FAILING)
     assert len(storm.loads["a storm"].failures) >= expected
     assert len(storm.alerts("a storm")) >= expected
 

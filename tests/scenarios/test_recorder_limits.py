@@ -20,6 +20,8 @@ from hangup.tracer.kernel.kprobes import TRACEFS
 from hangup.tracer.kernel.probes import ENDPOINTS, FEWEST_ENDPOINTS, PROBED
 from hangup.tracer.statistics import OTHER
 from tests.scenarios.crowd import (
+    CONNECTIONS,
+    STORM,
     Failure,
     Flag,
     Way,
@@ -62,7 +64,13 @@ def lost(found: Watch) -> dict[str, int]:
     ("flavour", "endpoints", "connections", "failing"),
     [
         *((flavour, FEWEST_ENDPOINTS, 2_000, 20) for flavour in FLAVOURS),
-        (FLAVOURS[0], ENDPOINTS, ENDPOINTS // 2 + 1_000, 100),
+        pytest.param(
+            FLAVOURS[0],
+            ENDPOINTS,
+            ENDPOINTS // 2 + 1_000,
+            100,
+            marks=pytest.mark.skipif(CONNECTIONS < STORM, reason="takes minutes: make test-kernels"),
+        ),
     ],
 )
 def test_with_more_endpoints_open_than_histories_each_failure_is_found_and_what_was_given_up_counted_and_doubted(
