@@ -60,7 +60,9 @@ def read(path: Path | None) -> dict[str, Any]:
     except FileNotFoundError:
         if path is None:
             return {}
-        raise ConfigurationError([f"{name}: there is no such file"]) from None
+        raise ConfigurationError(
+            [f"{name}: there is no such file: name another, or leave out --config: {DEFAULT} is read if it exists"]
+        ) from None
     except OSError as error:
         raise ConfigurationError([f"{name}: cannot be read ({error.strerror})"]) from None
     if len(data) > MAX_BYTES:
