@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 
+from hangup.tracer.clocks import Clocks
+
 
 def utc(nanoseconds: int) -> str:
     """Return a wall-clock time as RFC 3339 has it, in UTC and to the microsecond."""
@@ -16,6 +18,17 @@ def local(nanoseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return a wall-clock time in the local time zone, to the microsecond."""
     seconds, rest = divmod(nanoseconds, 10**9)
     return f"{_local_second(seconds, form)}.{rest // 1000:06d}"
+
+
+def local_second(clocks: Clocks, monotonic: int) -> tuple[str, int, int]:
+    """Return the local time of day of a CLOCK_MONOTONIC time in ns, to the second; when it began; for how long.
+
+    Both in ns of CLOCK_MONOTONIC. Where the host was suspended in between it is not for a second.
+    """
+    seconds, rest = divmod(clocks.wall(monotonic), 10**9)
+    begin = monotonic - rest
+    lasts = 10**9 if clocks.wall(begin) == seconds * 10**9 and clocks.is_steady_from(begin) else rest + 1
+    return _local_second(seconds, "%H:%M:%S"), begin, lasts
 
 
 # What comes one after the other mostly is of one second.

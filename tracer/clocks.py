@@ -41,6 +41,10 @@ class Clocks:
         self._suspended = suspended
         self._offset = host.wall - host.monotonic
 
+    def is_steady_from(self, monotonic: int) -> bool:
+        """Whether the host was not suspended after a CLOCK_MONOTONIC time, in ns."""
+        return not self._suspends or self._suspends[-1].when < monotonic
+
     def wall(self, monotonic: int) -> int:
         """Return the wall-clock time of a CLOCK_MONOTONIC time, in ns."""
         if not self._suspends:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,15 +24,23 @@ from hangup.tracer.record.facts import (
     SocketFact,
     unpack_fact,
 )
-from hangup.tracer.record.layout import STREAM, Counted, Event, Loss, count_types, time_of, unpack_all
+from hangup.tracer.record.layout import (
+    STREAM,
+    Counted,
+    Event,
+    Loss,
+    count_types,
+    time_of,
+    unpack,
+)
 from hangup.tracer.selection import Selection
 from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
 from hangup.tracer.story.connection import Connection
-from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Suffered
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Operated, Suffered
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.process import Process, process_of
-from hangup.tracer.story.story import Moment, Story, Traced, tell, traced
+from hangup.tracer.story.story import Moment, Story, Traced, tell
 from hangup.tracer.verdicts import Kind, Verdict
 from hangup.tracer.verdicts.rules import Failure, judge_connect, judge_failure, judge_latent
 from hangup.tracer.verdicts.sentences import peer_shutdown
@@ -148,6 +156,8 @@ class Tracer:
         harmless: bool = False,
         verdicts: frozenset[Kind] = frozenset(),
         on_operation: Callable[[Traced], None] | None = None,
+        on_operations: Callable[[Sequence[Operated]], None] | None = None,
+        judging: bool = True,
         statistics: Statistics | None = None,
         keep: Path | None = None,
     ) -> None:
@@ -161,6 +171,8 @@ class Tracer:
         come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
         that can be. on_operation: called with every operation, all of which are recorded then, as with stream.
+        on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each.
+        judging: else nothing is said of how connections go: there are no alerts and no statistics.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
         read (tracer/capture/file.py).
         """
@@ -168,7 +180,11 @@ class Tracer:
         # Of pids the kernel decides.
         self._selection_of_names = replace(self.selection, pids=frozenset())
         self._wanted_probes = probes
-        self.recording = source is None and not stream and on_operation is None
+        self._on_operation = on_operation
+        self._on_operations = on_operations
+        is_told = on_operation is not None or on_operations is not None
+        self._judging = judging
+        self.recording = source is None and not stream and not is_told
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
         self._source = source
@@ -179,7 +195,6 @@ class Tracer:
         self.latent = latent
         self.harmless = harmless
         self.verdicts = verdicts
-        self._on_operation = on_operation
         self._host: HostFact | None = None
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
@@ -192,7 +207,12 @@ class Tracer:
         self.statistics = statistics or Statistics()
         self.statistics.before = self._take_counts
         self._known = Known()
-        self._endpoints = Endpoints(self._known, operations=on_operation is not None)
+        self._endpoints = Endpoints(
+            self._known,
+            operations=self._selects if is_told else None,
+            judging=judging,
+            on_other=self._take_in_turn,
+        )
 
     def __enter__(self) -> Tracer:
         """Attach the probes, then learn what is open already. Raises HangupError if this host cannot do it."""
@@ -264,9 +284,9 @@ class Tracer:
             by_cause["capture_truncated"] = int(self._file.truncated)
         return Losses(by_cause)
 
-    def cgroup(self, event: Event) -> Cgroup | None:
-        """Return the cgroup of who did an operation; None if it is not known."""
-        return self._known.cgroup(event.cgroup, event.pid)
+    def cgroup(self, cgroup_id: int, pid: int) -> Cgroup | None:
+        """Return the cgroup with this id, in which a process was; None if it is not known."""
+        return self._known.cgroup(cgroup_id, pid)
 
     def alerts(self) -> Iterator[Alert]:
         """Yield alerts as they come: of a capture until its end, of a live host until stop() has been called."""
@@ -308,19 +328,18 @@ class Tracer:
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
-        for occurrence in self._endpoints.feed(unpack_all(batch.records, self._take_in_turn)):
+        for occurrence in self._endpoints.feed(batch.records):
+            self._tell_operations(self._endpoints.operated())
             yield from self._told()
-            alert = None
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
             elif isinstance(occurrence, Suffered):
                 alert = self._suffered(occurrence)
-            elif isinstance(occurrence, ConnectFailed):
+            else:
                 alert = self._connect_failed(occurrence)
-            elif self._on_operation and self._selects(occurrence.endpoint.connection):
-                self._on_operation(traced(occurrence.endpoint, occurrence.event))
             if alert is not None:
                 yield alert
+        self._tell_operations(self._endpoints.operated())
         yield from self._told()
         if batch.until is None:
             # What somebody did next may be in the records that are left. Those that were read have settled what was
@@ -336,6 +355,15 @@ class Tracer:
         if self._endpoints.waiting:
             self._due += self._settle(time_of(record))
         self._take(record)
+
+    def _tell_operations(self, operated: Sequence[Operated]) -> None:
+        if not operated:
+            return
+        if self._on_operations is not None:
+            self._on_operations(operated)
+        if self._on_operation is not None:
+            for record, _, place in operated:
+                self._on_operation(Traced(unpack(record), *place))
 
     def _told(self) -> Iterator[Alert]:
         due, self._due = self._due, []
@@ -408,12 +436,13 @@ class Tracer:
         return alert if is_alert else None
 
     def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
-        event, path = failure
+        event, path, operated = failure
         client = process_of(event)
         if not self.selection.matches(path, [(client.pid, name) for name in client.names]):
             return None
-        if self._on_operation:
-            self._on_operation(Traced(event, "client", None, path, False, None))
+        self._tell_operations([operated])
+        if not self._judging:
+            return None
         # A relative path means another file in each folder.
         known = path is not None and path.startswith(("/", "@")) and path in self._known.listened
         backlog = None if path is None else self._known.backlog(path, event.end)

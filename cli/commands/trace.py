@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import click
 
@@ -13,19 +13,17 @@ from hangup.cli.options import addresses_option, json_option, run_options, selec
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.reporters.operation import operation_row
-from hangup.cli.reporters.operation_json import operation_line
+from hangup.cli.reporters.operation import operation_rows
+from hangup.cli.reporters.operation_json import CgroupOf, operation_lines
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
 from hangup.tracer.clocks import Clocks
-from hangup.tracer.record.facts import Cgroup
-from hangup.tracer.record.layout import Event
 from hangup.tracer.selection import Selection
-from hangup.tracer.story.story import Traced
+from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import counted
 
-# A batch is written at once, but no more lines than these: it may be of any size.
+# So many lines are made and written at once: a batch may be of any size.
 _LINES = 1024
 
 
@@ -34,34 +32,28 @@ class _Printer:
 
     def __init__(self, output: Output, *, as_json: bool, addresses: bool) -> None:
         self._output = output
-        self._row = operation_row(addresses=addresses)
-        self._json = operation_line() if as_json else None
-        self.cgroup: Callable[[Event], Cgroup | None] = lambda _event: None
+        self._rows = operation_rows(addresses=addresses)
+        self._json = operation_lines() if as_json else None
+        self.cgroup: CgroupOf = lambda _cgroup_id, _pid: None
         """Finds the cgroup of who did an operation."""
         self.clocks = Clocks()
         """Makes wall-clock times of the operations'."""
         self.count = 0
-        self._lines: list[str] = []
         self.after_batch()
 
-    def operation(self, traced: Traced) -> None:
-        """Print one operation."""
-        if self._json:
-            self._lines.append(self._json(traced, self.clocks, self.cgroup(traced.event)))
-        else:
-            self._lines.append(self._row(traced, self.clocks, self._width))
-        if len(self._lines) >= _LINES:
-            self._write()
-
-    def _write(self) -> None:
-        if self._lines:
-            self._output.line("\n".join(self._lines))
-            self.count += len(self._lines)
-            self._lines.clear()
+    def operations(self, operated: Sequence[Operated]) -> None:
+        """Print operations."""
+        for begin in range(0, len(operated), _LINES):
+            some = operated[begin : begin + _LINES]
+            if self._json:
+                lines = self._json(some, self.clocks, self.cgroup)
+            else:
+                lines = self._rows(some, self.clocks, self._width)
+            self._output.line("\n".join(lines))
+        self.count += len(operated)
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the terminal again."""
-        self._write()
         self._output.flush()
         self._output.require_reader()
         self._width = terminal.columns(self._output.file)
@@ -91,7 +83,8 @@ def command(
     """
     output = Output()
     printer = _Printer(output, as_json=as_json, addresses=addresses)
-    with Tracer(selection=selection, probes=probes, on_operation=printer.operation) as tracer:
+    # Who reads lines does not see how connections went.
+    with Tracer(selection=selection, probes=probes, on_operations=printer.operations, judging=as_json) as tracer:
         began = time.monotonic()
         printer.cgroup = tracer.cgroup
         printer.clocks = tracer.clocks

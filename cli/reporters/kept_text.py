@@ -8,17 +8,14 @@ stand for another text.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import itemgetter
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from hangup.tracer.record.layout import Event
+from hangup.tracer.record.layout import Event, RecordType, known_of
 
 MOST = 4096
 """So many texts are kept of each kind; then all are forgotten, which costs less than to know which are in use."""
 
 K = TypeVar("K")
-
-_BLANK = [b"" if name in ("comm", "leader", "address", "sender") else 0 for name in Event._fields]
 
 
 class KeptText(dict[K, str]):
@@ -36,18 +33,23 @@ class KeptText(dict[K, str]):
         return text
 
 
-class Part:
-    """Some of an event's values, as the key of a text that is made of them."""
+CallKey = tuple[int, int, bytes]
+"""By what call an operation was made: flags, operation, and the call, as in `Brief`."""
 
-    def __init__(self, *names: str) -> None:
-        """Name them."""
-        self._places = [Event._fields.index(name) for name in names]
-        self.key: Callable[[Event], Any] = itemgetter(*self._places)
-        """Returns an event's."""
+TaskKey = tuple[bytes, bytes]
+"""Who did an operation: the task and what it is called, as in `Brief`."""
 
-    def event(self, key: Any) -> Event:
-        """Return an event that has these values, and no others."""
-        values = _BLANK.copy()
-        for place, value in zip(self._places, key, strict=True):
-            values[place] = value
-        return Event._make(values)
+
+def event_of_call(key: CallKey) -> Event:
+    """Return an event that has these values, and no others."""
+    flags, operation, call = key
+    return known_of((_OPERATION, flags, 0, 0, 0, 0, 0, 0, 0, b"", 0, call, operation, b""))
+
+
+def event_of_task(key: TaskKey) -> Event:
+    """Return an event that has these values, and no others."""
+    task, names = key
+    return known_of((_OPERATION, 0, 0, 0, 0, 0, 0, 0, 0, task, 0, b"", 0, names))
+
+
+_OPERATION = int(RecordType.OPERATION)

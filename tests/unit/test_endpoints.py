@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import pytest
 
 from hangup.tracer.record.facts import ProcessFact, SocketFact
-from hangup.tracer.record.layout import Event, EventFlag, Operation, SocketFlag
+from hangup.tracer.record.layout import Event, EventFlag, Operation, SocketFlag, pack
 from hangup.tracer.story import aftermath as aftermaths
 from hangup.tracer.story import endpoints as module
 from hangup.tracer.story.aftermath import Aftermath
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint
-from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Operated, Suffered
+from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Suffered
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.process import Process
@@ -22,7 +22,7 @@ from tests import stories
 from tests.stories import HTTPD, SEQPACKET, SHUT_RD, SHUT_RDWR, SHUT_WR, UWSGI, Story, Task, established
 
 
-def concluded(endpoints: Endpoints, events: Iterable[Event]) -> list[Connection]:
+def concluded(endpoints: Endpoints, events: Iterable[Event | bytes]) -> list[Connection]:
     return [occurrence.connection for occurrence in endpoints.feed(events) if isinstance(occurrence, Concluded)]
 
 
@@ -413,7 +413,7 @@ def test_the_far_end_of_an_older_connection_nobody_knows_is_who_made_it() -> Non
     story.client.write(16)
     known = Known()
     known.take(ProcessFact(1, 815, "uwsgi"))
-    endpoints = Endpoints(known, operations=True)
+    endpoints = Endpoints(known, operations=lambda _connection: True)
     list(endpoints.feed(story.events))
     server = only_open(endpoints).server
     assert server.holder == Process(815, "uwsgi")
@@ -465,7 +465,7 @@ def test_a_seqpacket_connection_is_one_too() -> None:
 def test_a_socketpair_has_no_path_and_its_maker_at_both_ends() -> None:
     story = Story(client=HTTPD, server=HTTPD)
     story.socketpair()
-    endpoints = Endpoints(operations=True)
+    endpoints = Endpoints(operations=lambda _connection: True)
     list(endpoints.feed(story.events))
     connection = only_open(endpoints)
     assert connection.pair
@@ -575,14 +575,41 @@ def test_connecting_again_does_not_disturb_the_connection_that_stands() -> None:
     assert only_open(endpoints).client.count == 1
 
 
-def test_every_operation_is_told_if_asked_for() -> None:
+@pytest.mark.parametrize("judging", [True, False])
+def test_every_operation_is_kept_if_asked_for(judging: bool) -> None:
     story = stories.seeds_failure()
-    told = [
-        occurrence.event
-        for occurrence in Endpoints(operations=True).feed(story.events)
-        if isinstance(occurrence, Operated)
+    records = [pack(event) for event in story.events]
+    endpoints = Endpoints(operations=lambda _connection: True, judging=judging)
+    occurrences = list(endpoints.feed(records))
+    operated = endpoints.operated()
+    assert [record for record, _, _ in operated] == records
+    assert [(place.role, place.path, place.number) for _, _, place in operated] == [
+        ("client" if event.sock == story.client.sock else "server", "/tmp/helloFastCGI.s", 1) for event in story.events
     ]
-    assert told == story.events
+    assert bool(occurrences) == judging
+    assert endpoints.operated() == []
+
+
+def test_operations_of_a_connection_are_kept_from_when_it_is_wanted() -> None:
+    story = established()
+    story.client.write(1)
+    story.server.read(1)
+    story.server.write(2)
+    endpoints = Endpoints(operations=lambda connection: connection.server.last_transfer is not None)
+    list(endpoints.feed(pack(event) for event in story.events))
+    assert [record for record, _, _ in endpoints.operated()] == [pack(event) for event in story.events[3:]]
+
+
+def test_what_is_taken_as_a_record_makes_the_same_story_as_what_has_been_unpacked() -> None:
+    for make in stories.STORIES.values():
+        events = make().events
+        unpacked, recorded = Endpoints(), Endpoints()
+        list(unpacked.feed(events))
+        list(recorded.feed(pack(event) for event in events))
+        both = zip(unpacked._connections.values(), recorded._connections.values(), strict=True)
+        assert all(tell(one) == tell(other) for one, other in both)
+        [one, other] = (concluded(Endpoints(), these) for these in (events, map(pack, events)))
+        assert [tell(each) for each in one] == [tell(each) for each in other]
 
 
 def test_the_timeline_is_by_cause() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -12,14 +13,15 @@ import pytest
 from hangup.cli import json_lines
 from hangup.cli.commands import doctor, peers
 from hangup.cli.reporters import kept_text, summary_json
-from hangup.cli.reporters.operation import operation_row, operation_text
-from hangup.cli.reporters.operation_json import operation_line
+from hangup.cli.reporters.operation import operation_rows, operation_text
+from hangup.cli.reporters.operation_json import operation_lines
 from hangup.cli.sinks import alert_file, journal
 from hangup.tracer import fields
 from hangup.tracer.field import Field, inside, named, of_part
 from hangup.tracer.fields import Placed
 from hangup.tracer.record.facts import Cgroup
-from hangup.tracer.record.layout import Event
+from hangup.tracer.record.layout import Event, brief_of, pack
+from hangup.tracer.story.connection import Place
 from hangup.tracer.story.process import process_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
@@ -136,17 +138,21 @@ def test_a_text_that_is_found_again_is_what_would_be_made_anew(monkeypatch: pyte
     random = Random(1)
     all_of_them = operations()
     cgroups = [None, Cgroup("/"), Cgroup("/system.slice/a.service", unit="a.service")]
-    kept, kept_row = operation_line(), operation_row(addresses=True)
+    kept, kept_rows = operation_lines(), operation_rows(addresses=True)
     plain = json_lines.line("operation", fields.TRACED)
     for _ in range(3000):
         traced = random.choice(all_of_them)
         if random.random() < 0.5:
             traced = altered(random, traced, random.choice(all_of_them))
         cgroup = random.choice(cgroups)
-        assert kept(traced, CLOCKS, cgroup) == plain(Placed(traced, cgroup), CLOCKS.wall)
+        record = pack(traced.event)
+        operated = record, brief_of(record), Place._make(traced[1:])
+        assert kept([operated], CLOCKS, partial(lambda found, _id, _pid: found, cgroup)) == [
+            plain(Placed(traced, cgroup), CLOCKS.wall)
+        ]
         width = random.choice([60, 80, 200])
-        row = kept_row(traced, CLOCKS, width)
-        assert row == operation_row(addresses=True)(traced, CLOCKS, width)
+        [row] = kept_rows([operated], CLOCKS, width)
+        assert [row] == operation_rows(addresses=True)([operated], CLOCKS, width)
         # Both are made by parts of the operation; this is made of all of it.
         process = process_of(traced.event)
         thread = "" if process.tid == process.pid else f"/{process.tid}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from hangup.cli.reporters.operation import operation_row, operation_text
+from hangup.cli.reporters.operation import operation_rows, operation_text
 from hangup.cli.terminal import UNFOLDED_WIDTH
+from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.operation import NOT_KEPT, syscall_of
-from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
 from tests.unit.playback import CLOCKS, Playback
@@ -29,13 +29,13 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]:
     lines: list[str] = []
-    row = operation_row(addresses=addresses)
+    rows_of = operation_rows(addresses=addresses)
 
-    def show(traced: Traced) -> None:
-        lines.append(row(traced, CLOCKS, width))
+    def show(operated: Sequence[Operated]) -> None:
+        lines.extend(rows_of(operated, CLOCKS, width))
 
     source = Playback(event for story in stories for event in story.events)
-    with Tracer(source=source, on_operation=show) as tracer:
+    with Tracer(source=source, on_operations=show, judging=False) as tracer:
         for _ in tracer.alerts():
             pass
     return lines

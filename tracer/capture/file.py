@@ -149,7 +149,11 @@ class Writer:
 
         What lies behind a record's own length is not written: a slot of the ring has room for the longest address.
         """
-        self._write(b"".join([data[: _LENGTH.unpack_from(data)[0]] for data in records]))
+        # What is as long as an operation without an address is nothing else.
+        plain = record.SIZE
+        self._write(
+            b"".join([data if len(data) == plain else data[: _LENGTH.unpack_from(data)[0]] for data in records])
+        )
 
     def close(self, *, whole: bool = True) -> None:
         """Close the file. whole: the capture ends here, and is not cut short. HangupError if that cannot be written."""

@@ -11,6 +11,7 @@ import errno
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -69,6 +70,9 @@ _SAME_NS = 20_000_000
 # times what that took: a storm of such connects is no reason to do nothing else.
 _COUNTED_NS = 2_000_000
 _COUNTED_SHARE = 20
+
+
+_who: Callable[[bytes], bytes] = itemgetter(WHO)
 
 
 class Host(NamedTuple):
@@ -260,9 +264,9 @@ class LiveSource:
             self._look_again(now)
         seen = self._seen
         # This is all that is done for most of them.
-        unseen = [number for number, record in enumerate(records) if record[WHO] not in seen]
-        if not unseen:
+        if seen.issuperset(map(_who, records)):
             return records
+        unseen = [number for number, record in enumerate(records) if record[WHO] not in seen]
         introduced: list[bytes] = []
         begin = 0
         for number in unseen:

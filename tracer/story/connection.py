@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record.layout import SEQPACKET, Event, History
+from hangup.tracer.record.layout import SEQPACKET, Event, History, unpack
 from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted
 
@@ -25,6 +25,28 @@ IDLE = 100_000_000
 
 # A socket that is handed down to one child after the other has no end of users.
 MAX_USERS = 64
+
+Kept = Event | bytes
+"""An operation as an endpoint keeps it: what nobody has looked at yet is still its record."""
+
+
+def event_of(kept: Kept) -> Event:
+    """Return an operation that was kept."""
+    return unpack(kept) if isinstance(kept, bytes) else kept
+
+
+class Place(NamedTuple):
+    """Where an operation is: which end of which connection, and with whom, as far as that is known then."""
+
+    role: Role
+    number: int | None
+    """The connection's number; None: a failed connect, there is none."""
+    path: str | None
+    pair: bool
+    peer_comm: str | None = None
+    """The name of the process at the other end, escaped; None: not known."""
+    peer_pid: int | None = None
+    """Its process id; None: not known."""
 
 
 class Endpoint:
@@ -41,12 +63,16 @@ class Endpoint:
         "holder",
         "inode",
         "inode_number",
-        "last_transfer",
+        "last",
         "last_write_end",
         "last_write_start",
+        "named",
+        "names",
         "opener_pid",
         "operations",
+        "other",
         "peer",
+        "place",
         "read_bytes",
         "read_messages",
         "release",
@@ -54,6 +80,7 @@ class Endpoint:
         "silence",
         "sock",
         "tail",
+        "task",
         "turn_bytes",
         "turn_start",
         "turns",
@@ -63,7 +90,7 @@ class Endpoint:
         "written_messages",
     )
 
-    def __init__(self, connection: Connection, role: Role, sock: int, peer: int) -> None:
+    def __init__(self, connection: Connection, role: Role, sock: int, peer: int) -> None:  # noqa: PLR0915 - one a field
         self.connection = connection
         self.role: Role = role
         self.sock = sock
@@ -74,9 +101,11 @@ class Endpoint:
         """Kernel address of its struct inode; 0: not seen."""
         self.inode_number = 0
         """Its inode number, as ss, lsof and /proc show it; 0: not seen."""
-        self.operations: list[Event] = []
+        self.other: Endpoint = self
+        """The endpoint at the other end, as soon as there is one."""
+        self.operations: list[Kept] = []
         """Its first operations (KEPT_FIRST), as they were recorded."""
-        self.tail: deque[Event] | None = None
+        self.tail: deque[Kept] | None = None
         """Its last operations (KEPT_LAST) after these."""
         self.count = 0
         """How many operations it has had."""
@@ -97,8 +126,14 @@ class Endpoint:
         """Whether its last write found no room for all it was to send: what is silent then is not this end's doing."""
         self.silence = 0
         """How long it had been silent, in ns, when it went on with its turn unasked; 0: never so long as IDLE."""
-        self.last_transfer: Event | None = None
+        self.last: Kept | None = None
         """Its last read or write."""
+        self.task = self.names = b""
+        """Who did that, as its record has it (`Brief`, tracer/record/layout.py); empty: it is not known yet."""
+        self.named: tuple[str | None, int | None] | None = None
+        """What `name` has found, for as long as nobody else uses it."""
+        self.place: Place | None = None
+        """Where what is done on it is, for as long as nothing of that changes; None: it is to be found."""
         self.ended_receiving: Event | None = None
         """Its first successful shutdown(SHUT_RD or SHUT_RDWR)."""
         self.ended_sending: Event | None = None
@@ -117,12 +152,6 @@ class Endpoint:
         """Who called connect, listen or socketpair for it, as SO_PEERCRED tells the other end; 0: not seen."""
 
     @property
-    def other(self) -> Endpoint:
-        """The endpoint at the other end."""
-        connection = self.connection
-        return connection.server if self is connection.client else connection.client
-
-    @property
     def consumed_bytes(self) -> int:
         """How much of what the other end had sent was taken out of its queue, in bytes.
 
@@ -135,7 +164,7 @@ class Endpoint:
     @property
     def kept(self) -> list[Event]:
         """The operations that were kept, in the order they were recorded."""
-        return [*self.operations, *self.tail] if self.tail else self.operations
+        return [event_of(kept) for kept in (*self.operations, *(self.tail or ()))]
 
     @property
     def omitted(self) -> int:
@@ -145,7 +174,17 @@ class Endpoint:
     @property
     def first(self) -> Event | None:
         """The first operation seen of it."""
-        return self.operations[0] if self.operations else None
+        return event_of(self.operations[0]) if self.operations else None
+
+    @property
+    def last_transfer(self) -> Event | None:
+        """Its last read or write."""
+        return None if self.last is None else event_of(self.last)
+
+    def find_place(self) -> Place:
+        """Return where what is done on it is."""
+        connection = self.connection
+        return Place(self.role, connection.number, connection.path, connection.pair, *self.other.name)
 
     @property
     def process(self) -> Process | None:
@@ -159,11 +198,15 @@ class Endpoint:
 
     @property
     def name(self) -> tuple[str | None, int | None]:
-        """The name and the pid of `process`, each None if it is not known, at a fraction of the cost."""
+        """The name and the pid of `process`, each None if it is not known."""
+        if self.named is not None:
+            return self.named
         event = self.last_transfer or self.first
         if event:
             comm, pid = leader_of(event), event.owner_pid or event.pid
-        elif self.holder:
+            self.named = None if comm == "?" else comm, pid
+            return self.named
+        if self.holder:
             comm, pid = self.holder.comm, self.holder.pid
         else:
             return None, self.opener_pid or None
@@ -191,8 +234,9 @@ class Endpoint:
         for pid, event in self.users.items():
             yield pid, leader_of(event)
             yield pid, escape_comm(event.comm)
-        if self.last_transfer:
-            yield self.last_transfer.pid, escape_comm(self.last_transfer.comm)
+        last = self.last_transfer
+        if last:
+            yield last.pid, escape_comm(last.comm)
         if self.holder:
             yield self.holder.pid, self.holder.comm
         if self.opener_pid:
@@ -200,17 +244,28 @@ class Endpoint:
 
     def add(self, event: Event) -> bool:
         """Take one operation; return whether it is the first of a process."""
-        self.count += 1
         is_new = event.pid not in self.users and len(self.users) < MAX_USERS
         if is_new:
             self.users[event.pid] = event
-        if self.tail is None and len(self.operations) < KEPT_FIRST:
-            self.operations.append(event)
-        else:
-            if self.tail is None:
-                self.tail = deque(maxlen=KEPT_LAST)
-            self.tail.append(event)
+        if is_new or event.operation <= _WRITE:
+            # Who was there before and lets go of it, or shuts it down, is known by the same name after that.
+            self.forget_place()
+        self.keep(event)
         return is_new
+
+    def keep(self, operation: Kept) -> None:
+        """Keep one operation, if it is among the first or until it is not among the last any more."""
+        self.count += 1
+        if self.tail is not None:
+            self.tail.append(operation)
+        elif len(self.operations) < KEPT_FIRST:
+            self.operations.append(operation)
+        else:
+            self.tail = deque((operation,), maxlen=KEPT_LAST)
+
+    def forget_place(self) -> None:
+        """Look anew who is at either end, and of which connection."""
+        self.named = self.place = self.other.place = None
 
     def wrote(self, start: int, end: int, size: int) -> None:
         """Take a write that sent something: it goes on with this end's turn, or begins the next one.
@@ -329,6 +384,7 @@ class Connection:
     def __init__(self, client_sock: int, server_sock: int, number: int) -> None:
         self.client = Endpoint(self, "client", client_sock, server_sock)
         self.server = Endpoint(self, "server", server_sock, client_sock)
+        self.client.other, self.server.other = self.server, self.client
         self.number = number
         """Tells this connection from all others of a run, those of the same addresses included; the kernel gave it."""
         self.path: str | None = None
@@ -356,7 +412,7 @@ class Connection:
         """When it began, in ns of CLOCK_MONOTONIC: the connect's start, else the first thing seen of it."""
         if self.connect:
             return self.connect.start
-        starts = [event.start for end in (self.client, self.server) for event in end.operations[:1]]
+        starts = [end.first.start for end in (self.client, self.server) if end.first]
         return min(starts, default=0)
 
     @property
@@ -391,11 +447,13 @@ class Connection:
         """Take the client for the server: what was seen first did not say which is which."""
         self.client, self.server = self.server, self.client
         self.client.role, self.server.role = "client", "server"
+        self.client.forget_place()
 
 
 def _first_write(endpoint: Endpoint) -> int:
     return next(
-        (event.start for event in endpoint.operations if event.operation == _WRITE and event.result > 0), 1 << 63
+        (event.start for event in map(event_of, endpoint.operations) if event.operation == _WRITE and event.result > 0),
+        1 << 63,
     )
 
 

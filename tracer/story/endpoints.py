@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from hangup.tracer.escape import escape_socket_path
@@ -17,16 +17,24 @@ from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
     DIED,
     MSG_PEEK,
+    SIZE,
+    Brief,
     Event,
     EventFlag,
     Handed,
     HistoryState,
     Operation,
+    RecordType,
     SenderFlag,
+    brief_of,
+    pack,
     sender_of,
+    type_of,
+    unpack,
+    unpack_history,
 )
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
-from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint
+from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.process import Process, process_of
@@ -41,8 +49,11 @@ _READ = int(Operation.READ)
 _WRITE = int(Operation.WRITE)
 _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
+_OPERATION = int(RecordType.OPERATION)
+_HISTORY = int(RecordType.HISTORY)
 _EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
+_TRANSFERS = (_READ, _WRITE)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _AFTERMATH = int(EventFlag.AFTERMATH)
 _UNSELECTED = int(EventFlag.UNSELECTED)
@@ -78,15 +89,18 @@ _MOST_UNSELECTED = 4096
 MAX_KEPT = 250_000
 _KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
 
+# A read or a write that has other flags than these is looked at in all its values.
+_PLAIN = ~int(EventFlag.IO_URING | EventFlag.COMPAT | EventFlag.KERNEL_THREAD | EventFlag.EXITING)
+
 # So many that turn out to have been used are passed over in search of one that has not.
 _MOST_LOOKED_AT = 64
 
 
-class Operated(NamedTuple):
-    """An operation of a connection."""
+Operated = tuple[bytes, Brief, Place]
+"""An operation: its record, what is looked at first of it, and where it was."""
 
-    endpoint: Endpoint
-    event: Event
+# Where an operation is that nobody has asked for.
+_ELSEWHERE = Place("client", None, None, False)
 
 
 class Suffered(NamedTuple):
@@ -106,22 +120,35 @@ class ConnectFailed(NamedTuple):
 
     event: Event
     path: str | None
+    operated: Operated
 
 
-Occurrence = Operated | Suffered | Concluded | ConnectFailed
+Occurrence = Suffered | Concluded | ConnectFailed
 
 
 class Endpoints:
     """The connections that are open. Not thread-safe."""
 
-    def __init__(self, known: Known | None = None, *, operations: bool = False) -> None:
+    def __init__(
+        self,
+        known: Known | None = None,
+        *,
+        operations: Callable[[Connection], bool] | None = None,
+        judging: bool = True,
+        on_other: Callable[[bytes], None] = lambda _record: None,
+    ) -> None:
         """Make an empty set.
 
-        known: what is known of processes and sockets, and is told who did something. operations: whether every
-        operation is an occurrence too.
+        known: what is known of processes and sockets, and is told who did something. operations: of which connections
+        they are kept for `operated`; it is asked again when somebody else uses one. None: of none. judging: whether it
+        matters how connections go; else nothing is a symptom, and nobody is told how they end. on_other: is given the
+        records that are not the kernel's own, each when it is its turn.
         """
         self._known = known or Known()
-        self._operations = operations
+        self._selects = operations
+        self._judging = judging
+        self._on_other = on_other
+        self._operated: list[Operated] = []
         self._by_sock: dict[int, Endpoint] = {}
         # By number, in the order in which they began or were last found to be in use.
         self._connections: OrderedDict[int, Connection] = OrderedDict()
@@ -145,75 +172,166 @@ class Endpoints:
         """Whether it is waited for what somebody does after a failure."""
         return bool(self._aftermaths)
 
-    def feed(self, events: Iterable[Event | Handed | Omitted], *, harmless: bool = False) -> Iterator[Occurrence]:
+    def operated(self) -> Sequence[Operated]:
+        """Return the operations that were taken since this was asked last."""
+        operated = self._operated[:]
+        self._operated.clear()
+        return operated
+
+    def feed(
+        self, records: Iterable[bytes | Event | Handed | Omitted], *, harmless: bool = False
+    ) -> Iterator[Occurrence]:
         """Take what was recorded in the order of the ring buffer; yield what it amounts to.
 
-        harmless: none of it is a symptom, as is known already.
+        What has been unpacked already is taken like its record. harmless: none of it is a symptom, as is known
+        already. Raises struct.error where a record is too short for its kind.
         """
-        by_sock = self._by_sock
-        every = self._operations
-        aftermaths = self._aftermaths
+        by_sock, aftermaths = self._by_sock, self._aftermaths
+        judging, operated = self._judging, self._operated
+        are_kept = self._selects is not None
         while self._kept > MAX_KEPT and self._connections:
             self._evict()
-        for event in events:
-            if event.__class__ is not Event:
-                yield from self._recall_kept(cast(Handed | Omitted, event))
+        for record in records:
+            if record.__class__ is not bytes:
+                yield from self._take_unpacked(cast(Event | Handed | Omitted, record), harmless=harmless)
                 continue
-            operation = event.operation
-            if aftermaths:
-                for aftermath in aftermaths.take(event):
-                    self._name(aftermath.connection)
-                    yield Suffered(aftermath)
-            if event.flags & _AFTERMATH:
-                # It was recorded for that alone.
+            if len(record) < SIZE:
+                yield from self._take_record(record, None, harmless=harmless)
                 continue
-            if event.flags & _UNSELECTED:
-                self._drop(event)
+            brief = brief_of(record)
+            kind, flags, end, _, start, sock, peer, size, result, task, message_flags, _, operation, names = brief
+            # Most are reads and writes like the ones before them: of these this is all.
+            endpoint = by_sock.get(sock)
+            if (
+                endpoint is None
+                or endpoint.task != task
+                or endpoint.peer != peer
+                or endpoint.names != names
+                or operation not in _TRANSFERS
+                or flags & _PLAIN
+                or kind != _OPERATION
+                or aftermaths
+            ):
+                yield from self._take_record(record, brief, harmless=harmless)
                 continue
-            endpoint = by_sock.get(event.sock)
-            if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
-                if operation == _CONNECT and event.result:
-                    # A connect that a signal interrupts starts again by itself: the kernel's own number, no failure.
-                    if -event.result not in KERNEL_RESTARTS:
-                        yield ConnectFailed(event, escape_socket_path(event.address))
-                    continue
-                endpoint = self._endpoint(event, endpoint)
-            elif not endpoint.inode_number:
-                self._learn(endpoint, event)
+            if not judging:
+                endpoint.count += 1
+            elif result <= 0 or (operation == _WRITE and result < size):
+                yield from self._take_record(record, brief, harmless=harmless)
+                continue
+            else:
+                if operation == _WRITE:
+                    endpoint.wrote(start, end, result)
+                    endpoint.written_messages += 1
+                    endpoint.held_up = False
+                else:
+                    if not message_flags & MSG_PEEK:
+                        endpoint.read_bytes += result
+                        endpoint.read_messages += 1
+                    endpoint.heard = True
+                endpoint.last = record
+                endpoint.keep(record)
+                if endpoint.count <= _KEPT_OF_ENDPOINT:
+                    self._kept += 1
+            if are_kept:
+                place = endpoint.place or self._place(endpoint)
+                if place is not _ELSEWHERE:
+                    operated.append((record, brief, place))
 
-            if endpoint.add(event):
-                self._known.meet(event)
-            if endpoint.count <= _KEPT_OF_ENDPOINT:
-                self._kept += 1
-            symptom = _take(endpoint, event)
-            if operation == _RELEASE:
-                del by_sock[event.sock]
-            if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
-                self._tell_apart(endpoint, event)
-            if every:
-                self._name(endpoint.connection)
-                yield Operated(endpoint, event)
+    def _take_record(self, record: bytes, brief: Brief | None, *, harmless: bool) -> Iterator[Occurrence]:
+        """Take a record; brief: if it may be an operation's."""
+        kind = type_of(record)
+        if kind == _OPERATION:
+            yield from self._take_event(unpack(record), record, brief, harmless=harmless)
+        elif kind == _HISTORY:
+            yield from self._recall_handed(unpack_history(record))
+        else:
+            self._on_other(record)
 
-            if symptom and not endpoint.failed and not harmless:
-                endpoint.failed = True
-                aftermaths.begin(Aftermath(endpoint, event, symptom))
-            if operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
-                # The other end may be dead without a record: before the tracer, or lost.
-                connection = endpoint.connection
-                self._forget(connection)
+    def _take_unpacked(self, what: Event | Handed | Omitted, *, harmless: bool) -> Iterator[Occurrence]:
+        if isinstance(what, Omitted):
+            self._omit(what)
+        elif isinstance(what, Handed):
+            yield from self._recall_handed(what)
+        else:
+            yield from self._take_event(what, None, None, harmless=harmless)
+
+    def _take_event(
+        self, event: Event, record: bytes | None, brief: Brief | None, *, harmless: bool
+    ) -> Iterator[Occurrence]:
+        """Take an operation, whatever it is; record, brief: what it was made of, if it was."""
+        operation = event.operation
+        for aftermath in self._aftermaths.take(event) if self._aftermaths else ():
+            self._name(aftermath.connection)
+            yield Suffered(aftermath)
+        if event.flags & _AFTERMATH:
+            # It was recorded for that alone.
+            return
+        if event.flags & _UNSELECTED:
+            self._drop(event)
+            return
+        endpoint = self._by_sock.get(event.sock)
+        if endpoint is None or endpoint.peer != event.peer or operation <= _SOCKETPAIR:
+            if operation == _CONNECT and event.result:
+                # A connect that a signal interrupts starts again by itself: the kernel's own number, no failure.
+                if -event.result not in KERNEL_RESTARTS:
+                    path = escape_socket_path(event.address)
+                    place = Place("client", None, path, False)
+                    yield ConnectFailed(event, path, _operated(event, record, brief, place))
+                return
+            endpoint = self._endpoint(event, endpoint)
+        elif not endpoint.inode_number:
+            self._learn(endpoint, event)
+
+        if endpoint.add(event):
+            self._known.meet(event)
+        if endpoint.count <= _KEPT_OF_ENDPOINT:
+            self._kept += 1
+        if operation in _TRANSFERS:
+            endpoint.last = event
+            # The next one is as plain, but for an end whose inode is not known yet.
+            is_plain = brief is not None and endpoint.inode_number
+            endpoint.task, endpoint.names = (brief[9], brief[13]) if brief is not None and is_plain else (b"", b"")
+        elif operation == _RELEASE:
+            endpoint.release = event
+            del self._by_sock[event.sock]
+        symptom = _take(endpoint, event) if self._judging else None
+        if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
+            self._tell_apart(endpoint, event)
+        if self._selects is not None:
+            place = self._place(endpoint)
+            if place is not _ELSEWHERE:
+                self._operated.append(_operated(event, record, brief, place))
+
+        if symptom and not endpoint.failed and not harmless:
+            endpoint.failed = True
+            self._aftermaths.begin(Aftermath(endpoint, event, symptom))
+        if operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
+            # The other end may be dead without a record: before the tracer, or lost.
+            connection = endpoint.connection
+            self._forget(connection)
+            if self._judging:
                 self._name(connection)
                 yield Concluded(connection)
 
-    def _recall_kept(self, what: Handed | Omitted) -> Iterator[Occurrence]:
+    def _place(self, endpoint: Endpoint) -> Place:
+        """Return where what is done on an endpoint is, _ELSEWHERE if nobody has asked for it."""
+        if endpoint.place is None:
+            assert self._selects is not None
+            self._name(endpoint.connection)
+            endpoint.place = endpoint.find_place() if self._selects(endpoint.connection) else _ELSEWHERE
+        return endpoint.place
+
+    def _omit(self, what: Omitted) -> None:
+        endpoint = self._by_sock.get(what.sock)
+        if endpoint is not None:
+            before = endpoint.count
+            endpoint.omit(what)
+            # As _forget() will count them, though few of them are kept.
+            self._kept += min(endpoint.count, _KEPT_OF_ENDPOINT) - min(before, _KEPT_OF_ENDPOINT)
+
+    def _recall_handed(self, what: Handed) -> Iterator[Occurrence]:
         """Take what the kernel kept of a connection, as if each operation had been recorded when it ended."""
-        if isinstance(what, Omitted):
-            endpoint = self._by_sock.get(what.sock)
-            if endpoint is not None:
-                before = endpoint.count
-                endpoint.omit(what)
-                # As _forget() will count them, though few of them are kept.
-                self._kept += min(endpoint.count, _KEPT_OF_ENDPOINT) - min(before, _KEPT_OF_ENDPOINT)
-            return
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
             return
@@ -363,6 +481,7 @@ class Endpoints:
                     end.holder = Process(who.pid, who.comm, inner_pid=who.inner_pid, cgroup_id=who.cgroup_id)
                 else:
                     end.holder = self._known.process(end.opener_pid, connection.start)
+                end.forget_place()
 
     @staticmethod
     def _tell_apart(endpoint: Endpoint, event: Event) -> None:
@@ -429,11 +548,17 @@ class Endpoints:
                 del self._by_sock[endpoint.sock]
 
 
+def _operated(event: Event, record: bytes | None, brief: Brief | None, place: Place) -> Operated:
+    if record is None or brief is None:
+        record = pack(event)
+        brief = brief_of(record)
+    return record, brief, place
+
+
 def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
     """Take what an operation did to its endpoint; return what it is a symptom of, None: of nothing."""
     operation, result = event.operation, event.result
     if operation == _WRITE:
-        endpoint.last_transfer = event
         if result > 0:
             endpoint.wrote(event.start, event.end, result)
             endpoint.written_messages += 1
@@ -445,7 +570,6 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         endpoint.held_up = bool(event.size)
         return None
     if operation == _READ:
-        endpoint.last_transfer = event
         if result > 0:
             if not event.message_flags & MSG_PEEK:
                 endpoint.read_bytes += result
@@ -461,7 +585,6 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         if endpoint.ended_sending is None and event.size in _SENDING:
             endpoint.ended_sending = event
     elif operation == _RELEASE:
-        endpoint.release = event
         return Symptom.TOLD if _told(endpoint, event) else None
     return None
 

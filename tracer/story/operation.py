@@ -5,6 +5,10 @@ from __future__ import annotations
 from hangup.tracer.names import error_name, signal_name, syscall_name
 from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation
 
+# Plain numbers: an IntEnum's comparison costs more than all else.
+_COMPAT, _IO_URING = int(EventFlag.COMPAT), int(EventFlag.IO_URING)
+_RELEASE = int(Operation.RELEASE)
+
 NOT_KEPT = -2
 """In place of a system call's number: the kernel's history of an endpoint does not have it. (-1: there was none.)"""
 
@@ -23,8 +27,8 @@ def syscall_of(event: Event) -> str | None:
         return None
     return syscall_name(
         event.syscall,
-        compat=bool(event.flags & EventFlag.COMPAT),
-        io_uring=bool(event.flags & EventFlag.IO_URING),
+        compat=bool(event.flags & _COMPAT),
+        io_uring=bool(event.flags & _IO_URING),
     )
 
 
@@ -35,7 +39,7 @@ def error_of(event: Event) -> str | None:
 
 def exit_of(event: Event) -> tuple[int | None, str | None]:
     """Return the exit status or the signal's name of a release by a process that was ending, or had (wait(2))."""
-    if event.operation != Operation.RELEASE or not event.flags & DIED:
+    if event.operation != _RELEASE or not event.flags & DIED:
         return None, None
     number = event.exit_code & 0x7F
     return (None, signal_name(number)) if number else (event.exit_code >> 8 & 0xFF, None)

@@ -30,21 +30,15 @@ class Gap(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """One operation as it is traced, with what is known of its connection then.
-
-    Many come a second, so it is a tuple of plain values, and who is at the other end is no `Process`.
-    """
+    """One operation as it is traced; what follows the event is its `Place`."""
 
     event: Event
     role: Role
     number: int | None
-    """The connection's number; None: a failed connect, there is none."""
     path: str | None
     pair: bool
     peer_comm: str | None = None
-    """The name of the process at the other end, escaped; None: not known."""
     peer_pid: int | None = None
-    """Its process id; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +141,10 @@ def tell(connection: Connection, failed: Event | None = None, number: int = 0) -
     )
 
 
-def traced(endpoint: Endpoint, event: Event) -> Traced:
-    """Return an operation of a connection as it is traced."""
-    connection = endpoint.connection
-    comm, pid = endpoint.other.name
-    # As Traced(...) does, for half of what that costs.
-    return _new(Traced, (event, endpoint.role, connection.number, connection.path, connection.pair, comm, pid))
-
-
-_new = tuple.__new__
-
-
 def _kept(endpoint: Endpoint, failed: Event | None) -> list[Event]:
     """Return the operations of an end that are told: those that were kept, and the one that failed."""
     kept = endpoint.kept
+    # What is a symptom was looked at when it came, and is kept as the event that it is.
     if failed is not None and failed.sock == endpoint.sock and all(event is not failed for event in kept):
         first = len(endpoint.operations)
         return [*kept[:first], failed, *kept[first:]]
