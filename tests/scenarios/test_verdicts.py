@@ -558,11 +558,15 @@ def test_a_signal_that_was_handled_before_the_exit_is_told(seen: Seen, path: Pat
     told, tell = os.pipe()
 
     def serve(end: socket.socket) -> None:
+        # One that comes before this waits for it would leave it asleep in pause(2).
+        signaled, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
         receive(end, 7)
         os.write(tell, str(os.getpid()).encode())
         received.pass_on()
-        signal.pause()
+        os.read(signaled, 1)
 
     def call(end: socket.socket) -> None:
         end.sendall(b"request")
