@@ -68,8 +68,8 @@ def measure_natively(*, parts: tuple[str, ...], quick: bool, path: Path) -> None
 @click.option("--time-limit", type=float, help="Seconds for the guest.")
 @_DATA
 def measure_in_guest(*, part: str, kernel: str, path: Path, **chosen: object) -> None:
-    """Measure a part in a guest."""
-    data.add(path, [guest.measure(guest.PARTS[part].but(**chosen), kernel)])
+    """Measure a part in a guest. What a guest that is cut off had till then is kept."""
+    guest.measure(guest.PARTS[part].but(**chosen), kernel, lambda run: data.add(path, [run]))
 
 
 @bench.command("report")
@@ -84,16 +84,23 @@ def write_report(*, path: Path) -> None:
 @bench.command("all")
 @_DATA
 def measure_all(*, path: Path) -> None:
-    """Measure everything, and write the report."""
+    """Measure everything, and write the report. A part that fails does not stop the others."""
     data.add(path, [native.measure(tuple(native.PARTS), quick=False)])
-    for part in ("start", "latency", "wall"):
-        data.add(path, [guest.measure(guest.PARTS[part], kernels.default_kernel().name)])
+    parts = [(guest.PARTS[name], kernels.default_kernel().name) for name in ("start", "latency", "wall")]
     cost = guest.PARTS["cost"]
     for kernel in _COUNTED:
-        if kernel != _COUNTED[0]:
-            cost = cost.but(tracers=[*guest.PARTS["cost"].tracers, "watch-auto"], loads=_FEW_LOADS)
-        data.add(path, [guest.measure(cost, kernel)])
+        first = kernel == _COUNTED[0]
+        parts.append((cost if first else cost.but(tracers=[*cost.tracers, "watch-auto"], loads=_FEW_LOADS), kernel))
+    failed = []
+    for part, kernel in parts:
+        try:
+            guest.measure(part, kernel, lambda run: data.add(path, [run]))
+        except RuntimeError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            failed.append(f"{part.name} on {kernel}")
     report.write(data.load(path))
+    if failed:
+        raise RuntimeError(f"not everything was measured: {', '.join(failed)}")
 
 
 def main() -> None:

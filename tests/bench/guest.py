@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,8 +76,11 @@ PARTS = {
 """By their names on the command line."""
 
 
-def measure(part: Part, kernel: str) -> Run:
-    """Measure a part in one boot. Raises RuntimeError if that fails; what the guest says is passed on as it comes."""
+def measure(part: Part, kernel: str, keep: Callable[[Run], None]) -> None:
+    """Measure a part in one boot, and give what was found to `keep`; what the guest says is passed on as it comes.
+
+    Raises RuntimeError if the guest fails or is cut off, after what it had till then has been kept.
+    """
     wanted = ["--repeats", str(part.repeats)]
     if part.tracers:
         wanted += ["--starts", str(part.starts), "--tracers", ",".join(part.tracers), "--loads", ",".join(part.loads)]
@@ -92,10 +95,11 @@ def measure(part: Part, kernel: str) -> Run:
             options += [f"--qemu-options={_ICOUNT}"]
         command = [sys.executable, "-m", "tests.vmtest", *options]
         command += ["--", "python3", "-m", "tests.bench.inside", part.name, *wanted]
-        if subprocess.run(command, check=False, cwd=paths.CHECKOUT).returncode:
-            raise RuntimeError(f"nothing was measured on {kernel}")
+        failed = subprocess.run(command, check=False, cwd=paths.CHECKOUT).returncode
+        if not (results / inside.ROWS).exists():
+            raise RuntimeError(f"nothing was measured on {kernel}: the guest says above why")
         found = json.loads((results / inside.ROWS).read_text())
-    return Run(
+    run = Run(
         part=part.name,
         kernel=kernel,
         release=kernels.find_kernel(kernel).release,
@@ -107,6 +111,9 @@ def measure(part: Part, kernel: str) -> Run:
         versions=found["versions"] | _emulator(),
         rows=[Row(**row) for row in found["rows"]],
     )
+    keep(run)
+    if failed:
+        raise RuntimeError(f"{part.name} on {kernel} was cut off: the {len(run.rows)} rows that it had are kept")
 
 
 def _bring_scap(name: str, results: Path) -> None:

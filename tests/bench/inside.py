@@ -1,6 +1,6 @@
 """What runs in the guest, as root: `python3 -m tests.bench.inside PART...`. tests/bench/guest.py boots it.
 
-Prints what it finds as it goes, and leaves the rows in /results/rows.json.
+Prints what it finds as it goes, and leaves in /results/rows.json what it has till then: a guest may be cut off.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,18 +65,25 @@ def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> N
     def say(line: str) -> None:
         print(f"{time.monotonic() - begun:7.1f} {line}", flush=True)
 
-    rows: list[Row]
+    installed, reckoned = versions(), [pipeline.alerts()] if part == "cost" else []
+
+    def keep(rows: Sequence[Row]) -> None:
+        # Renamed, so that nobody reads half of it.
+        new = RESULTS / f"{ROWS}.new"
+        new.write_text(json.dumps({"versions": installed, "rows": [asdict(row) for row in (*reckoned, *rows)]}))
+        new.replace(RESULTS / ROWS)
+
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         if part == "start":
-            rows = start.measure(folder, rounds=repeats, say=say)
+            start.measure(folder, rounds=repeats, say=say, keep=keep)
         elif part == "latency":
-            rows = latency.measure(folder, say=say)
+            latency.measure(folder, say=say, keep=keep)
         else:
             for brought in (LOAD, SCAP, NO_SCAP):
                 if (RESULTS / brought.name).exists():
                     shutil.copy2(RESULTS / brought.name, brought)
-            rows = rounds.rounds(
+            rounds.rounds(
                 [TOOLS[each] for each in tracers.split(",")],
                 [LOADS[each] for each in loads.split(",")],
                 starts=starts,
@@ -83,11 +91,8 @@ def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> N
                 longer=part == "wall",
                 folder=folder,
                 say=say,
+                keep=keep,
             )
-            if part == "cost":
-                rows.append(pipeline.alerts())
-    found = {"versions": versions(), "rows": [asdict(row) for row in rows]}
-    (RESULTS / ROWS).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

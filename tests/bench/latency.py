@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench.data import Row
 from tests.bench.hasty import HASTY_OPERATIONS, OPERATIONS, HastyLoad
-from tests.bench.rounds import Say
+from tests.bench.rounds import Keep, Say
 from tests.bench.watching import watching
 
 PER_SECOND = 1000
@@ -21,8 +21,8 @@ _SECONDS = 10
 _ONE_HASTY_IN = 5
 
 
-def measure(folder: Path, *, say: Say) -> list[Row]:
-    """Measure it with fentry and with kprobes, as JSON and as text."""
+def measure(folder: Path, *, say: Say, keep: Keep) -> None:
+    """Measure it with fentry and with kprobes, as JSON and as text; say and keep as of `start.measure()`."""
     operations = (OPERATIONS * (_ONE_HASTY_IN - 1) + HASTY_OPERATIONS) / _ONE_HASTY_IN
     per_second = PER_SECOND / operations
     connections = int(per_second * _SECONDS) // _ONE_HASTY_IN * _ONE_HASTY_IN
@@ -43,4 +43,4 @@ def measure(folder: Path, *, say: Say) -> list[Row]:
             lost |= run.lost or {}
             say(f"{probes:8} {name}: {statistics.median(values[name]):.1f} ms, at most {max(values[name]):.1f}")
         rows.append(Row("paced", f"watch-{probes}", values, lost))
-    return rows
+        keep(rows)

@@ -27,6 +27,7 @@ _SLACK_NS = 2e6
 _CATCH_UP_LIMIT = 300.0
 
 Say = Callable[[str], None]
+Keep = Callable[[Sequence[Row]], None]
 
 
 @dataclass
@@ -46,9 +47,20 @@ class Found:
 
 
 def rounds(
-    tools: Sequence[Tool], loads: Sequence[Load], *, starts: int, repeats: int, longer: bool, folder: Path, say: Say
-) -> list[Row]:
-    """Measure; longer: play as often as times need it, not as often as instructions do. say: is told what was found."""
+    tools: Sequence[Tool],
+    loads: Sequence[Load],
+    *,
+    starts: int,
+    repeats: int,
+    longer: bool,
+    folder: Path,
+    say: Say,
+    keep: Keep,
+) -> None:
+    """Measure; longer: play as often as times need it, not as often as instructions do.
+
+    say: is told what was found; keep: after each start of a tracer, all that is known.
+    """
     found: dict[tuple[str, str], Found] = defaultdict(Found)
     with ExitStack() as stack:
         servers = None
@@ -65,12 +77,12 @@ def rounds(
                     stage.under(tool, group, found)
                     for load in group:
                         say(line_of(tool, load, found[tool.name, load.name]))
-    return [
-        Row(load.name, tool.name, dict(each.values), each.lost, each.missing)
-        for tool in tools
-        for load in loads
-        if (each := found.get((tool.name, load.name)))
-    ]
+                    keep(
+                        [
+                            Row(load, tracer, dict(each.values), each.lost, each.missing)
+                            for (tracer, load), each in found.items()
+                        ]
+                    )
 
 
 def _groups(tool: Tool, loads: Sequence[Load]) -> Iterator[list[Load]]:

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from tests.bench.data import Row
 from tests.bench.hasty import HastyLoad
-from tests.bench.rounds import Say
+from tests.bench.rounds import Keep, Say
 from tests.bench.watching import watching
 
 FIRST, NOTHING_KEPT, KEPT = "first", "nothing-kept", "kept"
 """The first start of a boot, when nothing of it is in memory; without and with what an earlier start has compiled."""
 
 
-def measure(folder: Path, *, rounds: int, say: Say) -> list[Row]:
-    """Start it so often, each way."""
+def measure(folder: Path, *, rounds: int, say: Say, keep: Keep) -> None:
+    """Start it so often, each way. say: is told what was found; keep: after each start, all that is known."""
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     lost: dict[tuple[str, str], dict[str, int]] = {}
     kept = Path(os.environ["CACHE_DIRECTORY"])
@@ -48,4 +48,4 @@ def measure(folder: Path, *, rounds: int, say: Say) -> list[Row]:
             f" {values['resident'][-1] / 1024:.0f} MiB, at most {values['peak'][-1] / 1024:.0f}, in the kernel"
             f" {values['kernel'][-1] / (1 << 20):.0f}"
         )
-    return [Row(what, tracer, dict(values), lost[what, tracer]) for (what, tracer), values in found.items()]
+        keep([Row(load, tracer, dict(values), lost[load, tracer]) for (load, tracer), values in found.items()])

@@ -377,6 +377,8 @@ def _tools() -> Iterator[Tool]:
     yield Tool("floor-fexit", "empty programs: fexit", "floor", _floor("fexit"), sleeps=True)
     yield Tool("floor-fentry", "empty programs: fentry and fexit", "floor", _floor("fentry"), sleeps=True)
     yield Tool("floor-kprobe", "empty programs: kprobe and kretprobe", "floor", _floor("kprobe"), sleeps=True)
+    yield Tool("floor-multi", "empty programs: kprobe.multi, entry and return", "floor", _floor("multi"), sleeps=True)
+    yield Tool("floor-session", "empty programs: kprobe.session", "floor", _floor("session"), sleeps=True)
     yield Tool("floor-tracepoint", "empty programs: raw tracepoints", "floor", _floor("tracepoint"), sleeps=True)
     for probes in ("auto", "fentry", "kprobe"):
         yield Tool(f"watch-{probes}", f"hangup watch, {probes}", "hangup", _hangup("watch", probes), sleeps=True)

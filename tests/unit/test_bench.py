@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import data, timed_watch, tools
+from tests.bench import data, guest, inside, timed_watch, tools
 from tests.bench.data import Row, Run
 from tests.bench.guest import PARTS
 from tests.bench.loads import LOADS, Load, compile_load, play
@@ -103,6 +104,25 @@ def test_every_part_names_tracers_and_loads_that_there_are() -> None:
     for part in PARTS.values():
         assert set(part.tracers) <= set(TOOLS)
         assert set(part.loads) <= set(LOADS)
+
+
+@pytest.mark.parametrize("rows", [[], [{"load": "solo", "tracer": "none", "values": {"each": [1]}}]])
+def test_what_a_guest_had_when_it_was_cut_off_is_kept_and_said_to_be_cut_off(
+    monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, object]]
+) -> None:
+    def cut_off(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "--results" in command and rows:
+            results = Path(command[command.index("--results") + 1]) / "6.1"
+            results.mkdir()
+            (results / inside.ROWS).write_text(json.dumps({"versions": {}, "rows": rows}))
+        return subprocess.CompletedProcess(command, 125, stdout="QEMU emulator version 1\n")
+
+    monkeypatch.setattr(subprocess, "run", cut_off)
+    monkeypatch.setattr(guest, "compile_load", lambda _program: None)
+    kept: list[Run] = []
+    with pytest.raises(RuntimeError, match="cut off" if rows else "nothing was measured"):
+        guest.measure(PARTS["wall"].but(tracers=["none"]), "6.1", kept.append)
+    assert [row for run in kept for row in run.rows] == [Row("solo", "none", {"each": [1]}) for _ in rows]
 
 
 def test_the_processes_of_a_server_are_it_and_its_children() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from tests.bench import rounds
-from tests.bench.tools import Running
+from tests.bench.data import Row
+from tests.bench.loads import LOADS, Played
+from tests.bench.tools import TOOLS, Running, Tool
 
 
 @dataclass
@@ -51,3 +55,26 @@ def test_what_a_tracer_works_off_after_the_load_is_counted_without_what_it_does_
 
 def test_without_a_tracer_nothing_is_waited_for() -> None:
     assert rounds._catch_up(Running(), 0.0, sleeps=True) == 0
+
+
+def test_what_is_known_is_kept_after_each_start_also_why_something_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tests.bench.rounds.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(rounds, "play", lambda _program, _load, count, **_: Played(0, 5 * count, count, 0))
+    absent = Tool("absent", "", "other", TOOLS["none"].start, needs="no-such-program")
+    kept: list[Sequence[Row]] = []
+    rounds.rounds(
+        [TOOLS["none"], absent],
+        [LOADS["solo"]],
+        starts=1,
+        repeats=2,
+        longer=False,
+        folder=tmp_path,
+        say=lambda _line: None,
+        keep=kept.append,
+    )
+    assert [[(row.tracer, row.median("each"), bool(row.missing)) for row in rows] for rows in kept] == [
+        [("none", 5.0, False)],
+        [("none", 5.0, False), ("absent", None, True)],
+    ]
