@@ -89,6 +89,7 @@ def measure_all(*, path: Path) -> None:
     parts = [(guest.PARTS[name], kernels.default_kernel().name) for name in ("start", "latency", "wall")]
     cost = guest.PARTS["cost"]
     for kernel in _COUNTED:
+        parts.append((guest.PARTS["preempted"], kernel))
         first = kernel == _COUNTED[0]
         parts.append((cost if first else cost.but(tracers=[*cost.tracers, "watch-auto"], loads=_FEW_LOADS), kernel))
     failed = []

@@ -44,7 +44,7 @@ class Run:
     """What was measured together: one boot of a guest, or one command on this machine."""
 
     part: str
-    """"cost", "wall", "start", "latency" or "native"."""
+    """"cost", "wall", "start", "latency", "preempted" or "native"."""
     kernel: str
     """Its name in tests/kernels.toml; empty: none of them is measured."""
     release: str

@@ -1,6 +1,6 @@
 """Programs that do nothing where hangup's programs are: what being called costs, which nothing can do without.
 
-They are two instructions each, so nothing has to be compiled.
+They are a few instructions each, so nothing has to be compiled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from hangup.tracer.kernel import kprobes
 from hangup.tracer.kernel.btf import Btf, libbpf
@@ -34,44 +35,71 @@ _TRACE_KPROBE_MULTI = 42
 _TRACE_KPROBE_SESSION = 56
 _AT_RETURN = 1
 
-# r0 = 0; exit
-_EMPTY = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
+# arch/x86/entry/syscalls/syscall_64.tbl; enum bpf_cmd
+_BPF = 321
+_LINK_CREATE = 28
+
+_RESULT_ZERO = struct.pack("=BBhi", 0xB7, 0, 0, 0)
+_EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
+EMPTY = _RESULT_ZERO + _EXIT
 
 
-class _MultiLinkOptions(ctypes.Structure):
-    """struct bpf_link_create_opts, tools/lib/bpf/bpf.h, as far as its member kprobe_multi."""
+def busy(rounds: int) -> bytes:
+    """Return a program that does nothing for two instructions a round."""
+    # r1 = rounds; r1 -= 1; if r1 != 0 goto the line before
+    loop = [(0xB7, 1, 0, rounds), (0x17, 1, 0, 1), (0x55, 1, -2, 0)]
+    return _RESULT_ZERO + b"".join(struct.pack("=BBhi", *line) for line in loop) + _EXIT
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A program that is attached."""
+
+    kind: str
+    name: str
+    """Of the function or the tracepoint."""
+    program: int
+    link: int
+    """Descriptors; it stays as long as these are open."""
+
+
+class _MultiLink(ctypes.Structure):
+    """union bpf_attr of BPF_LINK_CREATE, include/uapi/linux/bpf.h, with kprobe_multi.
+
+    libbpf 1.1 refuses to make a link of the type kprobe.session, so the system call is made here.
+    """
 
     _fields_ = [
-        ("sz", ctypes.c_size_t),
+        ("prog_fd", ctypes.c_uint32),
+        ("target_fd", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
-        ("iter_info", ctypes.c_void_p),
-        ("iter_info_len", ctypes.c_uint32),
-        ("target_btf_id", ctypes.c_uint32),
         ("multi_flags", ctypes.c_uint32),
         ("cnt", ctypes.c_uint32),
-        ("syms", ctypes.POINTER(ctypes.c_char_p)),
-        ("addrs", ctypes.c_void_p),
-        ("cookies", ctypes.c_void_p),
+        ("syms", ctypes.c_uint64),
+        ("addrs", ctypes.c_uint64),
+        ("cookies", ctypes.c_uint64),
     ]
 
 
 @contextmanager
-def empty_programs(way: str) -> Iterator[None]:
-    """Attach them until the context ends. way: "fexit", "fentry", "kprobe", "multi", "session" or "tracepoint".
+def programs(way: str, code: bytes = EMPTY) -> Iterator[list[Attached]]:
+    """Attach programs until the context ends. way: "fexit", "fentry", "kprobe", "multi", "session" or "tracepoint".
 
     "fentry", "kprobe" and "multi" (kprobe.multi, by fprobe) have one at each end of a function; "session" is one
     program of kprobe.multi that runs at both; "tracepoint" is "fexit" with the raw tracepoints in place of the reads
     and writes. Raises RuntimeError where the kernel has no such thing.
     """
-    descriptors: list[int] = []
+    attached: list[Attached] = []
     try:
         with Btf.vmlinux() as btf:
-            for point in _points(way):
-                descriptors += _attached(btf, *point)
-        yield
+            for kind, name in _points(way):
+                attached.append(Attached(kind, name, *_attached(btf, kind, name, code)))
+        yield attached
     finally:
-        for descriptor in reversed(descriptors):
-            os.close(descriptor)
+        for each in reversed(attached):
+            os.close(each.link)
+            os.close(each.program)
 
 
 def _points(way: str) -> Sequence[tuple[str, str]]:
@@ -95,16 +123,16 @@ def _points(way: str) -> Sequence[tuple[str, str]]:
     return [(kind, name) for kind in kinds for name in RETURNING] + [("fentry", ENTERED)]
 
 
-def _attached(btf: Btf, kind: str, name: str) -> list[int]:
-    """Load a program and attach it; returns what keeps it there."""
+def _attached(btf: Btf, kind: str, name: str, code: bytes) -> tuple[int, int]:
+    """Load a program and attach it; returns its descriptor and that which keeps it there."""
     options = ProgramLoadOptions(sz=ctypes.sizeof(ProgramLoadOptions))
     if kind in ("kprobe", "kretprobe"):
-        program = _loaded(_KPROBE, options, name)
-        return [program, kprobes.attach(name, program, at_return=kind == "kretprobe")]
+        program = _loaded(_KPROBE, options, name, code)
+        return program, kprobes.attach(name, program, at_return=kind == "kretprobe")
     if kind.startswith(("kprobe.", "kretprobe.")):
-        return _attached_by_fprobe(options, kind, name)
+        return _attached_by_fprobe(options, kind, name, code)
     if kind == "tracepoint":
-        program = _loaded(_RAW_TRACEPOINT, options, name)
+        program = _loaded(_RAW_TRACEPOINT, options, name, code)
         link = libbpf().bpf_raw_tracepoint_open(name.encode(), program)
     else:
         function = btf.function_id(name)
@@ -112,38 +140,41 @@ def _attached(btf: Btf, kind: str, name: str) -> list[int]:
             raise RuntimeError(f"this kernel has no function {name}")
         options.attach_btf_id = function
         options.expected_attach_type = _TRACE_FEXIT if kind == "fexit" else _TRACE_FENTRY
-        program = _loaded(_TRACING, options, name)
+        program = _loaded(_TRACING, options, name, code)
         link = libbpf().bpf_raw_tracepoint_open(None, program)
     return _linked(program, link, name)
 
 
-def _attached_by_fprobe(options: ProgramLoadOptions, kind: str, name: str) -> list[int]:
+def _attached_by_fprobe(options: ProgramLoadOptions, kind: str, name: str, code: bytes) -> tuple[int, int]:
     attach_type = _TRACE_KPROBE_SESSION if kind == "kprobe.session" else _TRACE_KPROBE_MULTI
     options.expected_attach_type = attach_type
-    program = _loaded(_KPROBE, options, name)
-    link_options = _MultiLinkOptions(
-        sz=ctypes.sizeof(_MultiLinkOptions),
+    program = _loaded(_KPROBE, options, name, code)
+    symbols = (ctypes.c_char_p * 1)(name.encode())
+    attributes = _MultiLink(
+        prog_fd=program,
+        attach_type=attach_type,
         multi_flags=_AT_RETURN if kind == "kretprobe.multi" else 0,
         cnt=1,
-        syms=(ctypes.c_char_p * 1)(name.encode()),
+        syms=ctypes.addressof(symbols),
     )
-    return _linked(program, libbpf().bpf_link_create(program, 0, attach_type, ctypes.byref(link_options)), name)
+    library = ctypes.CDLL(None, use_errno=True)
+    size = ctypes.c_long(ctypes.sizeof(attributes))
+    link = library.syscall(ctypes.c_long(_BPF), ctypes.c_long(_LINK_CREATE), ctypes.byref(attributes), size)
+    return _linked(program, link, name)
 
 
-def _linked(program: int, link: int, name: str) -> list[int]:
-    """Return what keeps a program attached. Raises RuntimeError if it could not be."""
+def _linked(program: int, link: int, name: str) -> tuple[int, int]:
+    """Return a program and its link. Raises RuntimeError if there is none."""
     if link < 0:
         why = os.strerror(ctypes.get_errno())
         os.close(program)
         raise RuntimeError(f"cannot attach to {name}: {why}")
-    return [program, link]
+    return program, link
 
 
-def _loaded(kind: int, options: ProgramLoadOptions, name: str) -> int:
-    length = len(_EMPTY) // 8
-    program: int = libbpf().bpf_prog_load(
-        kind, b"empty", b"GPL", _EMPTY, ctypes.c_size_t(length), ctypes.byref(options)
-    )
+def _loaded(kind: int, options: ProgramLoadOptions, name: str, code: bytes) -> int:
+    length = ctypes.c_size_t(len(code) // 8)
+    program: int = libbpf().bpf_prog_load(kind, b"empty", b"GPL", code, length, ctypes.byref(options))
     if program < 0:
         raise RuntimeError(f"cannot load a program for {name}: {os.strerror(ctypes.get_errno())}")
     return program

@@ -53,6 +53,7 @@ PARTS = {
     for part in (
         Part("start", cpus=2, counting=False, repeats=5),
         Part("latency", cpus=2, counting=False),
+        Part("preempted", cpus=1, counting=True),
         Part(
             "wall",
             cpus=2,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import latency, pipeline, rounds, start
+from tests.bench import latency, pipeline, preempted, rounds, start
 from tests.bench.data import Row
 from tests.bench.loads import LOADS
 from tests.bench.tools import FOLDER, LOAD, NO_SCAP, SCAP, TOOLS
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 @click.command()
-@click.argument("part", type=click.Choice(["start", "latency", "wall", "cost"]))
+@click.argument("part", type=click.Choice(["start", "latency", "preempted", "wall", "cost"]))
 @click.option("--tracers", default="", help="Names of tests/bench/tools.py, with commas between them.")
 @click.option("--loads", default="", help="Names of tests/bench/loads.py, with commas between them.")
 @click.option("--starts", default=1)
@@ -60,6 +60,9 @@ def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> N
     # Not in /tmp, where everybody may write: no program would be kept there.
     os.environ["CACHE_DIRECTORY"] = tempfile.mkdtemp(dir="/var/cache")
     subprocess.run(["modprobe", "-a", "unix_diag", "inet_diag"], check=False)
+    for brought in (LOAD, SCAP, NO_SCAP):
+        if (RESULTS / brought.name).exists():
+            shutil.copy2(RESULTS / brought.name, brought)
     begun = time.monotonic()
 
     def say(line: str) -> None:
@@ -79,10 +82,9 @@ def main(*, part: str, tracers: str, loads: str, starts: int, repeats: int) -> N
             start.measure(folder, rounds=repeats, say=say, keep=keep)
         elif part == "latency":
             latency.measure(folder, say=say, keep=keep)
+        elif part == "preempted":
+            preempted.measure(say=say, keep=keep)
         else:
-            for brought in (LOAD, SCAP, NO_SCAP):
-                if (RESULTS / brought.name).exists():
-                    shutil.copy2(RESULTS / brought.name, brought)
             rounds.rounds(
                 [TOOLS[each] for each in tracers.split(",")],
                 [LOADS[each] for each in loads.split(",")],

@@ -6,10 +6,11 @@
 //        bytes: one byte there and one back over one connection
 //        open: a write and its read over one of several connections, chosen at random
 //        elsewhere: no Unix socket: a file is written and read, a byte goes there and back over loopback TCP
+//        preempted: a byte is written and read; on the same cpu an urgent thread wakes all the time, and does it too
 // NAME   processes (1 or 2): who plays the ends; open: connections that are open; blocked: threads that sleep in read();
-//        failing: one of so many connections fails
+//        failing: one of so many connections fails; interval: us that the urgent thread sleeps
 //
-// A tenth of COUNT is played before the clock is read.
+// A tenth of COUNT is played before the clock is read. "units" is what was played after that; of preempted, all.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,7 +37,11 @@
 static const int request[] = {16, 699, 8}, answer[] = {8, 43, 8, 11, 24};
 
 // What the command line says; 0: it does not.
-static long count, processes = 1, connections_open, blocked, failing;
+static long count, processes = 1, connections_open, blocked, failing, interval = 60;
+
+// How often the urgent thread was there, and whether it may stop.
+static long urgent;
+static volatile int over;
 
 static char buffer[4096];
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -335,12 +341,59 @@ static uint64_t play_elsewhere(uint64_t *ended)
 	return begun;
 }
 
+static void *be_urgent(void *unused)
+{
+	struct sched_param urgency = {.sched_priority = 50};
+	struct timespec next;
+	int ends[2];
+
+	must(!sched_setscheduler(0, SCHED_FIFO, &urgency), "sched_setscheduler");
+	pair(ends);
+	clock_gettime(CLOCK_MONOTONIC, &next);
+	while (!over) {
+		// Not always after the same time, or it would come at the same places.
+		next.tv_nsec += interval * 1000 + urgent * 7919 % 1000;
+		if (next.tv_nsec >= 1000000000) {
+			next.tv_nsec -= 1000000000;
+			next.tv_sec++;
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+		put(ends[0], 1);
+		get(ends[1], 1);
+		urgent++;
+	}
+	return unused;
+}
+
+static uint64_t play_preempted(uint64_t *ended)
+{
+	uint64_t begun = now();
+	pthread_t thread;
+	cpu_set_t cpu;
+	int ends[2];
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	must(!sched_setaffinity(0, sizeof(cpu), &cpu), "sched_setaffinity");
+	pair(ends);
+	errno = pthread_create(&thread, NULL, be_urgent, NULL);
+	must(!errno, "pthread_create");
+	for (long number = 0; number < count; number++) {
+		put(ends[0], 1);
+		get(ends[1], 1);
+	}
+	over = 1;
+	pthread_join(thread, NULL);
+	*ended = now();
+	return begun;
+}
+
 static void option(char *text)
 {
 	static const struct {
 		const char *name;
 		long *value;
-	} options[] = {{"processes", &processes}, {"open", &connections_open}, {"blocked", &blocked}, {"failing", &failing}};
+	} options[] = {{"processes", &processes}, {"open", &connections_open}, {"blocked", &blocked}, {"failing", &failing}, {"interval", &interval}};
 	char *value = strchr(text, '=');
 
 	for (unsigned each = 0; value && each < COUNT_OF(options); each++)
@@ -357,7 +410,7 @@ int main(int words, char **word)
 	static const struct {
 		const char *name;
 		uint64_t (*play)(uint64_t *);
-	} kinds[] = {{"connections", play_connections}, {"bytes", play_bytes}, {"open", play_open}, {"elsewhere", play_elsewhere}};
+	} kinds[] = {{"connections", play_connections}, {"bytes", play_bytes}, {"open", play_open}, {"elsewhere", play_elsewhere}, {"preempted", play_preempted}};
 
 	signal(SIGPIPE, SIG_IGN);
 	count = words > 2 ? atol(word[2]) : 0;
@@ -369,9 +422,10 @@ int main(int words, char **word)
 			// Also those before the clock was read.
 			long failed = failing ? (count + warm()) / failing : 0;
 
-			printf("{\"begun\": %llu, \"ended\": %llu, \"failed\": %ld}\n", (unsigned long long)begun, (unsigned long long)ended, failed);
+			printf("{\"begun\": %llu, \"ended\": %llu, ", (unsigned long long)begun, (unsigned long long)ended);
+			printf("\"units\": %ld, \"failed\": %ld}\n", count + urgent, failed);
 			return 0;
 		}
-	fprintf(stderr, "usage: load connections|bytes|open|elsewhere COUNT [NAME=NUMBER...]\n");
+	fprintf(stderr, "usage: load connections|bytes|open|elsewhere|preempted COUNT [NAME=NUMBER...]\n");
 	return 2;
 }

@@ -158,4 +158,4 @@ def play(program: Path, load: Load, count: int, *, prefix: Sequence[str] = ()) -
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the load {load.name} failed: {(done.stderr or done.stdout).strip()[-500:]}")
-    return Played(units=count, **json.loads(done.stdout.splitlines()[-1]))
+    return Played(**json.loads(done.stdout.splitlines()[-1]))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.bench.floor import empty_programs
+from tests.bench import floor
 from tests.bench.loads import LOADS, play
 
 Group = Literal["none", "floor", "hangup", "other"]
@@ -130,7 +130,7 @@ def _floor(way: str) -> Start:
     @contextmanager
     def start(_servers: Sequence[int]) -> Iterator[Running]:
         try:
-            programs = empty_programs(way)
+            programs = floor.programs(way)
             programs.__enter__()
         except (OSError, RuntimeError) as error:
             raise NotMeasuredError(str(error)) from None
@@ -372,14 +372,23 @@ def _ended(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM
             process.wait()
 
 
+_FLOOR_LABELS = {
+    "fexit": "fexit",
+    "fentry": "fentry and fexit",
+    "kprobe": "kprobe and kretprobe",
+    "multi": "kprobe.multi, at both ends",
+    "session": "kprobe.session",
+    "tracepoint": "raw tracepoints",
+}
+
+FLOOR_WAYS = {f"floor-{way}": way for way in _FLOOR_LABELS}
+"""The ways of attaching programs that do nothing, by the names of these tracers."""
+
+
 def _tools() -> Iterator[Tool]:
     yield Tool("none", "untraced", "none", _nothing, sleeps=True)
-    yield Tool("floor-fexit", "empty programs: fexit", "floor", _floor("fexit"), sleeps=True)
-    yield Tool("floor-fentry", "empty programs: fentry and fexit", "floor", _floor("fentry"), sleeps=True)
-    yield Tool("floor-kprobe", "empty programs: kprobe and kretprobe", "floor", _floor("kprobe"), sleeps=True)
-    yield Tool("floor-multi", "empty programs: kprobe.multi, entry and return", "floor", _floor("multi"), sleeps=True)
-    yield Tool("floor-session", "empty programs: kprobe.session", "floor", _floor("session"), sleeps=True)
-    yield Tool("floor-tracepoint", "empty programs: raw tracepoints", "floor", _floor("tracepoint"), sleeps=True)
+    for name, way in FLOOR_WAYS.items():
+        yield Tool(name, f"empty programs: {_FLOOR_LABELS[way]}", "floor", _floor(way), sleeps=True)
     for probes in ("auto", "fentry", "kprobe"):
         yield Tool(f"watch-{probes}", f"hangup watch, {probes}", "hangup", _hangup("watch", probes), sleeps=True)
     for probes in ("fentry", "kprobe"):

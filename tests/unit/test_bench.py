@@ -16,6 +16,7 @@ from tests.bench import data, guest, inside, timed_watch, tools
 from tests.bench.data import Row, Run
 from tests.bench.guest import PARTS
 from tests.bench.loads import LOADS, Load, compile_load, play
+from tests.bench.preempted import PREEMPTED
 from tests.bench.server_load import family
 from tests.bench.targets import more_of, ratio_of
 from tests.bench.tools import TOOLS
@@ -149,6 +150,12 @@ def test_every_load_plays_and_as_many_units_fail_as_should(program: Path, load: 
     played = play(program, load, 100)
     assert played.ended > played.begun
     assert played.failed == (110 // load.fails_one_in if load.fails_one_in else 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may say which task goes first")
+def test_what_an_urgent_task_does_is_counted_with_what_it_interrupts(program: Path) -> None:
+    count = 50_000
+    assert play(program, PREEMPTED, count).units > count
 
 
 def test_a_load_that_cannot_be_played_says_so(program: Path) -> None:
