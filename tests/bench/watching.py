@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from tests.bench.tools import Running, hangup_command, told_by_watch
 
 _CHUNK = 1 << 16
 _END_LIMIT = 300.0
+# An alert that has not come after so many seconds will not come any more.
+_ALERT_LIMIT = 60.0
 _ALERT_LINE = {
     True: re.compile(rb'^\{"schema": ?\d+, ?"record": ?"alert".*\n', re.MULTILINE),
     False: re.compile(
@@ -51,10 +54,14 @@ class Watching:
         return Running(self.process)
 
     def await_alerts(self, count: int) -> int:
-        """Read until there have been so many alerts, and return when the last one had been read."""
-        while len(self.read_at) < count and self._read_more():
-            pass
-        assert len(self.read_at) >= count, "hangup watch ended too early"
+        """Read until there have been so many alerts, and return when the last one had been read.
+
+        Raises RuntimeError if they do not come.
+        """
+        assert self.process.stdout is not None
+        while len(self.read_at) < count:
+            if not select.select([self.process.stdout], [], [], _ALERT_LIMIT)[0] or not self._read_more():
+                raise RuntimeError(f"hangup watch has printed {len(self.read_at)} alerts, and should have {count}")
         return self.read_at[count - 1]
 
     def end(self) -> None:
@@ -90,11 +97,11 @@ def watching(probes: str, *, as_json: bool = True) -> Iterator[Watching]:
 def _watching(probes: str, as_json: bool, complaints: IO[bytes]) -> Iterator[Watching]:
     ready, report_ready = os.pipe()
     phases, report_phases = os.pipe()
-    # As `python -m hangup` would be started, but for the module.
-    words = hangup_command("watch", probes)[3:]
+    # As `python -m hangup` would be started, but for the module. As text, those alike would be cut short.
+    words = [word if as_json or word != "--json" else "--all" for word in hangup_command("watch", probes)[3:]]
     begun = time.monotonic_ns()
     command = [sys.executable, "-m", "tests.bench.timed_watch", str(begun), str(report_phases)]
-    command += [word for word in words if as_json or word != "--json"] + ["--ready-fd", str(report_ready)]
+    command += [*words, "--ready-fd", str(report_ready)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
