@@ -22,10 +22,11 @@ _CHUNK = 1 << 16
 _END_LIMIT = 300.0
 # An alert that has not come after so many seconds will not come any more.
 _ALERT_LIMIT = 60.0
-_ALERT_LINE = {
+# The line that an alert is known by, as JSON and as text.
+ALERT_LINE = {
     True: re.compile(rb'^\{"schema": ?\d+, ?"record": ?"alert".*\n', re.MULTILINE),
     False: re.compile(
-        rb"^(?:%b)  \d{4}-.*\n" % b"|".join(re.escape(kind.value.encode()) for kind in Kind), re.MULTILINE
+        rb"^(?:%b)  [a-z ]+  \d{4}-.*\n" % b"|".join(re.escape(kind.value.encode()) for kind in Kind), re.MULTILINE
     ),
 }
 
@@ -79,7 +80,7 @@ class Watching:
         now = time.monotonic_ns()
         self._text += data
         taken = 0
-        for found in _ALERT_LINE[self.as_json].finditer(self._text):
+        for found in ALERT_LINE[self.as_json].finditer(self._text):
             taken = found.end()
             self.read_at.append(now)
             self.lines.append(found.group())

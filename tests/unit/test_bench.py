@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import data, guest, inside, timed_watch, tools
+from tests.bench import data, guest, inside, timed_watch, tools, watching
 from tests.bench.data import Row, Run
 from tests.bench.guest import PARTS
 from tests.bench.loads import LOADS, Load, compile_load, play
@@ -94,6 +94,12 @@ def test_alerts_of_watch_are_counted_and_what_it_lost_is_in_its_last_line() -> N
     assert tools.told_by_watch("\n".join(lines)) == (2, None)
     total = '{"record": "total", "lost_by_cause": {"ring_full": 0, "skipped": 2}}'
     assert tools.told_by_watch("\n".join([*lines, total])) == (2, {"skipped": 2})
+
+
+def test_an_alert_is_found_in_the_text_of_watch() -> None:
+    # A test compares what README shows with what is printed.
+    readme = Path(__file__).parents[2] / "README.md"
+    assert watching.ALERT_LINE[False].findall(readme.read_bytes())
 
 
 def test_every_function_that_a_start_is_timed_by_is_there() -> None:
