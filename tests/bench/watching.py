@@ -26,7 +26,7 @@ _ALERT_LIMIT = 60.0
 ALERT_LINE = {
     True: re.compile(rb'^\{"schema": ?\d+, ?"record": ?"alert".*\n', re.MULTILINE),
     False: re.compile(
-        rb"^(?:%b)  [a-z ]+  \d{4}-.*\n" % b"|".join(re.escape(kind.value.encode()) for kind in Kind), re.MULTILINE
+        rb"^(?:%b)  \S.*  \d{4}-.*\n" % b"|".join(re.escape(kind.value.encode()) for kind in Kind), re.MULTILINE
     ),
 }
 
