@@ -89,7 +89,7 @@ def measure(part: Part, kernel: str, keep: Callable[[Run], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         results = Path(name) / kernel
         compile_load(results / tools.LOAD.name)
-        if "sysdig" in part.tracers:
+        if any(TOOLS[tracer].needs == "sysdig" for tracer in part.tracers):
             _bring_scap(kernel, results)
         options = ["--peers", "--no-kvm", "--cpus", str(part.cpus), "--kernel", kernel]
         options += ["--results", name, "--time-limit", str(part.time_limit)]

@@ -313,25 +313,29 @@ def _seen_by_output(command: Sequence[str], variables: Mapping[str, str] | None 
     return start
 
 
-@contextmanager
-def _sysdig(servers: Sequence[int]) -> Iterator[Running]:
+def _sysdig(*options: str) -> Start:
     """Run it with its kernel module, which makes a buffer for each cpu of its own size."""
-    if NO_SCAP.exists():
-        raise NotMeasuredError(NO_SCAP.read_text())
-    done = subprocess.run(["insmod", SCAP], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise NotMeasuredError(f"its module cannot be loaded: {done.stderr.strip()}")
-    try:
-        with _seen_by_output(["sysdig", "-v", "fd.type=unix"])(servers) as running:
-            yield running
-    finally:
-        subprocess.run(["rmmod", SCAP.stem], check=False)
+
+    @contextmanager
+    def start(servers: Sequence[int]) -> Iterator[Running]:
+        if NO_SCAP.exists():
+            raise NotMeasuredError(NO_SCAP.read_text())
+        done = subprocess.run(["insmod", SCAP], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NotMeasuredError(f"its module cannot be loaded: {done.stderr.strip()}")
+        try:
+            with _seen_by_output(["sysdig", "-v", *options])(servers) as running:
+                yield running
+        finally:
+            subprocess.run(["rmmod", SCAP.stem], check=False)
+
+    return start
 
 
 def _has_printed(output: Path) -> bool:
-    # perf's output is a file that it makes anew.
+    # perf's output is a file that it makes anew. What a capture has of a call is the path, not the call's name.
     text = output.read_bytes() if output.exists() else b""
-    return b"sendmsg" in text or b"write" in text
+    return any(words in text for words in (b"sendmsg", b"write", b"/run/load."))
 
 
 @contextmanager
@@ -402,7 +406,9 @@ def _tools() -> Iterator[Tool]:
         yield Tool(f"bpftrace-{kind}", f"bpftrace, {kind}", "other", _bpftrace(kind), "bpftrace")
     yield Tool("perf-trace", "perf trace", "other", _seen_by_output(_PERF), "perf")
     yield Tool("strace", "strace -f", "other", _strace, "strace")
-    yield Tool("sysdig", "sysdig", "other", _sysdig, "sysdig")
+    yield Tool("sysdig", "sysdig", "other", _sysdig("fd.type=unix"), "sysdig")
+    capture = _sysdig("-w", str(FOLDER / "output"))
+    yield Tool("sysdig-capture", "sysdig -w, everything to a file", "other", capture, "sysdig")
 
 
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in _tools()}
