@@ -60,8 +60,8 @@ A kernel that preempts tasks (`preempt=full` or `lazy`) does so inside programs 
 and newer ones inside those of raw tracepoints too. Whoever comes to the same program on that cpu then goes without:
 `__bpf_prog_enter_recur()` and `__bpf_trace_run()` take it for a recursion. Programs of kprobes and of kprobe.multi run
 with preemption off (`trace_call_bpf()`, `kprobe_multi_link_prog_run()`), so `--probes auto` takes kprobes on such
-kernels. Here an urgent task interrupts another on the same cpu every 60 µs, both write and read, and each program runs
-for 600 instructions.
+kernels. What each way costs stands in the tables of instructions, as "empty programs". Here an urgent task interrupts
+another on the same cpu every 60 µs, both write and read, and each program runs for 600 instructions.
 
 """
 
