@@ -1,6 +1,6 @@
 """Every open Unix socket of the host: who is connected to whom, which processes hold the two ends, what is unread.
 
-Nothing here needs tracing. The kernel's list (`tracer.unix_diag`) says which sockets there are and how they are
+Nothing here needs tracing. The kernel's list (`tracer.host.unix_diag`) says which sockets there are and how they are
 connected but not whose they are; /proc says which process holds which inode but not what it is connected to. Joined
 by the inode number they name both ends of every connection, also of those that were open before a tracer started.
 """

@@ -25,7 +25,6 @@ _KIND_ENUM64 = 19
 
 _TYPE_SIZE = 12  # sizeof(struct btf_type)
 _MEMBER_SIZE = 12  # sizeof(struct btf_member)
-_PARAMETER_SIZE = 8  # sizeof(struct btf_param)
 _ENUM_SIZE = 8  # sizeof(struct btf_enum)
 _ENUM64_SIZE = 12  # sizeof(struct btf_enum64)
 

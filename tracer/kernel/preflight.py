@@ -76,7 +76,7 @@ class Check:
 
 
 class Kernel(Protocol):
-    """What is asked of BTF (`tracer.btf.Btf`)."""
+    """What is asked of BTF (`tracer.kernel.btf.Btf`)."""
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel has this function, and it can be probed."""

@@ -75,7 +75,6 @@ def _enumerators(source: str, name: str, prefixes: str) -> dict[str, int]:
 _SOURCE = HEADER.read_text()
 _DEFINES = {match["name"]: int(match["value"]) for match in _DEFINE.finditer(_SOURCE)}
 _FIELDS = _fields(_SOURCE, "operation")
-_SENDER_FIELDS = _fields(_SOURCE, "sender")
 
 VERSION = _DEFINES["RECORD_VERSION"]
 """The records' version, which a capture file carries."""
@@ -463,7 +462,7 @@ else:
     TextKind = enum.IntEnum("TextKind", _enumerators(_SOURCE, "text_kind", "^TEXT_"))
 
 RING_TYPES = (RecordType.OPERATION, RecordType.HISTORY)
-"""The types of records that the probes write into the ring buffer."""
+"""The types of records that say what happened on connections; of the rest only who and where is learnt."""
 
 # Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
 
