@@ -9,7 +9,7 @@
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines SELECT_PIDS, SELECT_NAMES, RING_PAGES, WAKE_RECORDS, CPUS
+ * The loader defines SELECT_USERS, SELECT_NAMES, RING_PAGES, WAKE_RECORDS, CPUS
  * and PROBES_FENTRY, and what kernel.h describes; it puts local headers in the place
  * of their #include, because BCC finds uses of maps in the main file only.
  */
@@ -108,24 +108,31 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 	return begin_history(sock, key, peer, state, now);
 }
 
-/* Whether a selected process has, or has opened, one of the ends. */
-static __always_inline bool is_pid_selected(struct history *history)
+/* Which conditions on who uses an end, or has opened one, do not hold yet. */
+static __always_inline u32 missing_user(struct history *history)
 {
-#if SELECT_PIDS
-	return history->state & HISTORY_SELECTED;
+#if SELECT_USERS
+	return SELECTED_BY & ~history->state;
 #else
-	return true;
+	return 0;
 #endif
 }
 
 /* Whether a connection that goes wrong is handed over, or when streaming all of it is. */
 static __always_inline bool is_selected(struct history *history, u64 sock)
 {
+#if SELECT_NAMES || SELECT_USERS
+	struct history *other = peer_history(history);
+
+	/* Both ends at once, on two cpus: each has begun without the other one. */
+	if (other)
+		history->state |= other->state & HISTORY_DECIDED;
+#endif
 #if SELECT_NAMES
-	if (!is_named(history, sock))
+	if (!is_named(history, other, sock))
 		return false;
 #endif
-	return is_pid_selected(history);
+	return !missing_user(history);
 }
 
 /*
@@ -142,8 +149,8 @@ static __always_inline bool is_undecided(struct history *history)
 	other = peer_history(history);
 	if (history->state & HISTORY_CLIENT)
 		return !other || !(other->state & HISTORY_BEGUN);
-	/* Who opened it has a pid at once, and a name when the connect has returned. */
-	return !other && is_pid_selected(history);
+	/* Who opened it has a pid at once, and all else when the connect has returned. */
+	return !other && !(missing_user(history) & HISTORY_PID_SELECTED);
 }
 
 /*
@@ -271,8 +278,8 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 
 	if (pid == TRACER_PID)
 		return 0;
-#if SELECT_PIDS
-	if (!pid_selected(pid))
+#if SELECT_USERS
+	if (SELECTED_BY & ~match_user(pid))
 		return 0;
 #endif
 #if SELECT_NAMES
@@ -458,7 +465,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 			latent = has_left(history, other);
 		}
 		/* Names are in what is counted. Also of those that they do not select it says who has listened. */
-		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && is_pid_selected(history)) {
+		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && !missing_user(history)) {
 			if (latent && wanted && tell_latent(now))
 				hand_over(history, sock, BPF_RB_NO_WAKEUP);
 			else

@@ -33,8 +33,9 @@
 #define MSG_DONTWAIT 0x40
 
 /* What is decided of both ends at once. */
-#define HISTORY_DECIDED \
-	(HISTORY_SELECTED | HISTORY_NAMED | HISTORY_PATH_SELECTED | HISTORY_IGNORED | HISTORY_EXCLUDED)
+#define HISTORY_DECIDED                                                          \
+	(HISTORY_PID_SELECTED | HISTORY_UID_SELECTED | HISTORY_CGROUP_SELECTED | \
+	 HISTORY_NAMED | HISTORY_PATH_SELECTED | HISTORY_IGNORED | HISTORY_EXCLUDED)
 
 struct bucket {
 	u64 keys[WAYS];         /* 0: none */
@@ -52,8 +53,10 @@ struct awaited {
 	u32 unused;
 };
 
-/* The loader makes it as large as it has to be. */
+/* The loader makes them as large as they have to be. */
 BPF_HASH(selected_pids, u32, u8, 1);
+BPF_HASH(selected_uids, u32, u8, 1);
+BPF_CGROUP_ARRAY(selected_cgroups, 1);
 
 /*
  * The loader makes these as large as they have to be; a bucket has WAYS histories. The
@@ -106,11 +109,6 @@ static __always_inline u64 key_of(u64 sock)
 #else
 	return sock;
 #endif
-}
-
-static __always_inline bool pid_selected(u32 pid)
-{
-	return selected_pids.lookup(&pid) != NULL;
 }
 
 static __always_inline u64 peer_key(struct history *history)
@@ -209,7 +207,7 @@ static __always_inline struct history *take_history(u64 key)
 		index += way;
 		given_up = histories.lookup(&index);
 		/* While each operation is recorded, what it had done is known, but not for whom it was selected. */
-		if (given_up && (!STREAMING || SELECT_PIDS) && !(given_up->state & HISTORY_EXCLUDED))
+		if (given_up && (!STREAMING || SELECT_USERS) && !(given_up->state & HISTORY_EXCLUDED))
 			count_since(LOSS_HISTORY_GIVEN_UP, given_up->start);
 		index -= way;
 	}
@@ -276,13 +274,41 @@ static __always_inline u64 known_peer(struct history *history, u64 sock)
 #endif
 }
 
-/* A selected process has, or has opened, one end: then both are looked at. */
-static __always_inline void select_both(struct history *history, struct history *other)
+/* Of both ends. */
+static __always_inline void decide(struct history *history, struct history *other, u32 decided)
 {
-	history->state |= HISTORY_SELECTED;
+	history->state |= decided;
 	if (other)
-		other->state |= HISTORY_SELECTED;
+		other->state |= decided;
 }
+
+#if SELECT_USERS
+static __always_inline u32 match_pid(u32 pid)
+{
+	return SELECTED_BY & HISTORY_PID_SELECTED && selected_pids.lookup(&pid) ? HISTORY_PID_SELECTED : 0;
+}
+
+/*
+ * Which of the conditions on whoever uses an end hold for who is here. Not by
+ * bpf_get_current_ancestor_cgroup_id(): tracing programs got it later than
+ * bpf_current_task_under_cgroup() (bpf_tracing_func_proto()), which sees the cgroups below one, too.
+ */
+static __always_inline u32 match_user(u32 pid)
+{
+	u32 found = match_pid(pid);
+	u32 uid = bpf_get_current_uid_gid();
+	u32 i;
+
+	if (SELECTED_BY & HISTORY_UID_SELECTED && selected_uids.lookup(&uid))
+		found |= HISTORY_UID_SELECTED;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < SELECTED_CGROUPS; i++) {
+		if (selected_cgroups.check_current_task(i) == 1)
+			found |= HISTORY_CGROUP_SELECTED;
+	}
+	return found;
+}
+#endif
 
 /* What is kept of an end from here on. Costs some reads: once an endpoint. */
 static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer, u32 state, u64 now)
@@ -314,9 +340,8 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 		if (SELECT_NAMES && !(state & HISTORY_BEGUN))
 			history->state |= HISTORY_NAMED;
 	}
-#if SELECT_PIDS
-	if (pid_selected(history->opener_pid))
-		select_both(history, other);
+#if SELECT_USERS
+	decide(history, other, match_pid(history->opener_pid));
 #endif
 	/*
 	 * Whoever connects to us is seen before we accept: sk_peer_pid is then who called
@@ -356,13 +381,6 @@ static __always_inline u32 match_current(void)
 	return found;
 }
 
-static __always_inline void decide(struct history *history, struct history *other, u32 decided)
-{
-	history->state |= decided;
-	if (other)
-		other->state |= decided;
-}
-
 /* What the name of a user decides about both ends. */
 static __always_inline void decide_by_name(struct history *history, struct history *other)
 {
@@ -395,13 +413,8 @@ static __always_inline bool is_history_path_selected(struct history *history, u6
  * select it later. A path is known once, and what is ignored stays so.
  * Whoever used it before had a name that was looked at then; who is here may have got another.
  */
-static __always_inline bool is_named(struct history *history, u64 sock)
+static __always_inline bool is_named(struct history *history, struct history *other, u64 sock)
 {
-	struct history *other = peer_history(history);
-
-	/* Both ends at once, on two cpus: each has begun without the other one. */
-	if (other)
-		history->state |= other->state & HISTORY_DECIDED;
 	if (PATH_GLOBS && !(history->state & (HISTORY_PATH_SELECTED | HISTORY_IGNORED)))
 		decide(history, other, is_history_path_selected(history, sock) ? HISTORY_PATH_SELECTED : HISTORY_IGNORED);
 	if (COMM_GLOBS && !(history->state & HISTORY_IGNORED))
@@ -423,9 +436,13 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid,
 		exclude(history, peer_history(history));
 		return;
 	}
-#if SELECT_PIDS
-	if (!(history->state & HISTORY_SELECTED) && pid_selected(pid))
-		select_both(history, peer_history(history));
+#if SELECT_USERS
+	if (SELECTED_BY & ~history->state) {
+		u32 found = match_user(pid);
+
+		if (found)
+			decide(history, peer_history(history), found);
+	}
 #endif
 	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
 		history->user = 0;

@@ -33,6 +33,10 @@
 #define PATH_GLOBS RUN_VALUE(5)
 /* 1: what has no path is not selected. */
 #define NEEDS_PATH RUN_VALUE(6)
+/* Of HISTORY_PID_SELECTED, HISTORY_UID_SELECTED and HISTORY_CGROUP_SELECTED those that have to hold. */
+#define SELECTED_BY RUN_VALUE(7)
+/* How many cgroups are selected. */
+#define SELECTED_CGROUPS RUN_VALUE(8)
 
 /* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
 #define SOME_MAP bpf_pseudo_fd(14, 0)

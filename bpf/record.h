@@ -299,7 +299,7 @@ enum history_state {
 	HISTORY_ENDED_SENDING = 64,
 	HISTORY_ENDED_RECEIVING = 128,
 	/* A selected process has used or opened an end of its connection; or nobody looks at it. */
-	HISTORY_SELECTED = 256,
+	HISTORY_PID_SELECTED = 256,
 	HISTORY_EXCLUDED = 512,
 	/* It has had more users than are kept. */
 	HISTORY_USERS_LOST = 1024,
@@ -311,6 +311,9 @@ enum history_state {
 	HISTORY_PATH_SELECTED = 8192,
 	/* It has a path that is not, or one or a user that is ignored: nothing of it is told. */
 	HISTORY_IGNORED = 16384,
+	/* A user who is selected, or somebody in a cgroup that is, has used an end of its connection. */
+	HISTORY_UID_SELECTED = 32768,
+	HISTORY_CGROUP_SELECTED = 65536,
 };
 
 /* What the kernel side keeps of an endpoint. */

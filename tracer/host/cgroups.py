@@ -225,13 +225,9 @@ class Hierarchy:
         self._proc = proc
         self._mount: bytes | None = None
 
-    def path(self, number: int) -> bytes | None:
-        """Return the path of the cgroup with this id below the mount, None if there is no such cgroup (any more).
-
-        A cgroup's id is the file handle of its directory (kernfs_encode_fh(), fs/kernfs/mount.c), which
-        open_by_handle_at(2) opens without a search. Raises OSError: PermissionError without CAP_DAC_READ_SEARCH,
-        FileNotFoundError where no unified hierarchy is mounted.
-        """
+    @property
+    def mount(self) -> bytes:
+        """Where it is mounted. Raises FileNotFoundError where it is not."""
         if self._mount is None:
             mounts = read_mounts(self._proc)
             self._mount = next(
@@ -239,8 +235,17 @@ class Hierarchy:
             )
             if self._mount is None:
                 raise FileNotFoundError(errno.ENOENT, "no unified hierarchy is mounted")
-        found = _path_of_handle(self._mount, _HANDLE.pack(_HANDLE_BYTES, _FILEID_KERNFS, number))
-        return found and (found.removeprefix(self._mount) or b"/")
+        return self._mount
+
+    def path(self, number: int) -> bytes | None:
+        """Return the path of the cgroup with this id below the mount, None if there is no such cgroup (any more).
+
+        A cgroup's id is the file handle of its directory (kernfs_encode_fh(), fs/kernfs/mount.c), which
+        open_by_handle_at(2) opens without a search. Raises OSError: PermissionError without CAP_DAC_READ_SEARCH,
+        FileNotFoundError where no unified hierarchy is mounted.
+        """
+        found = _path_of_handle(self.mount, _HANDLE.pack(_HANDLE_BYTES, _FILEID_KERNFS, number))
+        return found and (found.removeprefix(self.mount) or b"/")
 
 
 def _path_of_handle(mount: bytes, handle: bytes) -> bytes | None:

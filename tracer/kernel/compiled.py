@@ -49,6 +49,8 @@ class RunValue(IntEnum):
     COMM_GLOBS = 4
     PATH_GLOBS = 5
     NEEDS_PATH = 6
+    SELECTED_BY = 7
+    SELECTED_CGROUPS = 8
 
 
 @dataclass(frozen=True, slots=True)

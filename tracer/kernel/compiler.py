@@ -68,7 +68,7 @@ class Options:
 
     flavour: Flavour
     selecting: bool
-    """Whether only some processes are traced."""
+    """Whether pids, uids or cgroups say what is traced."""
     naming: bool
     """Whether names of processes, or paths, say what is traced."""
     ring_bytes: int
@@ -80,7 +80,7 @@ class Options:
     def macros(self) -> dict[str, int]:
         """Return the macros that bpf/hangup.c knows them by."""
         macros = {
-            "SELECT_PIDS": int(self.selecting),
+            "SELECT_USERS": int(self.selecting),
             "SELECT_NAMES": int(self.naming),
             "RING_PAGES": self.ring_bytes // _PAGE,
             "WAKE_RECORDS": self.wake_records,

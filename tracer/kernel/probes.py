@@ -26,8 +26,9 @@ from hangup.tracer.kernel.compiled import Compiled, KernelFacts, RunValue, creat
 from hangup.tracer.kernel.compiler import Flavour, Keeper, Options
 from hangup.tracer.kernel.globs import WORDS, tables_of
 from hangup.tracer.kernel.ring import Ring, RingFill
+from hangup.tracer.kernel.selected_cgroups import SelectedCgroups
 from hangup.tracer.record.facts import LostPeriod
-from hangup.tracer.record.layout import COUNTED_BYTES, HISTORY_BYTES, LOST_PERIODS, Counted, Loss, counted_of
+from hangup.tracer.record.layout import COUNTED_BYTES, HISTORY_BYTES, LOST_PERIODS, Counted, HistoryState, Loss, counted_of
 from hangup.tracer.selection import Selection
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type
@@ -283,8 +284,24 @@ def keeper() -> Keeper:
 def options(flavour: Flavour, selection: Selection) -> Options:
     """Return how the probes are compiled on this host."""
     cpus = os.cpu_count() or 1
-    selecting, naming = bool(selection.pids), any(tables_of(selection))
-    return Options(flavour, selecting, naming, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
+    return Options(
+        flavour,
+        bool(_selected_by(selection)),
+        any(tables_of(selection)),
+        _RING_BYTES,
+        wake_records(cpus),
+        os.sysconf("SC_NPROCESSORS_CONF"),
+    )
+
+
+def _selected_by(selection: Selection) -> int:
+    """Return which conditions on who uses an end have to hold."""
+    conditions = (
+        (selection.pids, HistoryState.PID_SELECTED),
+        (selection.uids, HistoryState.UID_SELECTED),
+        (selection.cgroups, HistoryState.CGROUP_SELECTED),
+    )
+    return sum(state for given, state in conditions if given)
 
 
 class Probes:
@@ -329,7 +346,10 @@ class Probes:
         self._misses_offset: int | None = None
         self._skipped = 0
         self._recording, self._endpoints = recording, endpoints
-        self._selection = selection = selection or Selection()
+        selection = selection or Selection()
+        self._cgroups = SelectedCgroups(selection.cgroups) if selection.cgroups else None
+        self.selection = replace(selection, cgroups=self._cgroups.paths if self._cgroups else ())
+        """What is selected, with the cgroups' paths in the place of their names."""
         self._globs = tables_of(selection)
         try:
             keeps = keeper()
@@ -337,7 +357,13 @@ class Probes:
             self.flavour = choose_flavour(flavour, facts, preempted=preempts_programs())
             self._misses_offset = facts.misses_offset
             compiled = keeps.compiled(facts, options(self.flavour, selection))
-            sizes = {"selected_pids": max(1, len(selection.pids)), "buckets": endpoints // WAYS, "histories": endpoints}
+            sizes = {
+                "selected_pids": max(1, len(selection.pids)),
+                "selected_uids": max(1, len(selection.uids)),
+                "selected_cgroups": max(1, len(selection.cgroups)),
+                "buckets": endpoints // WAYS,
+                "histories": endpoints,
+            }
             self._maps = create_maps(
                 [replace(each, max_entries=sizes.get(each.name, each.max_entries)) for each in compiled.maps]
             )
@@ -404,6 +430,7 @@ class Probes:
 
         Records of what went well do not wake the reader: when they come at all, ask at least some times a second.
         """
+        self._look_for_cgroups()
         return [] if self._ring is None else self._ring.read(timeout)
 
     def wake_by(self, descriptor: int) -> None:
@@ -505,16 +532,30 @@ class Probes:
         return skipped
 
     def _select(self) -> None:
-        for pid in self._selection.pids:
-            self._update("selected_pids", pid, b"\1")
+        for name, numbers in (("selected_pids", self.selection.pids), ("selected_uids", self.selection.uids)):
+            for number in numbers:
+                self._update(name, number, b"\1")
+        self._look_for_cgroups()
         for first, words in zip((0, WORDS), self._globs, strict=True):
             for place, word in enumerate(words, first):
                 self._update("globs", place, word.pack())
 
+    def _look_for_cgroups(self) -> None:
+        if self._cgroups is not None and "selected_cgroups" in self._maps:
+            self._cgroups.look(
+                time.monotonic_ns(),
+                lambda number, folder: self._put("selected_cgroups", number, struct.pack("=i", folder)),
+            )
+
     def _update(self, name: str, key: int, value: bytes) -> None:
-        if self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(ctypes.c_uint32(key)), value, 0):
-            reason = os.strerror(ctypes.get_errno())
-            raise HangupError(f"the kernel does not take what to select ({reason})", "select less")
+        code = self._put(name, key, value)
+        if code:
+            raise HangupError(f"the kernel does not take what to select ({os.strerror(code)})", "select less")
+
+    def _put(self, name: str, key: int, value: bytes) -> int:
+        """Put a value into a map; returns 0 or what errno says."""
+        failed = self._library.bpf_map_update_elem(self._maps[name], ctypes.byref(ctypes.c_uint32(key)), value, 0)
+        return ctypes.get_errno() if failed else 0
 
     def _open_ring(self) -> Ring:
         try:
@@ -584,7 +625,9 @@ class Probes:
                 RunValue.STREAMING: int(not self._recording),
                 RunValue.COMM_GLOBS: len(self._globs.comms),
                 RunValue.PATH_GLOBS: len(self._globs.paths),
-                RunValue.NEEDS_PATH: int(bool(self._selection.paths)),
+                RunValue.NEEDS_PATH: int(bool(self.selection.paths)),
+                RunValue.SELECTED_BY: _selected_by(self.selection),
+                RunValue.SELECTED_CGROUPS: len(self.selection.cgroups),
             },
         )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.

@@ -346,13 +346,15 @@ if TYPE_CHECKING:
         RELEASED = 32
         ENDED_SENDING = 64
         ENDED_RECEIVING = 128
-        SELECTED = 256
+        PID_SELECTED = 256
         EXCLUDED = 512
         USERS_LOST = 1024
         NAMED = 2048
         UNTOLD = 4096
         PATH_SELECTED = 8192
         IGNORED = 16384
+        UID_SELECTED = 32768
+        CGROUP_SELECTED = 65536
 
     class Operation(enum.IntEnum):
         """The families of operations, enum operation_type."""
