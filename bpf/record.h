@@ -27,10 +27,10 @@ enum record_type {
 	 * What follows is written by the live source, not by the probes, so that nobody
 	 * behind it need ask this host. What is learnt of an operation stands before it.
 	 *
-	 * The host and its clocks: SECTION_HOST, SECTION_TEXT, SECTION_PIDS of those whose
-	 * connections alone are told (none: all are). It is the first record; one more comes
-	 * whenever the wall clock was set or the host had been suspended. The header's time
-	 * is of the instant of the other clocks.
+	 * The host and its clocks: SECTION_HOST, SECTION_TEXT, SECTION_PIDS and SECTION_UIDS
+	 * of those whose connections alone are told (none: all are). It is the first record;
+	 * one more comes whenever the wall clock was set or the host had been suspended. The
+	 * header's time is of the instant of the other clocks.
 	 */
 	RECORD_HOST = 3,
 	/* A process when it was first seen, or has changed: SECTION_PROCESS, SECTION_TEXT; the time is of the look. */
@@ -68,9 +68,10 @@ enum section_type {
 	SECTION_PERIODS = 10,
 	/* A struct text and its characters. */
 	SECTION_TEXT = 11,
-	/* Some __u32. */
+	/* Some __u32, as of SECTION_UIDS. */
 	SECTION_PIDS = 12,
 	SECTION_USER = 13,
+	SECTION_UIDS = 14,
 };
 
 struct record {
@@ -445,7 +446,10 @@ enum text_kind {
 	TEXT_VERSION = 3,
 	TEXT_PROBES = 4,
 	TEXT_FUNCTION = 5,
-	/* Of a process: its thread group leader's name, its cgroup's path, and what that names. */
+	/*
+	 * Of a process: its thread group leader's name, its cgroup's path, and what that names.
+	 * Of a host the path of each cgroup whose connections alone are told, and those below it.
+	 */
 	TEXT_COMM = 6,
 	TEXT_CGROUP = 7,
 	TEXT_UNIT = 8,

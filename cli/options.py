@@ -11,14 +11,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hangup.cli.ready import Ready
+from hangup.cli.users import uid_of
 from hangup.tracer.selection import Selection
 
 if TYPE_CHECKING:
     from hangup.cli.service.settings import Key
 
 
+def _uids(ctx: click.Context, param: click.Parameter, users: tuple[str, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(map(uid_of, users))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _cgroups(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in names:
+        raise click.BadParameter("an empty name is no cgroup's; / is the one that all are below", ctx, param)
+    return names
+
+
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --pid, --comm, --path, --ignore-comm and --ignore-path; the verb gets them as one `selection`."""
+    """Add --pid, --uid, --cgroup, --comm, --path and what is ignored; the verb gets them as one `selection`."""
 
     @click.option(
         "--pid",
@@ -27,6 +41,22 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         metavar="PID",
         help="Only this process, at either end.",
+    )
+    @click.option(
+        "--uid",
+        "uids",
+        callback=_uids,
+        multiple=True,
+        metavar="USER",
+        help="Only processes of this user, a name or a number, at either end.",
+    )
+    @click.option(
+        "--cgroup",
+        "cgroups",
+        callback=_cgroups,
+        multiple=True,
+        metavar="CGROUP",
+        help="Only processes in this cgroup or below it, at either end: a path below /sys/fs/cgroup, or a unit.",
     )
     @click.option("--comm", "comms", multiple=True, metavar="GLOB", help="Only processes of this name, at either end.")
     @click.option(
@@ -50,13 +80,15 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_selection(
         *args: Any,
         pids: tuple[int, ...],
+        uids: tuple[int, ...],
+        cgroups: tuple[str, ...],
         comms: tuple[str, ...],
         paths: tuple[str, ...],
         ignored_comms: tuple[str, ...],
         ignored_paths: tuple[str, ...],
         **rest: Any,
     ) -> Any:
-        selection = Selection(frozenset(pids), comms, paths, ignored_comms, ignored_paths)
+        selection = Selection(frozenset(pids), comms, paths, ignored_comms, ignored_paths, frozenset(uids), cgroups)
         return function(*args, selection=selection, **rest)
 
     return with_selection

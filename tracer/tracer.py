@@ -33,7 +33,7 @@ from hangup.tracer.record.layout import (
     time_of,
     unpack,
 )
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import GONE_CGROUP, Participant, Selection
 from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
 from hangup.tracer.story.connection import Connection
@@ -177,8 +177,8 @@ class Tracer:
         read (tracer/capture/file.py).
         """
         self.selection = selection or Selection(frozenset(pids or ()))
-        # Of pids the kernel decides.
-        self._selection_of_names = replace(self.selection, pids=frozenset())
+        # Of all else the kernel decides.
+        self._selection_of_names = replace(self.selection, pids=frozenset(), uids=frozenset(), cgroups=())
         self._wanted_probes = probes
         self._on_operation = on_operation
         self._on_operations = on_operations
@@ -438,7 +438,10 @@ class Tracer:
     def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
         event, path, operated = failure
         client = process_of(event)
-        if not self.selection.matches(path, [(client.pid, name) for name in client.names]):
+        cgroup = self._cgroup_path(client)
+        if not self.selection.matches(
+            path, [Participant(client.pid, name, client.uid, cgroup) for name in client.names]
+        ):
             return None
         self._tell_operations([operated])
         if not self._judging:
@@ -483,7 +486,7 @@ class Tracer:
             path = escape_socket_path(row.path[: row.path_length])
             if path is not None:
                 self._known.listened.add(path)
-            if not self._selection_of_names.matches(path, [(0, client), (0, server)]):
+            if not self._selection_of_names.matches(path, [Participant(0, client), Participant(0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
             key = Key(client, server, path or ("(socketpair)" if row.pair else UNKNOWN), kind)
@@ -492,9 +495,15 @@ class Tracer:
 
     @property
     def _are_counts_selected(self) -> bool:
-        """Whether what was counted is of selected processes alone: of counts only the kernel knows whose they are."""
-        wanted, watched = self.selection.pids, self._host.pids if self._host else ()
-        return not wanted or (bool(watched) and wanted.issuperset(watched))
+        """Whether what was counted is of the selected alone: of counts only the kernel knows whose they are."""
+        wanted, watched = self.selection, self._host
+        if watched is None:
+            return not (wanted.pids or wanted.uids or wanted.cgroups)
+        return (
+            (not wanted.pids or (bool(watched.pids) and wanted.pids.issuperset(watched.pids)))
+            and (not wanted.uids or (bool(watched.uids) and wanted.uids.issuperset(watched.uids)))
+            and (not wanted.cgroups or (bool(watched.cgroups) and all(map(wanted.matches_cgroup, watched.cgroups))))
+        )
 
     def _is_alert(self, verdict: Verdict) -> bool:
         kind = verdict.kind
@@ -529,7 +538,23 @@ class Tracer:
         selection = self.selection
         if selection.selects_all:
             return True
-        return selection.matches(connection.path, [*connection.client.processes(), *connection.server.processes()])
+        return selection.matches(
+            connection.path,
+            [
+                participant
+                for end in (connection.client, connection.server)
+                for participant in end.participants(self._cgroup_path)
+            ],
+        )
+
+    def _cgroup_path(self, process: Process) -> str | None:
+        """Return the path of a process's cgroup, or GONE_CGROUP; None also where nobody selects by it."""
+        if not self.selection.cgroups:
+            return None
+        placed = self._known.placed(process)
+        if placed is None or placed.cgroup is None:
+            return GONE_CGROUP if process.cgroup_id else None
+        return placed.cgroup.path
 
     @property
     def _ended(self) -> bool:

@@ -15,7 +15,7 @@ from hangup.cli.reporters.peers import peers_text
 from hangup.tracer.field import Field, of_part
 from hangup.tracer.fields import CGROUP
 from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import Participant, Selection
 
 HOLDER: tuple[Field[Holder], ...] = (
     Field("pid", "number", "process id", lambda holder: holder.pid),
@@ -156,8 +156,8 @@ def command(selection: Selection, as_json: bool) -> None:
 def select(connections: Iterable[Connection], selection: Selection) -> Iterable[Connection]:
     """Yield the connections that the selection matches."""
     for connection in connections:
-        processes = ((holder.pid, holder.comm) for end in connection.ends for holder in end.holders)
-        if selection.matches(connection.path, processes):
+        participants = (_participant(holder) for end in connection.ends for holder in end.holders)
+        if selection.matches(connection.path, participants):
             yield connection
 
 
@@ -167,9 +167,12 @@ def select_listeners(
     """Yield the listeners that the selection matches, and those to whose path one of these connections goes."""
     paths = {connection.path for connection in connections}
     for listener in listeners:
-        processes = ((holder.pid, holder.comm) for holder in listener.holders)
-        if listener.path in paths or selection.matches(listener.path, processes):
+        if listener.path in paths or selection.matches(listener.path, map(_participant, listener.holders)):
             yield listener
+
+
+def _participant(holder: Holder) -> Participant:
+    return Participant(holder.pid, holder.comm, holder.uid, holder.cgroup.path if holder.cgroup else None)
 
 
 def incomplete(inventory: Inventory) -> str:

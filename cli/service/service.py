@@ -54,7 +54,14 @@ class Signals:
 
 def selection_of(settings: Settings) -> Selection:
     """Return which connections the settings select."""
-    return Selection(frozenset(), settings.comm, settings.path, settings.ignore_comm, settings.ignore_path)
+    return Selection(
+        comms=settings.comm,
+        paths=settings.path,
+        ignored_comms=settings.ignore_comm,
+        ignored_paths=settings.ignore_path,
+        uids=frozenset(settings.uid),
+        cgroups=settings.cgroup,
+    )
 
 
 class Service:
@@ -198,7 +205,6 @@ class Service:
             if key.restart and getattr(settings, key.name) != getattr(self._settings, key.name):
                 note(f"{key.table}.{key.name} takes effect when the service is started again")
         self._settings = settings
-        self._tracer.selection = selection_of(settings)
         self._tracer.latent = wants_latent(settings)
         self._tracer.verdicts = verdicts_of(settings)
         self._limit.failures, self._limit.burst = settings.failures, settings.burst

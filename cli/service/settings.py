@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from hangup.cli.sinks.listen import parse_listen
+from hangup.cli.users import uid_of
 from hangup.tracer.errors import HangupError
 from hangup.tracer.kernel.probes import ENDPOINTS, FEWEST_ENDPOINTS, MOST_ENDPOINTS, endpoints_of
 from hangup.tracer.selection import IGNORED_PATHS
@@ -48,16 +49,23 @@ def _text(value: object) -> str:
     return value
 
 
-def _globs(value: object) -> tuple[str, ...]:
-    values = value if isinstance(value, list | tuple) else [value]
-    globs = tuple(_text(one) for one in values)
-    if "" in globs:
+def _values(value: object) -> list[object] | tuple[object, ...]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    texts = tuple(_text(one) for one in _values(value))
+    if "" in texts:
         raise ValueError("an empty string matches nothing; leave the key out to select everything")
-    return globs
+    return texts
+
+
+def _uids(value: object) -> tuple[int, ...]:
+    return tuple(uid_of(one) for one in _values(value))
 
 
 def _verdicts(value: object) -> tuple[str, ...]:
-    labels = _globs(value)
+    labels = _texts(value)
     known = [kind.label for kind in Kind if kind.is_alert or kind is Kind.LATENT]
     for label in labels:
         if label not in known:
@@ -141,7 +149,9 @@ def _listen(value: object) -> str:
     return address
 
 
-GLOBS = Type("array of globs", _globs, "GLOB", many=True)
+GLOBS = Type("array of globs", _texts, "GLOB", many=True)
+USERS = Type("array of users", _uids, "USER", many=True)
+CGROUPS = Type("array of cgroups", _texts, "CGROUP", many=True)
 VERDICTS = Type("array of verdicts", _verdicts, "VERDICT", many=True)
 CHOICE = Type("string", _probes, "|".join(PROBES))
 BOOLEAN = Type("boolean", _boolean, "", flag=True)
@@ -183,18 +193,40 @@ def _key(table: str, kind: Type, default: Any, meaning: str, *, restart: bool = 
 class Settings:
     """What `hangup serve` does. Times are in seconds, sizes in bytes."""
 
-    comm: tuple[str, ...] = _key("selection", GLOBS, [], "Only connections with a process of this name at either end.")
+    uid: tuple[int, ...] = _key(
+        "selection",
+        USERS,
+        [],
+        "Only connections with a process of this user, a name or a number, at either end.",
+        restart=True,
+    )
+    cgroup: tuple[str, ...] = _key(
+        "selection",
+        CGROUPS,
+        [],
+        "Only connections with a process in this cgroup or below it, at either end: a path below /sys/fs/cgroup, or a "
+        "unit. It has to be there when the service starts; when it is made anew, it is found within a second.",
+        restart=True,
+    )
+    comm: tuple[str, ...] = _key(
+        "selection", GLOBS, [], "Only connections with a process of this name at either end.", restart=True
+    )
     path: tuple[str, ...] = _key(
-        "selection", GLOBS, [], "Only connections to this socket path; abstract names are written @name."
+        "selection",
+        GLOBS,
+        [],
+        "Only connections to this socket path; abstract names are written @name.",
+        restart=True,
     )
     ignore_comm: tuple[str, ...] = _key(
-        "selection", GLOBS, [], "Not connections with a process of this name at either end."
+        "selection", GLOBS, [], "Not connections with a process of this name at either end.", restart=True
     )
     ignore_path: tuple[str, ...] = _key(
         "selection",
         GLOBS,
         list(IGNORED_PATHS),
         "Not connections to this socket path; the default ones are systemd's own, broken by every systemctl and boot.",
+        restart=True,
     )
     probes: str = _key(
         "selection",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hangup.tracer.escape import escape_comm, escape_socket_path
 from hangup.tracer.kernel.globs import WORDS, glob_of, table, tables_of
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import Participant, Selection
 from tests.recorder import FOUND_IGNORED, FOUND_SELECTED, is_path_selected, match_comm, match_name
 
 # Few letters, so that something matches.
@@ -77,7 +77,7 @@ def test_no_process_is_given_up_that_is_selected_and_a_plain_name_only_then_kept
     selection = Selection(comms=comms, ignored_comms=ignored)
     comm = escape_comm(name)
     found = not comms + ignored or match_comm(tables_of(selection).comms, name) == FOUND_SELECTED
-    wanted = selection.matches(None, [(1, comm)])
+    wanted = selection.matches(None, [Participant(1, comm)])
     assert found >= wanted
     if comm == name.split(b"\0", 1)[0].decode("latin-1"):
         assert found == wanted

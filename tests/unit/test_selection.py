@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.tracer.escape import escape_socket_path
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import Participant, Selection
 
 
 @given(st.binary(min_size=1, max_size=108))
@@ -53,7 +53,7 @@ def test_no_condition_selects_everything() -> None:
 
 
 def test_either_end_may_meet_a_condition_and_every_kind_of_condition_must_be_met() -> None:
-    ends = [(1, "nginx"), (2, "uwsgi")]
+    ends = [Participant(1, "nginx"), Participant(2, "uwsgi")]
     assert Selection(pids=frozenset({2}), comms=("nginx",), paths=("/run/*",)).matches("/run/s", ends)
     assert Selection(comms=("httpd", "uw*")).matches(None, ends)
     assert not Selection(pids=frozenset({3}), comms=("nginx",)).matches("/run/s", ends)
@@ -61,11 +61,13 @@ def test_either_end_may_meet_a_condition_and_every_kind_of_condition_must_be_met
 
 
 def test_what_is_ignored_is_not_selected_whatever_else_holds() -> None:
-    ends = [(1, "systemctl"), (2, "systemd")]
+    ends = [Participant(1, "systemctl"), Participant(2, "systemd")]
     assert not Selection(ignored_comms=("systemd",)).matches(None, ends)
     assert not Selection(comms=("systemctl",), ignored_comms=("system?",)).matches("/run/s", ends)
     assert not Selection(pids=frozenset({1}), ignored_paths=("/run/*",)).matches("/run/s", ends)
     assert Selection(ignored_comms=("nginx",), ignored_paths=("/tmp/*",)).matches("/run/s", ends)
     assert Selection(ignored_paths=("*",)).matches(None, ends)
-    assert Selection(ignored_comms=("systemd-journald",)).matches(None, [(1, None), (2, "systemd")])
-    assert not Selection(ignored_comms=("systemd-journald",)).matches(None, [(1, "systemd-journal")])
+    assert Selection(ignored_comms=("systemd-journald",)).matches(
+        None, [Participant(1, None), Participant(2, "systemd")]
+    )
+    assert not Selection(ignored_comms=("systemd-journald",)).matches(None, [Participant(1, "systemd-journal")])

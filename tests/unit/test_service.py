@@ -189,14 +189,17 @@ def reload_once() -> Callable[[], None]:
     return ask
 
 
-def test_new_settings_replace_what_has_changed_and_nothing_else(stand: Callable[..., Stand], tmp_path: Path) -> None:
+def test_new_settings_replace_what_has_changed_and_nothing_else(
+    stand: Callable[..., Stand], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     standing = stand(seeds_failure(), metrics="127.0.0.1:1")
     standing.read = lambda: Settings(
         comm=("nginx",), latent=True, burst=3, metrics="127.0.0.1:2", file=str(tmp_path / "new")
     )
     service = standing.service
     standing.run(reload_once())
-    assert service._tracer.selection.comms == ("nginx",)
+    assert service._tracer.selection.comms == ()
+    assert "selection.comm takes effect when the service is started again" in capsys.readouterr().err
     assert service._tracer.latent
     assert (tmp_path / "new").exists()
     assert [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
@@ -50,7 +50,7 @@ from hangup.tracer.record.layout import (
     unpack_user,
     users_of,
 )
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import Selection, escape_cgroup
 from hangup.tracer.version import VERSION
 
 # After so long, in ns, it is looked again who is there: a process may have another name by then, or a pid another
@@ -110,7 +110,7 @@ def attach(
     except BaseException:
         probes.close()
         raise
-    return LiveSource(probes, inventory, recording=recording, pids=selection.pids if selection else ())
+    return LiveSource(probes, inventory, recording=recording, selection=probes.selection)
 
 
 class LiveSource:
@@ -122,13 +122,16 @@ class LiveSource:
         inventory: Inventory | None = None,
         *,
         recording: bool = False,
-        pids: Collection[int] = (),
+        selection: Selection | None = None,
         host: Host | None = None,
     ) -> None:
-        """probes: attached, and closed with this. inventory: what is open already. host: who is asked."""
+        """probes: attached, and closed with this. inventory: what is open already. host: who is asked.
+
+        selection: what the probes select by, cgroups by their paths.
+        """
         self._probes = probes
         self._recording = recording
-        self._pids = tuple(sorted(pids))
+        self._selection = selection or Selection()
         self._host = host or this_host()
         self._inventory = inventory
         # Who did something, and who is at the other end (WHO), as it stands in the records.
@@ -241,7 +244,9 @@ class LiveSource:
             probes=self.flavour,
             functions=self.functions,
             recording=self._recording,
-            pids=self._pids,
+            pids=tuple(sorted(self._selection.pids)),
+            uids=tuple(sorted(self._selection.uids)),
+            cgroups=tuple(map(escape_cgroup, self._selection.cgroups)),
         )
 
     def _more_counted(self, now: int) -> Iterator[CountsFact]:

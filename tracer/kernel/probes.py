@@ -28,7 +28,15 @@ from hangup.tracer.kernel.globs import WORDS, tables_of
 from hangup.tracer.kernel.ring import Ring, RingFill
 from hangup.tracer.kernel.selected_cgroups import SelectedCgroups
 from hangup.tracer.record.facts import LostPeriod
-from hangup.tracer.record.layout import COUNTED_BYTES, HISTORY_BYTES, LOST_PERIODS, Counted, HistoryState, Loss, counted_of
+from hangup.tracer.record.layout import (
+    COUNTED_BYTES,
+    HISTORY_BYTES,
+    LOST_PERIODS,
+    Counted,
+    HistoryState,
+    Loss,
+    counted_of,
+)
 from hangup.tracer.selection import Selection
 
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type

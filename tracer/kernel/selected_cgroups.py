@@ -50,7 +50,8 @@ class SelectedCgroups:
                 os.stat(self._folder(path) + b"/cgroup.procs")
                 return path
         raise HangupError(
-            f"there is no cgroup {name!r}", "`systemctl show --property ControlGroup UNIT` says where a unit has its own"
+            f"there is no cgroup {name!r}",
+            "`systemctl show --property ControlGroup UNIT` says where a unit has its own",
         )
 
     def look(self, now: int, tell: Callable[[int, int], int]) -> None:

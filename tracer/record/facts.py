@@ -34,7 +34,10 @@ from hangup.tracer.record.layout import (
 
 # Longer than the longest cgroup's path (PATH_MAX, include/uapi/linux/limits.h) with each byte escaped.
 _TEXT_MAX = 17_000
-_PIDS_MAX = 4096
+_NUMBERS_MAX = 4096
+# Of the cgroups that are selected, in bytes. If that is too little none is told of: who reads does not know then of whom
+# the counts are, and leaves them out.
+_CGROUPS_MAX = 16_000
 
 
 MAX_TOLD = 4096
@@ -86,6 +89,10 @@ class HostFact(NamedTuple):
     """Whether the kernel keeps histories and tells only of what went wrong."""
     pids: tuple[int, ...] = ()
     """The processes whose connections alone are told; none: all are."""
+    uids: tuple[int, ...] = ()
+    """The same of users."""
+    cgroups: tuple[str, ...] = ()
+    """The same of cgroups and those below them: their paths, escaped."""
 
 
 class ProcessFact(NamedTuple):
@@ -180,7 +187,7 @@ _LOST = _Fields("lost")
 _LOST_TIME = _Fields("lost_time")
 _TEXT = _Fields("text")
 _COUNTED = layout_of("counted")
-_PID = struct.Struct("=I")
+_NUMBER = struct.Struct("=I")
 _CAUSES = {int(cause): cause for cause in Loss}
 
 # Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
@@ -209,10 +216,10 @@ class _Content:
         except KeyError:
             raise struct.error(f"no section {kind.name} in the record") from None
 
-    def pids(self) -> tuple[int, ...]:
-        """Return the pids."""
-        content = self._sections.get(SectionType.PIDS, b"")
-        return tuple(pid for (pid,) in _PID.iter_unpack(content))
+    def numbers(self, kind: SectionType) -> tuple[int, ...]:
+        """Return the pids or uids of a section, none if there is none."""
+        content = self._sections.get(kind, b"")
+        return tuple(number for (number,) in _NUMBER.iter_unpack(content))
 
     def periods(self, cause: Loss) -> tuple[LostPeriod, ...]:
         """Return when something was lost."""
@@ -267,7 +274,9 @@ def _host(when: int, content: _Content) -> HostFact:
         content.text(TextKind.PROBES) or "",
         tuple(content.texts(TextKind.FUNCTION)),
         bool(fields["flags"] & HostFlag.RECORDING),
-        content.pids(),
+        content.numbers(SectionType.PIDS),
+        content.numbers(SectionType.UIDS),
+        tuple(content.texts(TextKind.CGROUP)),
     )
 
 
@@ -302,7 +311,7 @@ def _socket(when: int, content: _Content) -> SocketFact:
         content.text(TextKind.PATH),
         fields["inode_number"],
         fields["peer_inode_number"],
-        content.pids(),
+        content.numbers(SectionType.PIDS),
         fields["waiting"],
         fields["backlog"],
     )
@@ -354,6 +363,7 @@ def is_end(record: bytes) -> bool:
 
 
 def _pack_host(fact: HostFact) -> bytes:
+    cgroups = b"".join(_pack_text(TextKind.CGROUP, path) for path in fact.cgroups)
     return (
         packed_section(
             SectionType.HOST,
@@ -369,7 +379,9 @@ def _pack_host(fact: HostFact) -> bytes:
         + _pack_text(TextKind.VERSION, fact.version)
         + _pack_text(TextKind.PROBES, fact.probes)
         + b"".join(_pack_text(TextKind.FUNCTION, function) for function in fact.functions)
-        + _pack_pids(fact.pids)
+        + _pack_numbers(SectionType.PIDS, fact.pids)
+        + _pack_numbers(SectionType.UIDS, fact.uids)
+        + (cgroups if len(cgroups) <= _CGROUPS_MAX else b"")
     )
 
 
@@ -400,7 +412,11 @@ def _pack_socket(fact: SocketFact) -> bytes:
         backlog=fact.backlog,
         flags=fact.flags,
     )
-    return packed_section(SectionType.SOCKET, fields) + _pack_text(TextKind.PATH, fact.path) + _pack_pids(fact.holders)
+    return (
+        packed_section(SectionType.SOCKET, fields)
+        + _pack_text(TextKind.PATH, fact.path)
+        + _pack_numbers(SectionType.PIDS, fact.holders)
+    )
 
 
 def _pack_text(kind: TextKind, text: str | None) -> bytes:
@@ -409,6 +425,6 @@ def _pack_text(kind: TextKind, text: str | None) -> bytes:
     return packed_section(SectionType.TEXT, _TEXT.pack(kind=kind) + text.encode()[:_TEXT_MAX])
 
 
-def _pack_pids(pids: Iterable[int]) -> bytes:
-    content = b"".join(_PID.pack(pid) for pid in list(pids)[:_PIDS_MAX])
-    return packed_section(SectionType.PIDS, content) if content else b""
+def _pack_numbers(kind: SectionType, numbers: Iterable[int]) -> bytes:
+    content = b"".join(_NUMBER.pack(number) for number in list(numbers)[:_NUMBERS_MAX])
+    return packed_section(kind, content) if content else b""

@@ -334,6 +334,7 @@ if TYPE_CHECKING:
         TEXT = 11
         PIDS = 12
         USER = 13
+        UIDS = 14
 
     class HistoryState(enum.IntFlag):
         """What is known of an endpoint, enum history_state."""

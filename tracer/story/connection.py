@@ -6,11 +6,12 @@ Everything here changes with each record and belongs to `endpoints.py`; what oth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.record.layout import SEQPACKET, Event, History, unpack
+from hangup.tracer.selection import Participant
 from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted
 
@@ -228,19 +229,22 @@ class Endpoint:
             return event.pid
         return self.holder.pid if self.holder else self.opener_pid
 
-    def processes(self) -> Iterator[tuple[int, str | None]]:
-        """Yield pid and name of every process, and name of every thread, known to have used, held or made it."""
-        yield self.pid, self.comm
-        for pid, event in self.users.items():
-            yield pid, leader_of(event)
-            yield pid, escape_comm(event.comm)
+    def participants(self, cgroup_of: Callable[[Process], str | None]) -> Iterator[Participant]:
+        """Yield every process, and with its name every thread, known to have used, held or made it.
+
+        cgroup_of: finds the path of a process's cgroup, as `Participant` has it.
+        """
+        yield Participant(self.pid, self.comm)
         last = self.last_transfer
-        if last:
-            yield last.pid, escape_comm(last.comm)
+        for event in [*self.users.values(), last] if last else self.users.values():
+            # Of a release by a kernel thread the user and the cgroup are not that one's.
+            process = process_of(event)
+            yield Participant(event.pid, process.comm, process.uid, cgroup_of(process))
+            yield Participant(event.pid, escape_comm(event.comm))
         if self.holder:
-            yield self.holder.pid, self.holder.comm
+            yield Participant(self.holder.pid, self.holder.comm, cgroup=cgroup_of(self.holder))
         if self.opener_pid:
-            yield self.opener_pid, None
+            yield Participant(self.opener_pid, cgroup=cgroup_of(Process(self.opener_pid, "?")))
 
     def add(self, event: Event) -> bool:
         """Take one operation; return whether it is the first of a process."""
