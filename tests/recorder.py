@@ -9,7 +9,7 @@ two cpus at once: a test that wants another order of records makes it of these.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,11 @@ _SENDER_BYTES = 48
 
 CLIENT, SERVER, PAIR, BEGUN = HistoryState.CLIENT, HistoryState.SERVER, HistoryState.PAIR, HistoryState.BEGUN
 HANDED_OVER, RELEASED = HistoryState.HANDED_OVER, HistoryState.RELEASED
-SELECTED, EXCLUDED = HistoryState.SELECTED, HistoryState.EXCLUDED
+EXCLUDED = HistoryState.EXCLUDED
+PID_SELECTED, UID_SELECTED = HistoryState.PID_SELECTED, HistoryState.UID_SELECTED
+CGROUP_SELECTED = HistoryState.CGROUP_SELECTED
 NAMED, PATH_SELECTED, IGNORED = HistoryState.NAMED, HistoryState.PATH_SELECTED, HistoryState.IGNORED
+DECIDED = PID_SELECTED | UID_SELECTED | CGROUP_SELECTED | NAMED | PATH_SELECTED | IGNORED | EXCLUDED
 
 # bpf/names.h
 FOUND_SELECTED, FOUND_IGNORED = 1, 2
@@ -155,10 +158,21 @@ class Kept:
 class Recorder:
     """The kernel side while it is not streaming."""
 
-    def __init__(self, *, selection: Selection | None = None, tracer_pid: int = 0, entries: bool = False) -> None:
-        """Keep nothing yet. selection: of what there are records. entries: kprobes, which know when one began."""
+    def __init__(
+        self,
+        *,
+        selection: Selection | None = None,
+        tracer_pid: int = 0,
+        entries: bool = False,
+        cgroups: Mapping[int, str] | None = None,
+    ) -> None:
+        """Keep nothing yet. selection: of what there are records. entries: kprobes, which know when one began.
+
+        cgroups: the paths of this host's, by their ids.
+        """
         selection = selection or Selection()
-        self._pids = selection.pids
+        self._selection = selection
+        self._cgroups = cgroups or {}
         self._globs = tables_of(selection)
         self._needs_path = bool(selection.paths)
         self._tracer_pid = tracer_pid
@@ -227,14 +241,14 @@ class Recorder:
         other = self._peer_history(history)
         if other:
             history.connection = other.connection
-            history.state |= other.state & (SELECTED | NAMED | PATH_SELECTED | IGNORED | EXCLUDED | HANDED_OVER)
+            history.state |= other.state & (DECIDED | HANDED_OVER)
         else:
             if not state & BEGUN:
                 history.state |= NAMED
             self._number += 1
             history.connection = self._number
-        if history.opener_pid in self._pids:
-            self._select_both(history)
+        if history.opener_pid in self._selection.pids:
+            self._decide(history, PID_SELECTED)
         if self._tracer_pid and history.opener_pid == self._tracer_pid:
             self._exclude(history)
         return history
@@ -242,12 +256,6 @@ class Recorder:
     def _peer_history(self, history: Kept) -> Kept | None:
         other = self.histories.get(history.peer)
         return other if other and other.peer == history.sock else None
-
-    def _select_both(self, history: Kept) -> None:
-        other = self._peer_history(history)
-        history.state |= SELECTED
-        if other:
-            other.state |= SELECTED
 
     def _exclude(self, history: Kept) -> None:
         other = self._peer_history(history)
@@ -260,8 +268,7 @@ class Recorder:
         if self._tracer_pid and event.pid == self._tracer_pid:
             self._exclude(history)
             return
-        if event.pid in self._pids:
-            self._select_both(history)
+        self._decide(history, self._match_user(event))
         for place, known in enumerate(history.users):
             if (known.pid, known.tid) == (event.pid, event.tid):
                 history.user = place
@@ -297,6 +304,24 @@ class Recorder:
             history.owner_pid = event.pid
             self._owners[history.sock] = event
 
+    @property
+    def _selected_by(self) -> int:
+        selection = self._selection
+        return (
+            (PID_SELECTED if selection.pids else 0)
+            | (UID_SELECTED if selection.uids else 0)
+            | (CGROUP_SELECTED if selection.cgroups else 0)
+        )
+
+    def _match_user(self, event: Event) -> int:
+        selection = self._selection
+        path = self._cgroups.get(event.cgroup)
+        return (
+            (PID_SELECTED if event.pid in selection.pids else 0)
+            | (UID_SELECTED if event.uid in selection.uids else 0)
+            | (CGROUP_SELECTED if selection.cgroups and selection.matches_cgroup(path) else 0)
+        )
+
     def _match_current(self, event: Event) -> int:
         # Of a kernel thread's release the event has the owner's.
         leader = event.comm if event.owner_pid else event.leader
@@ -307,7 +332,7 @@ class Recorder:
         if found:
             self._decide(history, IGNORED if found & FOUND_IGNORED else NAMED)
 
-    def _decide(self, history: Kept, decided: HistoryState) -> None:
+    def _decide(self, history: Kept, decided: int) -> None:
         for end in (history, self._peer_history(history)):
             if end:
                 end.state |= decided
@@ -452,11 +477,11 @@ class Recorder:
             return history
         return self._begin_history(event, event.sock, event.peer, state) if event.peer else None
 
-    def _is_pid_selected(self, history: Kept) -> bool:
-        return not self._pids or bool(history.state & SELECTED)
+    def _missing_user(self, history: Kept) -> int:
+        return self._selected_by & ~history.state
 
     def _is_selected(self, history: Kept, event: Event) -> bool:
-        return self._is_named(history, event) and self._is_pid_selected(history)
+        return self._is_named(history, event) and not self._missing_user(history)
 
     def _hurt(self, history: Kept, event: Event) -> None:
         if event.peer != history.peer:
@@ -542,7 +567,7 @@ class Recorder:
         elif event.result:
             if (
                 event.pid != self._tracer_pid
-                and (not self._pids or event.pid in self._pids)
+                and not self._selected_by & ~self._match_user(event)
                 and (not self._globs.comms or self._match_current(event) == FOUND_SELECTED)
                 and (
                     not self._globs.paths
@@ -629,7 +654,7 @@ class Recorder:
             self._aftermaths[event.tid] = event.end + AFTERMATH_NS
         else:
             self._note_release(history, event)
-            if over and not history.state & HistoryState.UNTOLD and self._is_pid_selected(history):
+            if over and not history.state & HistoryState.UNTOLD and not self._missing_user(history):
                 if latent and wanted and self._tell_latent(event.end):
                     self._hand_over(history, event)
                 else:

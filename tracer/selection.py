@@ -6,7 +6,6 @@ the output finds it again.
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -113,15 +112,16 @@ def cgroup_paths(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _is_below(path: str, name: str) -> bool:
-    for wanted in map(escape_cgroup, cgroup_paths(name)):
-        if wanted == "/" or path == wanted or path.startswith(wanted + "/"):
-            return True
-    return False
+    return any(
+        wanted in ("/", path) or path.startswith(wanted + "/") for wanted in map(escape_cgroup, cgroup_paths(name))
+    )
 
 
 def escape_cgroup(path: str) -> str:
     """Return a cgroup's path as it is printed."""
-    return "/" + "/".join(escape(os.fsencode(component)) for component in path.split("/") if component)
+    # As a command line has bytes that are not UTF-8.
+    components = (component.encode("utf-8", "surrogateescape") for component in path.split("/") if component)
+    return "/" + "/".join(map(escape, components))
 
 
 def _any(matches: Callable[[str, str], bool], name: str, patterns: tuple[str, ...]) -> bool:

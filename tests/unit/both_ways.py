@@ -47,7 +47,7 @@ class Kernel(FakeProbes):
 
 def recording(kernel: Kernel, *, selection: Selection | None = None, **options: Any) -> Tracer:
     """Return a tracer of a kernel that records; this host lends its processes no names."""
-    source = live(kernel, recording=True, pids=selection.pids if selection else ())
+    source = live(kernel, recording=True, selection=selection)
     return Tracer(source=source, selection=selection, **{"latent": True, "harmless": True, **options})
 
 

@@ -15,6 +15,7 @@ from hangup.tracer.kernel.probes import Probes
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.facts import HostFact, LostFact, LostPeriod, pack_fact
 from hangup.tracer.record.layout import Counted, Loss
+from hangup.tracer.selection import Selection
 
 NOWHERE = Path("/nowhere")
 
@@ -130,8 +131,8 @@ def live(
     inventory: Inventory | None = None,
     *,
     recording: bool = False,
-    pids: Iterable[int] = (),
+    selection: Selection | None = None,
     host: Host | None = None,
 ) -> LiveSource:
     """Return the live source of these probes, on a host of which nothing is known or on this one."""
-    return LiveSource(cast(Probes, probes), inventory, recording=recording, pids=tuple(pids), host=host or no_host())
+    return LiveSource(cast(Probes, probes), inventory, recording=recording, selection=selection, host=host or no_host())

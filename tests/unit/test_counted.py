@@ -129,9 +129,10 @@ def test_who_is_not_known_and_where_there_is_no_path_is_told_so() -> None:
         (Selection(paths=("/run/o*",)), {"/run/other.s"}),
         (Selection(ignored_comms=("uwsgi",)), {"/run/other.s", "(socketpair)"}),
         (Selection(ignored_paths=("*.s",)), {"(socketpair)"}),
-        # Of pids the kernel has decided.
+        # Of all else the kernel has decided.
         (Selection(pids=frozenset({4711})), {"/run/app.s", "/run/other.s", "(socketpair)"}),
         (Selection(pids=frozenset({4711}), comms=("uwsgi",)), {"/run/app.s"}),
+        (Selection(uids=frozenset({33}), cgroups=("/app.slice",), comms=("uwsgi",)), {"/run/app.s"}),
     ],
 )
 def test_only_what_is_selected_by_name_and_path_is_counted(selection: Selection, selected: set[str]) -> None:

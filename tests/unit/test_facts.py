@@ -60,6 +60,8 @@ FACTS: dict[RecordType, st.SearchStrategy[Fact]] = {
         st.lists(texts, max_size=4).map(tuple),
         st.booleans(),
         pids,
+        pids,
+        st.lists(texts, max_size=4).map(tuple),
     ),
     RecordType.PROCESS: st.builds(
         ProcessFact, numbers, small, texts, st.none() | st.integers(1, 1 << 31), numbers, cgroups, numbers
@@ -130,9 +132,16 @@ def test_the_longest_names_there_can_be_fit_into_a_record() -> None:
     periods = tuple(LostPeriod(Loss.SKIPPED, number, number, 1) for number in range(3 * layout.LOST_PERIODS))
     lost = LostFact(1, Loss.SKIPPED, 5, periods)
     assert unpack_fact(pack_fact(lost)) == lost
-    host = HostFact(1, 2, 3, 4, "k" * 200, pids=tuple(range(50_000)))
+    many = tuple(range(50_000))
+    host = HostFact(1, 2, 3, 4, "k" * 200, pids=many, uids=many, cgroups=(longest,) * 16)
     assert len(pack_fact(host)) < layout.LARGEST
     assert is_whole(pack_fact(host))
+
+
+def test_cgroups_that_are_too_long_to_be_told_are_not_told_in_part() -> None:
+    few, many = (HostFact(1, 2, 3, 4, cgroups=("/a" * 1000,) * number) for number in (7, 8))
+    assert unpack_fact(pack_fact(few)) == few
+    assert unpack_fact(pack_fact(many)) == many._replace(cgroups=())
 
 
 @given(st.sampled_from([*FACTS, RecordType.END, 77]), st.binary(max_size=200))

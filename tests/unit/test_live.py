@@ -40,6 +40,7 @@ from hangup.tracer.record.layout import (
     unpack,
     unpack_all,
 )
+from hangup.tracer.selection import Selection
 from hangup.tracer.story import known as known_module
 from hangup.tracer.story.known import Known
 from hangup.tracer.version import VERSION
@@ -135,7 +136,8 @@ def processes(found: Iterable[object]) -> list[ProcessFact]:
 
 
 def test_the_host_is_told_first_and_how_it_is_watched(host: FakeHost) -> None:
-    source = live(FakeProbes(), recording=True, pids=[9, 5], host=host.host)
+    selection = Selection(frozenset({9, 5}), uids=frozenset({33, 0}), cgroups=("/a.slice/b\\x2dc",))
+    source = live(FakeProbes(), recording=True, selection=selection, host=host.host)
     assert told(source.opening()) == [
         HostFact(
             monotonic=100 * SECOND,
@@ -149,6 +151,8 @@ def test_the_host_is_told_first_and_how_it_is_watched(host: FakeHost) -> None:
             functions=("unix_accept",),
             recording=True,
             pids=(5, 9),
+            uids=(0, 33),
+            cgroups=("/a.slice/b\\\\x2dc",),
         )
     ]
     assert source.opening() == []

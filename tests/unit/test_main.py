@@ -74,7 +74,8 @@ def test_neither_help_nor_version_import_a_verb_rich_or_pyroute2() -> None:
 def test_a_wrong_call_ends_with_status_2() -> None:
     assert CliRunner().invoke(frame.hangup, ["nonsense"]).exit_code == ExitStatus.USAGE
     assert CliRunner().invoke(frame.hangup, ["peers", "--nonsense"]).exit_code == ExitStatus.USAGE
-    assert CliRunner().invoke(frame.hangup, ["peers", "--pid", "0"]).exit_code == ExitStatus.USAGE
+    for option, value in (("--pid", "0"), ("--uid", "no such user"), ("--uid", "4294967295"), ("--cgroup", "")):
+        assert CliRunner().invoke(frame.hangup, ["peers", option, value]).exit_code == ExitStatus.USAGE
 
 
 def test_a_verb_that_cannot_be_imported_is_a_fault_of_that_verb(monkeypatch: pytest.MonkeyPatch) -> None:

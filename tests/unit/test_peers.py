@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -149,6 +150,9 @@ def test_either_end_can_be_selected() -> None:
     assert paths(Selection(pids=frozenset({904}))) == ["/run/php/fpm.sock"]
     assert paths(Selection(comms=("nginx",))) == ["/run/php/fpm.sock", "/run/app", None]
     assert paths(Selection(paths=("/run/*",), comms=("php*",))) == ["/run/php/fpm.sock"]
+    assert paths(Selection(uids=frozenset({998}))) == []
+    assert paths(Selection(uids=frozenset({33}))) == ["/run/php/fpm.sock", "/run/app", None]
+    assert paths(Selection(uids=frozenset({33}), cgroups=("php8.2-fpm.service",))) == ["/run/php/fpm.sock"]
 
 
 def run(*arguments: str) -> Result:
@@ -229,7 +233,13 @@ def test_json_names_both_ends_of_a_real_connection(connection: tuple[str, socket
 def test_the_options_select_a_real_connection(connection: tuple[str, socket.socket, socket.socket]) -> None:
     name, client, server = connection
     row = f"[{os.getpid()}]:{client.fileno()}", "4096 bytes unread", f"[{os.getpid()}]:{server.fileno()}"
-    for arguments in (["--pid", str(os.getpid())], ["--path", name], ["--path", "/*/s", "--path", name]):
+    for arguments in (
+        ["--pid", str(os.getpid())],
+        ["--uid", str(os.geteuid()), "--path", name],
+        ["--uid", pwd.getpwuid(os.geteuid()).pw_name, "--cgroup", "/", "--path", name],
+        ["--path", name],
+        ["--path", "/*/s", "--path", name],
+    ):
         lines = run(*arguments).stdout.splitlines()
         (heading,) = (number for number, line in enumerate(lines) if line.startswith(name + " "))
         assert "listens  backlog 0 of " in lines[heading]
@@ -237,7 +247,13 @@ def test_the_options_select_a_real_connection(connection: tuple[str, socket.sock
 
 
 def test_no_match_is_said_in_one_line_and_is_no_failure(connection: tuple[str, socket.socket, socket.socket]) -> None:
-    for arguments in (["--path", "/nowhere"], ["--pid", str(2**30)], ["--path", "/nowhere", "--json"]):
+    for arguments in (
+        ["--path", "/nowhere"],
+        ["--pid", str(2**30)],
+        ["--uid", str(2**30)],
+        ["--cgroup", "/nowhere"],
+        ["--path", "/nowhere", "--json"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "hangup", "peers", *arguments],
             cwd=Path(__file__).parents[2],

@@ -78,7 +78,7 @@ def told(
     selection: Selection | None = None,
 ) -> Told:
     """Return what a tracer of a live host tells, which keeps what it reads."""
-    source = live(probes, inventory, recording=recording, pids=selection.pids if selection else (), host=host)
+    source = live(probes, inventory, recording=recording, selection=selection, host=host)
     with Tracer(source=source, latent=True, selection=selection, keep=capture) as tracer:
         lines = [alert_line(alert, tracer.clocks) for alert in tracer.alerts()]
     return Told([*lines, *summary(tracer)], capture)
@@ -188,10 +188,53 @@ def test_a_replay_may_select_by_pid(pids: set[int], tmp_path: Path, host: Host) 
         assert kinds == (streamed if each.capture.name == "streamed" else streamed - {"clean"})
 
 
-def test_what_was_selected_by_pid_is_counted_again(tmp_path: Path, host: Host) -> None:
+@pytest.mark.parametrize(
+    ("selection", "is_selected"),
+    [
+        (Selection(uids=frozenset({33})), True),
+        (Selection(uids=frozenset({998}), cgroups=("/machine.slice",)), True),
+        (Selection(uids=frozenset({0})), False),
+        (Selection(cgroups=("/machine.slice/web1.service",)), True),
+        (Selection(cgroups=("/machine.slice/web2.service",)), False),
+        (Selection(uids=frozenset({0}), cgroups=("/machine.slice",)), False),
+    ],
+)
+def test_a_replay_may_select_by_user_and_cgroup(
+    selection: Selection, is_selected: bool, tmp_path: Path, host: Host
+) -> None:
+    events = [event._replace(cgroup=1001) for event in stories.seeds_failure().events]
+    for each in both_ways(events, tmp_path, host):
+        with FileSource(each.capture) as source, Tracer(source=source, selection=selection) as tracer:
+            assert len(list(tracer.alerts())) == is_selected
+
+
+def test_a_connect_that_fails_may_be_selected_by_user_and_cgroup(tmp_path: Path, host: Host) -> None:
+    story = Story(path="/run/none.s")
+    story.connect(error=errno.EACCES)
+    events = [event._replace(cgroup=1001) for event in story.events]
+    for each in both_ways(events, tmp_path, host):
+        for selection, is_selected in (
+            (Selection(uids=frozenset({33}), cgroups=("/machine.slice",)), True),
+            (Selection(uids=frozenset({998})), False),
+            (Selection(cgroups=("/system.slice",)), False),
+        ):
+            with FileSource(each.capture) as source, Tracer(source=source, selection=selection) as tracer:
+                assert len(list(tracer.alerts())) == is_selected
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(frozenset({815})),
+        Selection(uids=frozenset({998})),
+        Selection(cgroups=("/machine.slice/web1.service",)),
+        Selection(frozenset({815}), uids=frozenset({998}), cgroups=("/machine.slice",)),
+    ],
+)
+def test_what_was_selected_is_counted_again(selection: Selection, tmp_path: Path, host: Host) -> None:
     events = [*stories.seeds_failure().events, *stories.clean().events]
-    selection = Selection(frozenset({815}))
-    kernel = Kernel(events, recorder=Recorder(selection=Selection(pids=frozenset({815}))))
+    events = [event._replace(cgroup=1001) for event in events]
+    kernel = Kernel(events, recorder=Recorder(selection=selection, cgroups={1001: "/machine.slice/web1.service"}))
     found = told(kernel, tmp_path / "capture", host, recording=True, selection=selection)
     with FileSource(found.capture) as source, Tracer(source=source, latent=True, selection=selection) as tracer:
         lines = [alert_line(alert, tracer.clocks) for alert in tracer.alerts()]

@@ -66,6 +66,15 @@ def refused(path: str = _PATH) -> Story:
         (Selection(pids=frozenset({UWSGI.pid}), comms=("httpd",)), True),
         (Selection(pids=frozenset({UWSGI.pid}), comms=("nginx",)), False),
         (Selection(pids=frozenset({1}), comms=("httpd",)), False),
+        (Selection(uids=frozenset({HTTPD.uid})), True),
+        (Selection(uids=frozenset({UWSGI.uid, 0})), True),
+        (Selection(uids=frozenset({0})), False),
+        # Either end may meet a condition, and every kind of them has to be met.
+        (Selection(uids=frozenset({UWSGI.uid}), pids=frozenset({HTTPD.pid})), True),
+        (Selection(uids=frozenset({0}), pids=frozenset({HTTPD.pid})), False),
+        (Selection(uids=frozenset({UWSGI.uid}), pids=frozenset({1})), False),
+        (Selection(uids=frozenset({UWSGI.uid}), comms=("nginx",)), False),
+        (Selection(uids=frozenset({UWSGI.uid}), paths=("/tmp/*",)), False),
     ],
 )
 @pytest.mark.parametrize("of", [seeds_failure, latent])
@@ -82,6 +91,9 @@ def test_what_is_not_selected_makes_no_record(of: object, selection: Selection, 
         (Selection(paths=("/run/*",)), True),
         (Selection(paths=("/tmp/*",)), False),
         (Selection(ignored_paths=("/run/*",)), False),
+        (Selection(uids=frozenset({HTTPD.uid})), True),
+        (Selection(uids=frozenset({UWSGI.uid})), False),
+        (Selection(uids=frozenset({HTTPD.uid}), pids=frozenset({UWSGI.pid})), False),
     ],
 )
 def test_a_connect_that_fails_makes_one_if_its_client_and_its_path_are_selected(
@@ -105,6 +117,38 @@ def test_a_connection_is_selected_by_who_comes_to_use_it() -> None:
     story.client.write(16, error=errno.EPIPE)
     assert records(story.events, Selection(comms=("handler",)))
     assert not records(story.events, Selection(comms=("handle",)))
+
+
+@pytest.mark.parametrize(
+    ("selection", "is_selected"),
+    [
+        (Selection(cgroups=("/system.slice/app.service",)), True),
+        (Selection(cgroups=("system.slice", "/nothing")), True),
+        (Selection(cgroups=("/system.slice/app",)), False),
+        (Selection(cgroups=("/system.slice/app.service/worker/1",)), False),
+        (Selection(cgroups=("app.service",), uids=frozenset({0})), True),
+        (Selection(cgroups=("app.service",), uids=frozenset({5})), False),
+    ],
+)
+def test_a_connection_is_selected_by_the_cgroup_of_who_comes_to_use_it_and_by_those_above(
+    selection: Selection, is_selected: bool
+) -> None:
+    story = established(path=_PATH)
+    story.client.write(16)
+    story.server.read(by=Task("handler", 901, uid=0, cgroup=77))
+    story.server.release()
+    story.client.write(16, error=errno.EPIPE)
+    recorder = Recorder(selection=selection, cgroups={77: "/system.slice/app.service/worker"})
+    assert bool(recorder.record(story.events)) == is_selected
+
+
+def test_a_connection_that_is_older_is_selected_by_who_uses_it_from_then_on() -> None:
+    story = Story(older=True)
+    story.server.release()
+    story.client.write(16, error=errno.EPIPE)
+    assert records(story.events, Selection(uids=frozenset({HTTPD.uid})))
+    assert records(story.events, Selection(uids=frozenset({UWSGI.uid})))
+    assert not records(story.events, Selection(uids=frozenset({0})))
 
 
 def test_a_process_is_selected_by_the_name_that_it_has_when_it_is_hurt() -> None:
@@ -155,12 +199,13 @@ def test_connections_of_others_are_counted_so_that_it_is_known_who_has_listened(
 
 
 _GLOBS = st.lists(st.sampled_from(["httpd", "uwsgi", "*", "h*", "[!u]*", "worker", "cron"]), max_size=2).map(tuple)
+_UIDS = st.frozensets(st.sampled_from([0, HTTPD.uid, UWSGI.uid]), max_size=2)
 _PATHS = st.lists(st.sampled_from(["/run/*", "*", "@*", "*.s", "/tmp/x"]), max_size=2).map(tuple)
 
 
 @given(
     st.integers(min_value=0, max_value=2**32),
-    st.builds(Selection, st.just(frozenset()), _GLOBS, _PATHS, _GLOBS, _PATHS),
+    st.builds(Selection, st.just(frozenset()), _GLOBS, _PATHS, _GLOBS, _PATHS, _UIDS),
 )
 def test_nothing_that_python_would_have_selected_is_missing(seed: int, selection: Selection) -> None:
     random = Random(seed)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.tracer.escape import escape_socket_path
-from hangup.tracer.selection import Participant, Selection
+from hangup.tracer.selection import GONE_CGROUP, Participant, Selection, cgroup_paths
 
 
 @given(st.binary(min_size=1, max_size=108))
@@ -58,6 +58,57 @@ def test_either_end_may_meet_a_condition_and_every_kind_of_condition_must_be_met
     assert Selection(comms=("httpd", "uw*")).matches(None, ends)
     assert not Selection(pids=frozenset({3}), comms=("nginx",)).matches("/run/s", ends)
     assert not Selection(pids=frozenset({2}), paths=("/tmp/*",)).matches("/run/s", ends)
+
+
+def test_users_and_cgroups_of_either_end_are_conditions_as_well() -> None:
+    ends = [Participant(1, "nginx", 33, "/system.slice/nginx.service"), Participant(2, "uwsgi", 998, "/app.slice")]
+    assert Selection(uids=frozenset({998}), cgroups=("nginx.service",), comms=("nginx",)).matches(None, ends)
+    assert not Selection(uids=frozenset({0})).matches(None, ends)
+    assert not Selection(uids=frozenset({33}), cgroups=("/user.slice",)).matches(None, ends)
+    assert not Selection(uids=frozenset({33})).matches(None, [Participant(1, "nginx")])
+    assert not Selection(cgroups=("/",)).matches(None, [Participant(1, "nginx", 33)])
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("/system.slice/app.service", ("/system.slice/app.service",)),
+        ("system.slice/app.service/", ("/system.slice/app.service",)),
+        ("/sys/fs/cgroup/system.slice/app.service", ("/system.slice/app.service",)),
+        ("/sys/fs/cgroup/app.slice/", ("/app.slice",)),
+        ("/sys/fs/cgroup", ("/",)),
+        ("/sys/fs/cgroups", ("/sys/fs/cgroups",)),
+        ("/", ("/",)),
+        ("/a//b/../c", ("/a/c",)),
+        ("/../../etc", ("/etc",)),
+        ("app.service", ("/app.service", "/system.slice/app.service")),
+        ("system.slice", ("/system.slice", "/system.slice/system.slice")),
+        ("/app.service", ("/app.service",)),
+    ],
+)
+def test_a_cgroup_is_named_as_its_folder_below_the_root_or_as_its_unit(name: str, paths: tuple[str, ...]) -> None:
+    assert cgroup_paths(name) == paths
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "matches"),
+    [
+        ("/system.slice", "/system.slice", True),
+        ("/system.slice", "/system.slice/app.service", True),
+        ("/system.slice", "/system.slices/app.service", False),
+        ("/system.slice/app.service", "/system.slice", False),
+        ("/", "/anything", True),
+        ("/", "/", True),
+        ("/", None, False),
+        ("app.service", "/system.slice/app.service/worker", True),
+        ("app.service", "/user.slice/app.service", False),
+        # As its folder is called; printed each backslash is two.
+        ("/a.slice/b\\x2dc", "/a.slice/b\\\\x2dc", True),
+        ("/a.slice", GONE_CGROUP, True),
+    ],
+)
+def test_a_cgroup_means_those_below_it_as_well(name: str, path: str | None, matches: bool) -> None:
+    assert Selection(cgroups=(name,)).matches_cgroup(path) == matches
 
 
 def test_what_is_ignored_is_not_selected_whatever_else_holds() -> None:

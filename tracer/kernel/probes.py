@@ -333,8 +333,7 @@ class Probes:
         endpoints: of how many a history is kept, a power of two; a KiB each. Raises HangupError if this host cannot do
         it.
         """
-        self._library = _library()
-        self._number = next(_numbers)
+        self._library, self._number = _library(), next(_numbers)
         self._descriptors: list[int] = []
         self._maps: dict[str, int] = {}
         self._ring: Ring | None = None
@@ -355,8 +354,8 @@ class Probes:
         self._skipped = 0
         self._recording, self._endpoints = recording, endpoints
         selection = selection or Selection()
-        self._cgroups = SelectedCgroups(selection.cgroups) if selection.cgroups else None
-        self.selection = replace(selection, cgroups=self._cgroups.paths if self._cgroups else ())
+        self._cgroups = SelectedCgroups(selection.cgroups)
+        self.selection = replace(selection, cgroups=self._cgroups.paths)
         """What is selected, with the cgroups' paths in the place of their names."""
         self._globs = tables_of(selection)
         try:
@@ -549,7 +548,7 @@ class Probes:
                 self._update("globs", place, word.pack())
 
     def _look_for_cgroups(self) -> None:
-        if self._cgroups is not None and "selected_cgroups" in self._maps:
+        if "selected_cgroups" in self._maps:
             self._cgroups.look(
                 time.monotonic_ns(),
                 lambda number, folder: self._put("selected_cgroups", number, struct.pack("=i", folder)),

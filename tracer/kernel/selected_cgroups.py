@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.host.cgroups import Hierarchy
@@ -28,26 +29,29 @@ class SelectedCgroups:
         """Find them; names: as `cgroup_paths` takes them. Raises HangupError for one that there is not."""
         if len(names) > MOST_CGROUPS:
             raise HangupError(f"{len(names)} cgroups are more than {MOST_CGROUPS}", "name one that they are all below")
+        self.paths: tuple[str, ...] = ()
+        """Where they are below the root, in the order of their names."""
+        self._told = [0] * len(names)
+        self._looked = 0
+        if not names:
+            return
         try:
-            self._mount = (hierarchy or Hierarchy()).mount
+            self._mount = Path(os.fsdecode((hierarchy or Hierarchy()).mount))
         except FileNotFoundError:
             raise HangupError(
                 "this host has no unified cgroup hierarchy, only cgroup v1",
                 "select by pid, uid or name, or boot it with systemd.unified_cgroup_hierarchy=1",
             ) from None
         self.paths = tuple(self._found(name) for name in names)
-        """Where they are below the root, in the order of their names."""
-        self._told: list[int] = [0] * len(names)
-        self._looked = 0
 
-    def _folder(self, path: str) -> bytes:
-        return self._mount + os.fsencode(path)
+    def _folder(self, path: str) -> Path:
+        return self._mount / path.removeprefix("/")
 
     def _found(self, name: str) -> str:
         for path in cgroup_paths(name):
             # A NUL is in no file's name.
             with suppress(OSError, ValueError):
-                os.stat(self._folder(path) + b"/cgroup.procs")
+                (self._folder(path) / "cgroup.procs").stat()
                 return path
         raise HangupError(
             f"there is no cgroup {name!r}",
@@ -65,7 +69,7 @@ class SelectedCgroups:
         self._looked = now
         for number, path in enumerate(self.paths):
             with suppress(FileNotFoundError):
-                inode = os.stat(self._folder(path)).st_ino
+                inode = self._folder(path).stat().st_ino
                 if inode != self._told[number]:
                     self._tell(number, path, tell)
 

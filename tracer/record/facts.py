@@ -35,7 +35,7 @@ from hangup.tracer.record.layout import (
 # Longer than the longest cgroup's path (PATH_MAX, include/uapi/linux/limits.h) with each byte escaped.
 _TEXT_MAX = 17_000
 _NUMBERS_MAX = 4096
-# Of the cgroups that are selected, in bytes. If that is too little none is told of: who reads does not know then of whom
+# Of the cgroups that are selected, in bytes. If that is too little none is told of: who reads does not know then whose
 # the counts are, and leaves them out.
 _CGROUPS_MAX = 16_000
 
