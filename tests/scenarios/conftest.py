@@ -1,6 +1,9 @@
-"""What the scenarios share: how many requests they send."""
+"""What the scenarios share: how many requests they send, and where their sockets are."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -17,3 +20,10 @@ def requests_to_send() -> int:
 def small_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the probes a sixteenth of their ring buffer, some 5,700 records: without KVM 16 MiB take half a minute."""
     monkeypatch.setattr(probes, "_RING_BYTES", 1 << 20)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder whose name is short: of a glob so much decides in the kernel as fits into 64 bits."""
+    with TemporaryDirectory(prefix="hangup-") as name:
+        yield Path(name)

@@ -3,145 +3,20 @@
 from __future__ import annotations
 
 import errno
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from hangup.tracer.kernel.probes import Probes
-from hangup.tracer.record.layout import (
-    Event,
-    EventFlag,
-    Handed,
-    Operation,
-    unpack_all,
-    users_of,
-)
+from hangup.tracer.record.layout import Event, EventFlag, Handed, Operation
 from hangup.tracer.selection import Selection
 from hangup.tracer.tracer import Tracer
-from tests.scenarios.flavours import exact_flavours
-from tests.scenarios.stage import Baton, Player, fails, receive, wait_for_hangup
+from tests.scenarios.selecting import BOTH_WAYS, WAYS, break_one, break_pair, operations, probing, refuse
 
-_WAYS = [(flavour, recording) for flavour in exact_flavours() for recording in (True, False)]
-# What Python decides as well, and what does not hang on how the probes are attached.
-_BOTH_WAYS = [(flavour, recording) for flavour, recording in _WAYS if flavour == exact_flavours()[0]]
 _LONGEST = 107
 
 
-class Seen:
-    """The probes, and what they have recorded."""
-
-    def __init__(self, probes: Probes) -> None:
-        self._probes = probes
-
-    def events(self, *pids: int) -> list[Event | Handed]:
-        """Return what has been recorded since the last time, as far as one of these took part."""
-        found: list[Event | Handed] = []
-        while True:
-            records = self._probes.read(0.2)
-            found += [each for each in unpack_all(records, lambda _: None) if set(pids) & _pids(each)]
-            if not records and self._probes.drained:
-                return found
-
-
-def _pids(record: object) -> set[int]:
-    if isinstance(record, Event):
-        return {record.pid}
-    assert isinstance(record, Handed)
-    return {user.pid for history in (record.one, record.other) if history for user in users_of(history)}
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Return a folder whose name is short: of a glob so much decides in the kernel as fits into 64 bits."""
-    with TemporaryDirectory(prefix="hangup-") as name:
-        yield Path(name)
-
-
-@contextmanager
-def probing(flavour: str, recording: bool, selection: Selection) -> Iterator[Seen]:
-    """Attach the probes."""
-    with Probes(flavour=flavour, recording=recording, selection=selection) as probes:
-        yield Seen(probes)
-
-
-def called(name: bytes) -> None:
-    """Take another name."""
-    Path("/proc/self/comm").write_bytes(name)
-
-
-def break_one(
-    path: str | bytes, *, client: bytes = b"caller", server: bytes = b"master", handler: bytes = b"handler"
-) -> tuple[int, int]:
-    """Let a server's child hang up on a client that goes on writing; returns the client's pid and the server's."""
-    listening, written = Baton(), Baton()
-
-    def handle(end: socket.socket) -> None:
-        called(handler)
-        receive(end, 4)
-
-    def serve() -> None:
-        called(server)
-        with socket.socket(socket.AF_UNIX) as waiting:
-            waiting.bind(path)
-            waiting.listen()
-            listening.pass_on()
-            end, _ = waiting.accept()
-        written.take()
-        child = Player(lambda: handle(end))
-        end.close()
-        child.end()
-
-    def call() -> None:
-        called(client)
-        listening.take()
-        with socket.socket(socket.AF_UNIX) as end:
-            end.connect(path)
-            end.sendall(b"ping")
-            written.pass_on()
-            wait_for_hangup(end)
-            assert fails(lambda: end.send(b"more")) == errno.EPIPE
-
-    serving, calling = Player(serve), Player(call)
-    serving.end()
-    calling.end()
-    return calling.pid, serving.pid
-
-
-def break_pair() -> int:
-    """Let one end of a socketpair hang up on the other; returns whose they were."""
-
-    def part() -> None:
-        one, other = socket.socketpair()
-        other.close()
-        assert fails(lambda: one.send(b"more")) == errno.EPIPE
-
-    player = Player(part)
-    player.end()
-    return player.pid
-
-
-def refuse(path: Path) -> int:
-    """Let a connect fail; returns who tried."""
-
-    def part() -> None:
-        with socket.socket(socket.AF_UNIX) as end:
-            assert fails(lambda: end.connect(str(path))) == errno.ENOENT
-
-    player = Player(part)
-    player.end()
-    return player.pid
-
-
-def operations(found: list[Event | Handed]) -> set[Operation]:
-    """Return which operations were recorded."""
-    return {Operation(each.operation) for each in found if isinstance(each, Event)}
-
-
-@pytest.mark.parametrize(("flavour", "recording"), _WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), WAYS)
 def test_only_connections_to_a_selected_path_make_records(flavour: str, recording: bool, folder: Path) -> None:
     long = str(folder / "wanted").ljust(_LONGEST, "x")
     with probing(flavour, recording, Selection(paths=(f"{folder}/wanted*", "@hangup-wanted?"))) as seen:
@@ -155,7 +30,7 @@ def test_only_connections_to_a_selected_path_make_records(flavour: str, recordin
         assert operations(seen.events(refuse(folder / "wanted-nowhere"))) == {Operation.CONNECT}
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _BOTH_WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), BOTH_WAYS)
 def test_what_is_ignored_makes_no_record_whatever_else_is_selected(flavour: str, recording: bool, folder: Path) -> None:
     ignored = Selection(
         comms=("caller", "pytest*", "python*"), ignored_comms=("bad-*",), ignored_paths=(f"{folder}/[ij]*.s",)
@@ -169,7 +44,7 @@ def test_what_is_ignored_makes_no_record_whatever_else_is_selected(flavour: str,
         assert Operation.WRITE in operations(seen.events(*break_one(str(folder / "2.s"))))
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), WAYS)
 def test_a_connection_is_selected_by_either_end_and_by_who_comes_to_use_it(
     flavour: str, recording: bool, folder: Path
 ) -> None:
@@ -195,7 +70,7 @@ def test_a_connection_is_selected_by_either_end_and_by_who_comes_to_use_it(
             assert any(isinstance(each, Event) and each.flags & EventFlag.UNSELECTED for each in found)
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _BOTH_WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), BOTH_WAYS)
 def test_names_that_are_spelled_otherwise_when_printed_are_left_to_python(
     flavour: str, recording: bool, folder: Path
 ) -> None:
@@ -213,7 +88,7 @@ def test_names_that_are_spelled_otherwise_when_printed_are_left_to_python(
                 assert seen.events(*play())
 
 
-@pytest.mark.parametrize(("flavour", "recording"), _BOTH_WAYS)
+@pytest.mark.parametrize(("flavour", "recording"), BOTH_WAYS)
 def test_alerts_are_those_that_python_selects(flavour: str, recording: bool, folder: Path) -> None:
     wanted = (f"{folder}/*.s",)
     with Tracer(probes=flavour, stream=not recording, selection=Selection(paths=wanted, comms=("handler",))) as tracer:
