@@ -118,7 +118,11 @@ static __always_inline u32 missing_user(struct history *history)
 #endif
 }
 
-/* Whether a connection that goes wrong is handed over, or when streaming all of it is. */
+/*
+ * Whether a connection that goes wrong is handed over, or when streaming all of it is.
+ * Whoever used it before was looked at then; who is here may have become another user, or
+ * have got another name or cgroup.
+ */
 static __always_inline bool is_selected(struct history *history, u64 sock)
 {
 #if SELECT_NAMES || SELECT_USERS
@@ -127,6 +131,9 @@ static __always_inline bool is_selected(struct history *history, u64 sock)
 	/* Both ends at once, on two cpus: each has begun without the other one. */
 	if (other)
 		history->state |= other->state & HISTORY_DECIDED;
+#endif
+#if SELECT_USERS
+	decide_by_user(history, other);
 #endif
 #if SELECT_NAMES
 	if (!is_named(history, other, sock))

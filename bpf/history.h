@@ -308,6 +308,13 @@ static __always_inline u32 match_user(u32 pid)
 	}
 	return found;
 }
+
+/* What whoever is here decides about both ends. */
+static __always_inline void decide_by_user(struct history *history, struct history *other)
+{
+	if (SELECTED_BY & ~history->state)
+		decide(history, other, match_user(bpf_get_current_pid_tgid() >> 32));
+}
 #endif
 
 /* What is kept of an end from here on. Costs some reads: once an endpoint. */
@@ -411,7 +418,6 @@ static __always_inline bool is_history_path_selected(struct history *history, u6
 /*
  * Whether names and paths select a connection, for all that is known now: another user may
  * select it later. A path is known once, and what is ignored stays so.
- * Whoever used it before had a name that was looked at then; who is here may have got another.
  */
 static __always_inline bool is_named(struct history *history, struct history *other, u64 sock)
 {
@@ -437,12 +443,7 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid,
 		return;
 	}
 #if SELECT_USERS
-	if (SELECTED_BY & ~history->state) {
-		u32 found = match_user(pid);
-
-		if (found)
-			decide(history, peer_history(history), found);
-	}
+	decide_by_user(history, peer_history(history));
 #endif
 	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
 		history->user = 0;

@@ -481,6 +481,7 @@ class Recorder:
         return self._selected_by & ~history.state
 
     def _is_selected(self, history: Kept, event: Event) -> bool:
+        self._decide(history, self._match_user(event))
         return self._is_named(history, event) and not self._missing_user(history)
 
     def _hurt(self, history: Kept, event: Event) -> None:

@@ -159,6 +159,16 @@ def test_a_process_is_selected_by_the_name_that_it_has_when_it_is_hurt() -> None
     assert records(story.events, Selection(comms=("renamed",)))
 
 
+def test_a_process_is_selected_by_the_user_and_the_cgroup_that_it_has_when_it_is_hurt() -> None:
+    story = established(path=_PATH)
+    story.client.write(16)
+    story.server.release()
+    story.client.write(16, error=errno.EPIPE, by=replace(HTTPD, uid=1000, cgroup=77))
+    selection = Selection(uids=frozenset({1000}), cgroups=("/app.slice",))
+    assert Recorder(selection=selection, cgroups={77: "/app.slice"}).record(story.events)
+    assert not Recorder(selection=selection, cgroups={77: "/system.slice"}).record(story.events)
+
+
 def test_a_connection_that_is_older_is_left_to_python_for_nobody_knows_who_had_it() -> None:
     story = broken(Story(older=True))
     assert records(story.events, Selection(comms=("nginx",)))
