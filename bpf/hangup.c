@@ -9,9 +9,9 @@
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines SELECT_USERS, SELECT_NAMES, RING_PAGES, WAKE_RECORDS, CPUS
- * and PROBES_FENTRY, and what kernel.h describes; it puts local headers in the place
- * of their #include, because BCC finds uses of maps in the main file only.
+ * The loader defines RING_PAGES, WAKE_RECORDS, CPUS and PROBES_FENTRY, and what
+ * kernel.h describes; it puts local headers in the place of their #include, because
+ * BCC finds uses of maps in the main file only.
  */
 #include <uapi/linux/ptrace.h>
 
@@ -111,11 +111,7 @@ static __always_inline struct history *history_of(u64 sock, u64 key, u32 state, 
 /* Which conditions on who uses an end, or has opened one, do not hold yet. */
 static __always_inline u32 missing_user(struct history *history)
 {
-#if SELECT_USERS
-	return SELECTED_BY & ~history->state;
-#else
-	return 0;
-#endif
+	return SELECTED_BY & ~history->decided;
 }
 
 /*
@@ -125,21 +121,16 @@ static __always_inline u32 missing_user(struct history *history)
  */
 static __always_inline bool is_selected(struct history *history, u64 sock)
 {
-#if SELECT_NAMES || SELECT_USERS
-	struct history *other = peer_history(history);
+	struct history *other;
 
+	if (!SELECTED_BY && !COMM_GLOBS && !PATHS_DECIDE)
+		return true;
+	other = peer_history(history);
 	/* Both ends at once, on two cpus: each has begun without the other one. */
 	if (other)
-		history->state |= other->state & HISTORY_DECIDED;
-#endif
-#if SELECT_USERS
+		history->decided |= other->decided & HISTORY_DECIDED;
 	decide_by_user(history, other);
-#endif
-#if SELECT_NAMES
-	if (!is_named(history, other, sock))
-		return false;
-#endif
-	return !missing_user(history);
+	return is_named(history, other, sock) && !missing_user(history);
 }
 
 /*
@@ -151,7 +142,8 @@ static __always_inline bool is_undecided(struct history *history)
 {
 	struct history *other;
 
-	if ((history->state & (HISTORY_BEGUN | HISTORY_PAIR | HISTORY_EXCLUDED | HISTORY_IGNORED)) != HISTORY_BEGUN)
+	if ((history->state & (HISTORY_BEGUN | HISTORY_PAIR)) != HISTORY_BEGUN ||
+	    history->decided & (HISTORY_EXCLUDED | HISTORY_IGNORED))
 		return false;
 	other = peer_history(history);
 	if (history->state & HISTORY_CLIENT)
@@ -166,7 +158,7 @@ static __always_inline bool is_undecided(struct history *history)
  */
 static __always_inline bool is_wanted(struct history *history, u64 sock)
 {
-	if (!STREAMING && history->state & HISTORY_HANDED_OVER)
+	if (!STREAMING && history->decided & HISTORY_HANDED_OVER)
 		return true;
 	return is_selected(history, sock) || (STREAMING && is_undecided(history));
 }
@@ -208,21 +200,20 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	bool first;
 
 	is_aftermath(pid_tgid, now);
-	if (!history || history->state & HISTORY_EXCLUDED)
+	if (!history || history->decided & HISTORY_EXCLUDED)
 		return 0;
 	if (history->holder != pid_tgid) {
 		remember_user(history, pid_tgid, true);
-		if (history->state & HISTORY_EXCLUDED)
+		if (history->decided & HISTORY_EXCLUDED)
 			return 0;
 	}
-	first = !STREAMING && !(history->state & HISTORY_HANDED_OVER);
-	if (STREAMING)
-		history->last_use = now;
-	if (first) {
-		if (!hurts(history, entered, sock, result, now)) {
-			note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
-			return 0;
-		}
+	first = !STREAMING && !(history->decided & HISTORY_HANDED_OVER);
+	history->last_use = now;
+	if (first && !hurts(history, entered, sock, result, now)) {
+		note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
+		if (history->decided & HISTORY_HANDED_OVER)
+			count(LOSS_OVERTAKEN);
+		return 0;
 	}
 	if (!is_wanted(history, sock))
 		return 0;
@@ -257,7 +248,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	if (!history)
 		return 0;
 	remember_user(history, pid_tgid, true);
-	if (history->state & HISTORY_EXCLUDED)
+	if (history->decided & HISTORY_EXCLUDED)
 		return 0;
 	if (!STREAMING)
 		introduce(history, now);
@@ -267,11 +258,11 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	if (STREAMING)
 		wanted = is_wanted(history, sock);
 	/* A connect or an accept that decides against a connection is recorded, so that the reader learns of it. */
-	if (!wanted && (history->state & HISTORY_IGNORED || state & HISTORY_PAIR))
+	if (!wanted && (history->decided & HISTORY_IGNORED || state & HISTORY_PAIR))
 		return 0;
 	if (aftermath && entered->operation == OPERATION_CONNECT)
 		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
-	if (history->state & HISTORY_HANDED_OVER)
+	if (history->decided & HISTORY_HANDED_OVER)
 		tell(history, wanted ? 0 : EVENT_UNSELECTED, sock, peer, entered, result, true, false);
 	else
 		note(history, entered->operation, 0, 0, result, 0, now);
@@ -285,19 +276,18 @@ static __always_inline int refused(struct pending *entered, u64 sock, s64 result
 
 	if (pid == TRACER_PID)
 		return 0;
-#if SELECT_USERS
 	if (SELECTED_BY & ~match_user(pid))
 		return 0;
-#endif
-#if SELECT_NAMES
 	if (COMM_GLOBS && match_current() != FOUND_SELECTED)
 		return 0;
 	if (PATH_GLOBS && !is_path_selected(entered->address, entered->address_length))
 		return 0;
-#endif
 	entered->end = bpf_ktime_get_ns();
-	/* Now: whether somebody has listened there is asked when it is looked at. */
-	tell(NULL, 0, sock, 0, entered, result, true, !STREAMING);
+	/*
+	 * How many wait for the listener is asked when it is looked at: now. Who has listened at a
+	 * path that is not there is known later as well, and many programs try what need not be.
+	 */
+	tell(NULL, 0, sock, 0, entered, result, true, !STREAMING && (result == -EAGAIN || result == -ECONNREFUSED));
 	return 0;
 }
 
@@ -328,13 +318,13 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	s32 result = how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0;
 
 	is_aftermath(pid_tgid, now);
-	if (!history || history->state & HISTORY_EXCLUDED)
+	if (!history || history->decided & HISTORY_EXCLUDED)
 		return 0;
 	if (history->holder != pid_tgid)
 		remember_user(history, pid_tgid, true);
-	if (history->state & HISTORY_EXCLUDED)
+	if (history->decided & HISTORY_EXCLUDED)
 		return 0;
-	if (history->state & HISTORY_HANDED_OVER) {
+	if (history->decided & HISTORY_HANDED_OVER) {
 		if (is_wanted(history, sock))
 			tell_entry(history, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
 		return 0;
@@ -347,12 +337,16 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	return 0;
 }
 
-/* Whether the other end has been released, and had not read all. What a read has no room for is dropped, and not left. */
+/*
+ * Whether the other end has been released, and had not read all. What a read has no room for is
+ * dropped, and not left. Of an end that was not seen beginning nobody knows how much it read.
+ */
 static __always_inline bool has_left(struct history *history, struct history *other)
 {
 	return other->state & HISTORY_RELEASED &&
 	       (other->unread_messages ||
-		(history->type == SOCK_STREAM && history->written_bytes > other->read_bytes));
+		(history->type == SOCK_STREAM && history->state & other->state & HISTORY_BEGUN &&
+		 history->written_bytes > other->read_bytes));
 }
 
 /* Nothing more is kept of an end that nobody looks at, nor of the other one if that was released before. */
@@ -413,6 +407,7 @@ static __always_inline void note_release(struct history *history, struct history
 	history->release_flags = caller.flags;
 	note(history, OPERATION_RELEASE, history->error, 0, 0, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
 	history->state |= HISTORY_RELEASED;
+	keep_order(history);
 }
 
 static __always_inline int released(u64 sock, struct unread *unread, bool embryo)
@@ -422,7 +417,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	u64 key = key_of(sock);
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now, false);
 	struct history *other;
-	u32 error;
+	u32 error, users;
 	bool hurt = false, latent = false, wanted, over;
 
 	is_aftermath(pid_tgid, now);
@@ -431,12 +426,15 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		return 0;
 	/* A thread that is here is not inside another function with a connection. */
 	count_left_behind(pid_tgid);
-	if (history->state & HISTORY_EXCLUDED) {
+	if (history->decided & HISTORY_EXCLUDED) {
 		free_excluded(history);
 		return 0;
 	}
+	users = history->users_seen;
 	if (history->holder != pid_tgid)
 		remember_user(history, pid_tgid, false);
+	if (history->users_seen != users)
+		unread->flags |= EVENT_FIRST_USE;
 	/* Before it is known whether that matters, while the verifier has little else to remember. */
 	wanted = is_wanted(history, sock);
 	other = peer_history(history);
@@ -449,17 +447,17 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	}
 	if (history->state & HISTORY_UNTOLD)
 		hurt = true;
-	if (history->state & HISTORY_HANDED_OVER)
+	if (history->decided & HISTORY_HANDED_OVER)
 		hurt = latent = false;
 	if (hurt && wanted)
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
-	if (history->state & HISTORY_HANDED_OVER) {
+	if (history->decided & HISTORY_HANDED_OVER) {
 		if (wanted)
 			tell_entry(history, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
 		history->state |= HISTORY_RELEASED;
-		/* Both ends at once, on two cpus: each has seen the other one open. The addition keeps the order. */
-		__sync_fetch_and_add(&history->entered, 1);
+		/* Both ends at once, on two cpus: each has seen the other one open. */
+		keep_order(history);
 		if (other && other->state & HISTORY_RELEASED)
 			over = true;
 		if (!STREAMING)
@@ -472,11 +470,11 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 			latent = has_left(history, other);
 		}
 		/* Names are in what is counted. Also of those that they do not select it says who has listened. */
-		if (over && !(history->state & (HISTORY_HANDED_OVER | HISTORY_UNTOLD)) && !missing_user(history)) {
+		if (over && !(history->decided & HISTORY_HANDED_OVER) && !(history->state & HISTORY_UNTOLD) && !missing_user(history)) {
 			if (latent && wanted && tell_latent(now))
 				hand_over(history, sock, BPF_RB_NO_WAKEUP);
 			else
-				count_ended(history, sock, latent);
+				count_ended(history, sock, latent, now);
 		}
 	}
 	if (over) {

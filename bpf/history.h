@@ -207,7 +207,7 @@ static __always_inline struct history *take_history(u64 key)
 		index += way;
 		given_up = histories.lookup(&index);
 		/* While each operation is recorded, what it had done is known, but not for whom it was selected. */
-		if (given_up && (!STREAMING || SELECT_USERS) && !(given_up->state & HISTORY_EXCLUDED))
+		if (given_up && (!STREAMING || SELECTED_BY) && !(given_up->decided & HISTORY_EXCLUDED))
 			count_since(LOSS_HISTORY_GIVEN_UP, given_up->start);
 		index -= way;
 	}
@@ -256,12 +256,21 @@ static __always_inline bool has_peer(struct history *history, u64 peer)
 	return known == peer;
 }
 
+/* What was written stands before what is read from here on: only a locked operation says so to x86. */
+static __always_inline void keep_order(struct history *history)
+{
+	u32 nothing = 0;
+
+	asm volatile("" : "+r"(nothing));
+	__sync_fetch_and_add(&history->entered, nothing);
+}
+
 /* Both ends: our own output, whose reader would never come to an end. */
 static __always_inline void exclude(struct history *history, struct history *other)
 {
-	history->state |= HISTORY_EXCLUDED;
+	history->decided |= HISTORY_EXCLUDED;
 	if (other)
-		other->state |= HISTORY_EXCLUDED;
+		other->decided |= HISTORY_EXCLUDED;
 }
 
 /* The peer of an endpoint that has it in its history, with its type where that is to be had. */
@@ -277,12 +286,11 @@ static __always_inline u64 known_peer(struct history *history, u64 sock)
 /* Of both ends. */
 static __always_inline void decide(struct history *history, struct history *other, u32 decided)
 {
-	history->state |= decided;
+	history->decided |= decided;
 	if (other)
-		other->state |= decided;
+		other->decided |= decided;
 }
 
-#if SELECT_USERS
 static __always_inline u32 match_pid(u32 pid)
 {
 	return SELECTED_BY & HISTORY_PID_SELECTED && selected_pids.lookup(&pid) ? HISTORY_PID_SELECTED : 0;
@@ -312,10 +320,9 @@ static __always_inline u32 match_user(u32 pid)
 /* What whoever is here decides about both ends. */
 static __always_inline void decide_by_user(struct history *history, struct history *other)
 {
-	if (SELECTED_BY & ~history->state)
+	if (SELECTED_BY & ~history->decided)
 		decide(history, other, match_user(bpf_get_current_pid_tgid() >> 32));
 }
-#endif
 
 /* What is kept of an end from here on. Costs some reads: once an endpoint. */
 static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer, u32 state, u64 now)
@@ -337,19 +344,18 @@ static __always_inline struct history *begin_history(u64 sock, u64 key, u64 peer
 	history->opener_pid = typed_peer_pid(sock);
 	other = find_history(peer_key(history));
 	if (STREAMING)
-		history->state |= HISTORY_HANDED_OVER;
+		history->decided |= HISTORY_HANDED_OVER;
 	if (other && other->sock == peer && other->peer == history->sock) {
 		history->connection = other->connection;
-		history->state |= other->state & (HISTORY_DECIDED | HISTORY_HANDED_OVER);
+		history->decided |= other->decided;
 	} else {
 		other = NULL;
 		/* Who had it before is for Python to say: an inventory may know. */
-		if (SELECT_NAMES && !(state & HISTORY_BEGUN))
-			history->state |= HISTORY_NAMED;
+		if (COMM_GLOBS && !(state & HISTORY_BEGUN))
+			history->decided |= HISTORY_NAMED;
 	}
-#if SELECT_USERS
-	decide(history, other, match_pid(history->opener_pid));
-#endif
+	if (SELECTED_BY)
+		decide(history, other, match_pid(history->opener_pid));
 	/*
 	 * Whoever connects to us is seen before we accept: sk_peer_pid is then who called
 	 * listen (copy_peercred()).
@@ -375,7 +381,6 @@ static __always_inline struct history *peer_history(struct history *history)
 	return other;
 }
 
-#if SELECT_NAMES
 /* What is found of the names of whoever is here: the thread's, and its process's. */
 static __always_inline u32 match_current(void)
 {
@@ -421,13 +426,12 @@ static __always_inline bool is_history_path_selected(struct history *history, u6
  */
 static __always_inline bool is_named(struct history *history, struct history *other, u64 sock)
 {
-	if (PATH_GLOBS && !(history->state & (HISTORY_PATH_SELECTED | HISTORY_IGNORED)))
+	if (PATHS_DECIDE && !(history->decided & (HISTORY_PATH_SELECTED | HISTORY_IGNORED)))
 		decide(history, other, is_history_path_selected(history, sock) ? HISTORY_PATH_SELECTED : HISTORY_IGNORED);
-	if (COMM_GLOBS && !(history->state & HISTORY_IGNORED))
+	if (COMM_GLOBS && !(history->decided & HISTORY_IGNORED))
 		decide_by_name(history, other);
-	return !(history->state & HISTORY_IGNORED) && (!COMM_GLOBS || history->state & HISTORY_NAMED);
+	return !(history->decided & HISTORY_IGNORED) && (!COMM_GLOBS || history->decided & HISTORY_NAMED);
 }
-#endif
 
 /* Another task than before uses an endpoint. by_name: what its name decides is not asked otherwise. */
 static __always_inline void remember_user(struct history *history, u64 pid_tgid, bool by_name)
@@ -442,9 +446,8 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid,
 		exclude(history, peer_history(history));
 		return;
 	}
-#if SELECT_USERS
-	decide_by_user(history, peer_history(history));
-#endif
+	if (SELECTED_BY)
+		decide_by_user(history, peer_history(history));
 	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
 		history->user = 0;
 		history->number = history->numbers[0];
@@ -485,10 +488,8 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid,
 	user->gid = uid_gid >> 32;
 	find_inner_pid(&user->inner_pid, &user->inner_tid, task, pid_tgid);
 	fill_comms(user->comm, user->leader, task, pid_tgid);
-#if SELECT_NAMES
 	if (by_name && COMM_GLOBS)
 		decide_by_name(history, peer_history(history));
-#endif
 #if HAS_MEMBER(task_struct, io_uring)
 	if (TASK_LOAD(u64, task + OFFSET(task_struct, io_uring))) {
 		struct owner owner = {
@@ -658,12 +659,12 @@ static __always_inline bool hand_over(struct history *history, u64 sock, u64 wak
 		return false;
 	}
 	/* Not before it has its place: what is recorded of this connection from now on stands behind it. */
-	history->state |= HISTORY_HANDED_OVER;
-	if (other) {
-		other->state |= HISTORY_HANDED_OVER;
-		/* If both ends began at once each may have a number of its own: from here on they have one. */
+	decide(history, other, HISTORY_HANDED_OVER);
+	/* If both ends began at once each may have a number of its own: from here on they have one. */
+	if (other)
 		other->connection = history->connection;
-	}
+	/* Who does not see that by now has kept what he did: then it is copied. */
+	keep_order(history);
 	record->record.length = sizeof(*record) - sizeof(record->address);
 	record->record.type = RECORD_HISTORY;
 	record->record.flags = 0;
@@ -707,7 +708,7 @@ static __always_inline bool same_names(struct counted *one, struct counted *othe
 	return !difference;
 }
 
-static __always_inline struct counted *counted_row(struct counted *key)
+static __always_inline struct counted *counted_row(struct counted *key, u64 now)
 {
 	u64 *words = (u64 *)key->client;
 	u64 hash = 0;
@@ -735,13 +736,13 @@ static __always_inline struct counted *counted_row(struct counted *key)
 		__builtin_memcpy(row->client, key->client, COUNTED_WORDS * 8);
 		/* The names stand before it is said that they do: x86 keeps the order of stores. */
 		barrier();
-		row->ready = 1;
+		row->ready = now;
 		return row;
 	}
 	return counted.lookup(&zero);
 }
 
-static __always_inline void count_ended(struct history *history, u64 sock, bool latent)
+static __always_inline void count_ended(struct history *history, u64 sock, bool latent, u64 now)
 {
 	struct history *other = peer_history(history);
 	struct history *client = history, *server = other;
@@ -775,8 +776,9 @@ static __always_inline void count_ended(struct history *history, u64 sock, bool 
 	key.latent = latent;
 	if (!key.pair)
 		key.path_length = read_bound_address(key.path, listened);
-	row = counted_row(&key);
-	if (!row)
+	row = counted_row(&key, now);
+	/* Of a connection that nobody selected it is kept that somebody has listened. */
+	if (!row || (COMM_GLOBS && (history->decided & (HISTORY_NAMED | HISTORY_IGNORED)) != HISTORY_NAMED))
 		return;
 	__sync_fetch_and_add(&row->connections, 1);
 	__sync_fetch_and_add(&row->operations, operations);

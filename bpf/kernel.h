@@ -37,6 +37,8 @@
 #define SELECTED_BY RUN_VALUE(7)
 /* How many cgroups are selected. */
 #define SELECTED_CGROUPS RUN_VALUE(8)
+/* 1: paths select connections; 0: only connects that fail, of which many are of no use to anybody. */
+#define PATHS_DECIDE RUN_VALUE(9)
 
 /* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
 #define SOME_MAP bpf_pseudo_fd(14, 0)

@@ -12,8 +12,6 @@
 #include "kernel.h"
 #include "operation.h"
 
-#if SELECT_NAMES
-
 #define GLOB_WORDS 4
 
 /* What is found of a name. */
@@ -168,7 +166,5 @@ static __always_inline bool is_path_selected(u64 name, u32 length)
 	}
 	return found == FOUND_SELECTED;
 }
-
-#endif /* SELECT_NAMES */
 
 #endif /* HANGUP_NAMES_H */

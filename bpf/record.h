@@ -133,6 +133,8 @@ enum event_flag {
 	 * later on who is selected.
 	 */
 	EVENT_UNSELECTED = 4096,
+	/* Of a release: the thread had not been seen using this endpoint before. */
+	EVENT_FIRST_USE = 8192,
 };
 
 /* What else is known of a signal: struct sender. */
@@ -168,9 +170,14 @@ enum loss {
 	 * used for longest among some, was given up.
 	 */
 	LOSS_HISTORY_GIVEN_UP = 4,
+	/*
+	 * An operation ended in the instant in which its connection was handed over: it may
+	 * be missing.
+	 */
+	LOSS_OVERTAKEN = 5,
 };
 
-#define LOSSES 5
+#define LOSSES 6
 
 /* How many periods of each loss are kept; a power of two. */
 #define LOST_PERIODS 256
@@ -346,7 +353,9 @@ struct history {
 	__u32 writes;           /* how many sent something */
 	__u32 turns;            /* how many turns it has had */
 	__u32 opener_pid;       /* SO_PEERCRED's pid, as in struct operation: who opened the other end */
-	__u32 state;            /* enum history_state */
+	__u32 state;            /* enum history_state, of this end: set by who uses it */
+	__u32 decided;          /* enum history_state, of both ends: set at both by who uses either */
+	__u32 unused;
 	__u16 release_flags;    /* enum event_flag */
 	__u8 type;              /* SOCK_STREAM 1, SOCK_SEQPACKET 5 */
 	__u8 user;              /* which of the users used it last */
@@ -366,8 +375,8 @@ struct history {
 
 /* Connections that ended well are counted by who was connected to whom. */
 struct counted {
-	__u64 ready;            /* 0: nothing is counted here yet */
-	__u64 connections;
+	__u64 ready;            /* ns, CLOCK_MONOTONIC: the first one had ended, 0: none has */
+	__u64 connections;      /* that ended well, and are selected */
 	__u64 operations;       /* of both ends */
 	char client[16];        /* the name of the client's process */
 	char server[16];
