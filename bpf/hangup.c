@@ -343,10 +343,12 @@ static __always_inline int shut_down(u64 sock, s32 how)
  */
 static __always_inline bool has_left(struct history *history, struct history *other)
 {
+	bool known = history->state & HISTORY_BEGUN &&
+		     (other->state & HISTORY_BEGUN || other->release_flags & EVENT_EMBRYO);
+
 	return other->state & HISTORY_RELEASED &&
 	       (other->unread_messages ||
-		(history->type == SOCK_STREAM && history->state & other->state & HISTORY_BEGUN &&
-		 history->written_bytes > other->read_bytes));
+		(known && history->type == SOCK_STREAM && history->written_bytes > other->read_bytes));
 }
 
 /* Nothing more is kept of an end that nobody looks at, nor of the other one if that was released before. */

@@ -175,6 +175,7 @@ class Recorder:
         self._cgroups = cgroups or {}
         self._globs = tables_of(selection)
         self._needs_path = bool(selection.paths)
+        self._paths_decide = selection.selects_paths
         self._tracer_pid = tracer_pid
         self._entries = entries
         self.histories: dict[int, Kept] = {}
@@ -189,7 +190,7 @@ class Recorder:
         self.records: list[bytes] = []
         self.no_room = 0
         """For so many histories there is no room in the ring buffer."""
-        self._rows: dict[tuple[bytes, bytes, bytes, bool, bool], tuple[int, int]] = {}
+        self._rows: dict[tuple[bytes, bytes, bytes, bool, bool], tuple[int, int, int]] = {}
 
     def record(self, events: Iterable[Event]) -> list[bytes]:
         """Let these happen; returns the records that they make."""
@@ -219,8 +220,8 @@ class Recorder:
     def counted(self) -> list[Counted]:
         """Return the rows of connections that ended well, in no order that means anything."""
         return [
-            Counted(1, connections, operations, client, server, path.ljust(112, b"\0"), len(path), latent, pair, 0, 0)
-            for (client, server, path, latent, pair), (connections, operations) in self._rows.items()
+            Counted(*counted, client, server, path.ljust(112, b"\0"), len(path), latent, pair, 0, 0)
+            for (client, server, path, latent, pair), counted in self._rows.items()
         ]
 
     # ---- bpf/history.h
@@ -351,7 +352,7 @@ class Recorder:
         return is_path_selected(self._globs.paths, bound, needs_path=self._needs_path)
 
     def _is_named(self, history: Kept, event: Event) -> bool:
-        if self._globs.paths and not history.state & (PATH_SELECTED | IGNORED):
+        if self._paths_decide and not history.state & (PATH_SELECTED | IGNORED):
             self._decide(history, PATH_SELECTED if self._is_history_path_selected(history) else IGNORED)
         if self._globs.comms and not history.state & IGNORED:
             self._decide_by_name(history, event)
@@ -422,7 +423,7 @@ class Recorder:
         self.records.append(pack_history(handed))
         return True
 
-    def _count_ended(self, history: Kept, *, latent: bool) -> None:
+    def _count_ended(self, history: Kept, now: int, *, latent: bool) -> None:
         other = self._peer_history(history)
         client: Kept | None = history
         server = other
@@ -438,8 +439,11 @@ class Recorder:
         names = [end.users[place].leader if end and end.users else bytes(16) for end, place in ends]
         pair = bool(history.state & PAIR)
         key = (names[0], names[1], b"" if pair else self.addresses.get(listened, b""), latent, pair)
-        connections, operations = self._rows.get(key, (0, 0))
-        self._rows[key] = connections + 1, operations + history.operations + (other.operations if other else 0)
+        first, connections, operations = self._rows.get(key, (now, 0, 0))
+        if not self._globs.comms or history.state & (NAMED | IGNORED) == NAMED:
+            connections += 1
+            operations += history.operations + (other.operations if other else 0)
+        self._rows[key] = first, connections, operations
 
     def _tell_latent(self, now: int) -> bool:
         second, used = self._latent
@@ -508,6 +512,7 @@ class Recorder:
         if not self._wanted(history, event):
             return
         assert history is not None
+        history.last_use = event.end
         if history.state & HANDED_OVER:
             self._tell(history.connection, 0, event)
         elif self._hurts(history, event):
@@ -631,8 +636,11 @@ class Recorder:
         if history.state & EXCLUDED:
             self._free_excluded(history)
             return
+        users = history.users_seen
         if history.holder != (event.pid, event.tid):
             self._remember_user(history, event)
+        if history.users_seen != users:
+            event = event._replace(flags=event.flags | EventFlag.FIRST_USE)
         wanted = bool(history.state & HANDED_OVER) or self._is_selected(history, event)
         other = self._peer_history(history)
         told = (
@@ -659,7 +667,7 @@ class Recorder:
                 if latent and wanted and self._tell_latent(event.end):
                     self._hand_over(history, event)
                 else:
-                    self._count_ended(history, latent=latent)
+                    self._count_ended(history, event.end, latent=latent)
         if over:
             del self.histories[event.sock]
             self.histories.pop(history.peer, None)
@@ -675,5 +683,6 @@ def _has_left(history: Kept, other: Kept) -> bool:
     if not other.state & RELEASED:
         return False
     # What a read has no room for of a message is dropped, and not left unread.
-    unread = history.written_bytes > other.read_bytes and history.type == STREAM
+    known = history.state & BEGUN and (other.state & BEGUN or other.release_flags & EventFlag.EMBRYO)
+    unread = history.written_bytes > other.read_bytes and history.type == STREAM and known
     return bool(other.unread_messages or unread)

@@ -19,10 +19,16 @@ from hangup.tracer.escape import escape
 COMM_LENGTH = 15
 
 
-IGNORED_PATHS = ("/run/systemd/private", "@/org/freedesktop/plymouthd")
-"""Connections of systemd's own that every systemctl and every boot breaks: real broken writes that nobody misses.
+IGNORED_PATHS = (
+    "/run/systemd/private",
+    "@/org/freedesktop/plymouthd",
+    "/run/nscd/socket",
+    "/var/run/nscd/socket",
+)
+"""Connections that fail by design, and that nobody misses.
 
-Where there is a splash screen, plymouthd goes when the boot is over, and systemd goes on asking for it.
+systemd's own break with every systemctl and every boot: where there is a splash screen, plymouthd goes when the boot is
+over, and systemd goes on asking for it. The C library asks for nscd, which few hosts have, whenever it looks up a name.
 """
 
 GONE_CGROUP = ""
@@ -61,6 +67,14 @@ class Selection:
     def selects_all(self) -> bool:
         """Whether no condition is given."""
         return self == Selection()
+
+    @property
+    def selects_paths(self) -> bool:
+        """Whether paths decide on more than what fails by design.
+
+        The kernel side need not look at every connection's path for these: what comes of them is seldom, and dropped.
+        """
+        return bool(self.paths) or not set(self.ignored_paths) <= set(IGNORED_PATHS)
 
     def matches_comm(self, comm: str | None) -> bool:
         """Whether the conditions on names, if any, match this (escaped) one."""

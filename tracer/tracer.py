@@ -177,7 +177,9 @@ class Tracer:
         read (tracer/capture/file.py).
         """
         self.selection = selection or Selection(frozenset(pids or ()))
-        # Of all else the kernel decides.
+        # Of who was connected more is known to the kernel than it tells, but paths that fail by design it lets through.
+        self._selection_of_paths = Selection(paths=self.selection.paths, ignored_paths=self.selection.ignored_paths)
+        # What others have recorded they selected by what they wanted.
         self._selection_of_names = replace(self.selection, pids=frozenset(), uids=frozenset(), cgroups=())
         self._wanted_probes = probes
         self._on_operation = on_operation
@@ -447,7 +449,7 @@ class Tracer:
         if not self._judging:
             return None
         # A relative path means another file in each folder.
-        known = path is not None and path.startswith(("/", "@")) and path in self._known.listened
+        known = path is not None and path.startswith(("/", "@")) and self._known.listened.had(path, event.end)
         backlog = None if path is None else self._known.backlog(path, event.end)
         verdict = judge_connect(event, path, known=known, backlog=backlog)
         alert = Alert(verdict, event.end, path, self._known.placed(client), None, None, event)
@@ -479,14 +481,21 @@ class Tracer:
             self._take_all(self._source.counts())
 
     def _count_ended(self, row: Counted) -> None:
+        selection = self._selection_of_names if self._file else self._selection_of_paths
         if not row.ready:
+            if selection.comms or selection.ignored_comms or selection.selects_paths:
+                # Whose these were is not known.
+                return
             key = Key(OTHER, OTHER, OTHER, Kind.CLEAN)
         else:
             client, server = (escape_comm(name) or UNKNOWN for name in (row.client, row.server))
             path = escape_socket_path(row.path[: row.path_length])
             if path is not None:
-                self._known.listened.add(path)
-            if not self._selection_of_names.matches(path, [Participant(0, client), Participant(0, server)]):
+                self._known.listened.add(path, row.ready)
+            if not (row.connections or row.operations):
+                # Of nobody who is selected.
+                return
+            if not selection.matches(path, [Participant(0, client), Participant(0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
             key = Key(client, server, path or ("(socketpair)" if row.pair else UNKNOWN), kind)
@@ -535,7 +544,9 @@ class Tracer:
         )
 
     def _selects(self, connection: Connection) -> bool:
-        selection = self.selection
+        # The kernel has seen all that have used it, and selects by the same.
+        is_known = self._file is not None or not (connection.client.users_lost or connection.server.users_lost)
+        selection = self.selection if is_known else self._selection_of_paths
         if selection.selects_all:
             return True
         return selection.matches(

@@ -225,7 +225,8 @@ class Settings:
         "selection",
         GLOBS,
         list(IGNORED_PATHS),
-        "Not connections to this socket path; the default ones are systemd's own, broken by every systemctl and boot.",
+        "Not connections to this socket path; the default ones fail by design: systemd's own, broken by every "
+        "systemctl and boot, and nscd's.",
         restart=True,
     )
     probes: str = _key(

@@ -17,7 +17,6 @@ from hangup.tracer.host.inventory import snapshot
 from hangup.tracer.kernel.compiler import Keeper
 from hangup.tracer.kernel.kept import Kept
 from hangup.tracer.kernel.probes import PROBED, options, preempts_programs
-from hangup.tracer.selection import IGNORED_PATHS, Selection
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
     preempts_programs()
     folder = Path(sys.argv[1])
     keeper = Keeper(Kept(folder, owner=folder.stat().st_uid, top=folder), [probed.function for probed in PROBED])
-    keeper.compiled(keeper.facts(), options("fentry", Selection(ignored_paths=IGNORED_PATHS)))
+    keeper.compiled(keeper.facts(), options("fentry"))
     snapshot()
     lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
     names = ("VmHWM:", "VmRSS:", "RssAnon:")

@@ -114,7 +114,7 @@ def test_every_question_in_the_probes_is_answered() -> None:
 
 # ---- what is kept ----------------------------------------------------------------------------------------------------
 
-OPTIONS = Options("fentry", selecting=False, naming=False, ring_bytes=1 << 24, wake_records=1024, cpus=2)
+OPTIONS = Options("fentry", ring_bytes=1 << 24, wake_records=1024, cpus=2)
 
 
 class Bench:
@@ -238,8 +238,6 @@ def test_with_anything_else_all_is_made_anew_and_kept_beside_it(
     "options",
     [
         replace(OPTIONS, flavour="kprobe"),
-        replace(OPTIONS, selecting=True),
-        replace(OPTIONS, naming=True),
         replace(OPTIONS, ring_bytes=1 << 23),
         replace(OPTIONS, wake_records=1023),
     ],

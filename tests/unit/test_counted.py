@@ -124,18 +124,16 @@ def test_who_is_not_known_and_where_there_is_no_path_is_told_so() -> None:
     ("selection", "selected"),
     [
         (Selection(), {"/run/app.s", "/run/other.s", "(socketpair)"}),
-        (Selection(comms=("uwsgi",)), {"/run/app.s"}),
-        (Selection(comms=("ngin*",)), {"/run/app.s", "/run/other.s"}),
         (Selection(paths=("/run/o*",)), {"/run/other.s"}),
-        (Selection(ignored_comms=("uwsgi",)), {"/run/other.s", "(socketpair)"}),
         (Selection(ignored_paths=("*.s",)), {"(socketpair)"}),
         # Of all else the kernel has decided.
+        (Selection(comms=("uwsgi",)), {"/run/app.s", "/run/other.s", "(socketpair)"}),
+        (Selection(ignored_comms=("uwsgi",)), {"/run/app.s", "/run/other.s", "(socketpair)"}),
         (Selection(pids=frozenset({4711})), {"/run/app.s", "/run/other.s", "(socketpair)"}),
-        (Selection(pids=frozenset({4711}), comms=("uwsgi",)), {"/run/app.s"}),
-        (Selection(uids=frozenset({33}), cgroups=("/app.slice",), comms=("uwsgi",)), {"/run/app.s"}),
+        (Selection(uids=frozenset({33}), cgroups=("/app.slice",), paths=("*/app.s",)), {"/run/app.s"}),
     ],
 )
-def test_only_what_is_selected_by_name_and_path_is_counted(selection: Selection, selected: set[str]) -> None:
+def test_only_what_is_selected_by_path_is_counted(selection: Selection, selected: set[str]) -> None:
     rows = (
         row(1),
         row(1, server="php", path=b"/run/other.s"),
@@ -147,6 +145,13 @@ def test_only_what_is_selected_by_name_and_path_is_counted(selection: Selection,
         assert {key.path for key in counts(tracer)} == selected
 
 
+def test_who_listened_only_later_had_not_listened() -> None:
+    early = Story(path="/run/app.s", start=2_000 * MILLISECOND)
+    early.connect(error=errno.ENOENT)
+    with recording(Table(row(1, ready=2_500 * MILLISECOND), events=early.events)) as tracer:
+        assert [alert.verdict.kind for alert in tracer.alerts()] == []
+
+
 def test_where_connections_ended_somebody_had_listened() -> None:
     later = Story(path="/run/app.s", start=2_000 * MILLISECOND)
     later.connect(error=errno.ENOENT)
@@ -156,11 +161,17 @@ def test_where_connections_ended_somebody_had_listened() -> None:
         assert [alert.path for alert in tracer.alerts() if alert.verdict.kind is Kind.LISTENER_GONE] == ["/run/app.s"]
 
 
+def test_what_there_was_no_row_for_is_not_told_where_paths_are_selected() -> None:
+    with recording(Table(others(9, 90), row(1, 3)), selection=Selection(paths=("/run/*",))) as tracer:
+        assert counts(tracer) == {CLEAN: (1, 3)}
+
+
 def test_where_connections_ended_that_are_not_selected_somebody_had_listened_as_well() -> None:
     later = Story(path="/run/app.s", start=2_000 * MILLISECOND)
     later.connect(error=errno.ENOENT)
     selection = Selection(comms=("httpd",))
-    with recording(Table(row(1), events=later.events), selection=selection) as tracer:
+    # The kernel has not counted them.
+    with recording(Table(row(0), events=later.events), selection=selection) as tracer:
         assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.LISTENER_GONE]
         assert {key.kind for key in counts(tracer)} == {Kind.LISTENER_GONE}
 

@@ -335,8 +335,10 @@ def test_a_connection_whose_connect_returns_after_its_accept_is_dropped_with_the
 
 def test_somebody_has_listened_where_an_unselected_connection_was_accepted() -> None:
     known = Known()
-    list(Endpoints(known).feed([unselected(established(path="/run/app.s").events[-1])]))
-    assert "/run/app.s" in known.listened
+    accepted = established(path="/run/app.s").events[-1]
+    list(Endpoints(known).feed([unselected(accepted)]))
+    assert known.listened.had("/run/app.s", accepted.end)
+    assert not known.listened.had("/run/app.s", accepted.end - 1)
 
 
 def test_what_is_selected_later_is_a_connection_to_the_same_path_whose_beginning_is_not_known() -> None:

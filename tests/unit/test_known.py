@@ -156,15 +156,23 @@ def test_how_many_waited_is_said_of_the_connect_that_it_was_asked_for_only() -> 
 
 def test_where_somebody_listens_somebody_has_listened() -> None:
     known = known_of(SocketFact(1, SocketFlag.LISTENER, "/run/app.s"), *older())
-    assert "/run/app.s" in known.listened
-    assert "/run/other.s" not in known.listened
+    assert known.listened.had("/run/app.s", 1)
+    assert not known.listened.had("/run/app.s", 0)
+    assert not known.listened.had("/run/other.s", 1)
 
 
 def test_a_bounded_set_forgets_what_was_added_longest_ago() -> None:
     recent = Recent(3)
     for one in "abcad":
-        recent.add(one)
-    assert [one in recent for one in "abcd"] == [True, False, True, True]
+        recent.add(one, 0)
+    assert [recent.had(one, 0) for one in "abcd"] == [True, False, True, True]
+
+
+def test_of_when_something_began_the_earliest_time_counts() -> None:
+    recent = Recent(3)
+    for since in (5, 3, 4):
+        recent.add("a", since)
+    assert [recent.had("a", when) for when in (2, 3)] == [False, True]
 
 
 @pytest.mark.parametrize("limit", ["MAX_PROCESSES", "MAX_CGROUPS", "MAX_SOCKETS", "MAX_BACKLOGS"])

@@ -369,9 +369,7 @@ def test_what_is_kept_is_looked_for_as_watch_and_serve_load_it(monkeypatch: pyte
 
     monkeypatch.setattr(preflight, "keeper", Keeps)
     assert preflight.find_kept() == ("kprobe", KEPT, None)
-    [options] = asked
-    # What systemd's own connections are to is ignored by default.
-    assert (options.selecting, options.naming) == (False, True)
+    assert [options.flavour for options in asked] == ["kprobe"]
 
 
 def test_it_is_said_what_the_histories_take_and_whether_there_is_that_much(host: Host) -> None:

@@ -1030,3 +1030,44 @@ def test_a_number_that_the_kernel_gave_is_nobody_elses() -> None:
         list(endpoints.feed(established(client_sock=base, server_sock=base + 0x800).events))
     assert endpoints._connections[number] is kept
     assert len({id(each) for each in endpoints._connections.values()}) == number + 4
+
+
+def test_who_was_killed_in_an_answer_may_have_worked_in_what_was_not_kept() -> None:
+    worker = Task("worker", 900)
+    story = established(path="/run/app.s")
+    for number in range(14):
+        by = worker if number == 4 else UWSGI
+        story.client.write(10)
+        story.server.read(by=by)
+        story.server.write(5, by=by)
+        story.client.read()
+    story.client.write(10)
+    story.server.read()
+    story.server.write(1000)
+    story.server.release(by=worker, killed_by=9)
+    story.client.read(1000)
+    story.client.read()
+    story.client.release()
+    assert [alert.verdict.kind for alert in recorded(story.events)] == [Kind.KILLED]
+    assert [alert.verdict.kind for alert in streamed(story.events)] == [Kind.KILLED]
+
+
+def test_an_end_whose_beginning_is_not_known_has_left_nothing_that_is_not_in_its_queue() -> None:
+    recorder = Recorder()
+    story = established(path="/run/app.s")
+    story.client.write(300)
+    story.server.read()
+    story.server.write(1200)
+    story.client.read()
+    story.client.write(5)
+    assert recorder.record(story.events) == []
+    before = len(story.events)
+    # take_history() has given its place to another one.
+    del recorder.histories[story.server.sock]
+    story.server.read()
+    story.server.write(9)
+    story.client.read()
+    story.server.release()
+    story.client.release()
+    assert recorder.record(story.events[before:]) == []
+    assert [row.latent for row in recorder.counted()] == [0]

@@ -151,6 +151,22 @@ def test_a_connection_that_is_older_is_selected_by_who_uses_it_from_then_on() ->
     assert not records(story.events, Selection(uids=frozenset({0})))
 
 
+@pytest.mark.parametrize("selection", [Selection(pids=frozenset({902})), Selection(comms=("worker2",))])
+def test_a_connection_is_selected_by_one_of_many_users_of_whom_the_history_has_lost_it(selection: Selection) -> None:
+    story = established(path=_PATH)
+    for number in range(6):
+        worker = Task(f"worker{number}", 900 + number)
+        story.client.write(16)
+        story.server.read(by=worker)
+        story.server.write(4, by=worker)
+        story.client.read()
+    story.client.write(16)
+    story.server.release(by=worker)
+    story.client.write(16, error=errno.EPIPE)
+    with recording(Kernel(story.events, recorder=Recorder(selection=selection)), selection=selection) as tracer:
+        assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.UNREAD]
+
+
 def test_a_process_is_selected_by_the_name_that_it_has_when_it_is_hurt() -> None:
     story = established(path=_PATH)
     story.client.write(16)

@@ -291,7 +291,7 @@ def listener_gone() -> Stories:
     before = established(path="/run/gunicorn.sock", client=_NGINX, server=_GUNICORN)
     before.client.release()
     before.server.release()
-    return [before, _not_connected(errno.ENOENT)]
+    return [before, _not_connected(errno.ENOENT, after=before)]
 
 
 def abstract_listener_gone() -> Stories:
@@ -299,7 +299,7 @@ def abstract_listener_gone() -> Stories:
     before = established(path="\0/tmp/.X11-unix/X0", client=_XTERM, server=Task("Xorg", 512))
     before.client.release()
     before.server.release()
-    after = Story(path="\0/tmp/.X11-unix/X0", client=_XTERM)
+    after = Story(path="\0/tmp/.X11-unix/X0", client=_XTERM, start=before.now + SECOND)
     after.connect(error=errno.ECONNREFUSED)
     return [before, after]
 
@@ -321,8 +321,12 @@ def connect_failed_to_an_abstract_name() -> Story:
     return story
 
 
-def _not_connected(error: int) -> Story:
-    story = Story(path="/run/gunicorn.sock", client=_NGINX)
+def _not_connected(error: int, *, after: Story | None = None) -> Story:
+    story = (
+        Story(path="/run/gunicorn.sock", client=_NGINX, start=after.now + SECOND)
+        if after
+        else Story(path="/run/gunicorn.sock", client=_NGINX)
+    )
     story.connect(error=error)
     return story
 

@@ -51,6 +51,7 @@ class RunValue(IntEnum):
     NEEDS_PATH = 6
     SELECTED_BY = 7
     SELECTED_CGROUPS = 8
+    PATHS_DECIDE = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,10 +67,6 @@ class Options:
     """What is decided before the probes are compiled."""
 
     flavour: Flavour
-    selecting: bool
-    """Whether pids, uids or cgroups say what is traced."""
-    naming: bool
-    """Whether names of processes, or paths, say what is traced."""
     ring_bytes: int
     wake_records: int
     """After how many records of a cpu the reader is woken."""
@@ -80,8 +76,6 @@ class Options:
     def macros(self) -> dict[str, int]:
         """Return the macros that bpf/hangup.c knows them by."""
         macros = {
-            "SELECT_USERS": int(self.selecting),
-            "SELECT_NAMES": int(self.naming),
             "RING_PAGES": self.ring_bytes // _PAGE,
             "WAKE_RECORDS": self.wake_records,
             "CPUS": self.cpus,

@@ -253,9 +253,10 @@ class LiveSource:
         for row in self._probes.counted():
             kind = bytes((bool(row.ready), row.latent, row.pair))
             key = (row.client, row.server, row.path[: row.path_length], kind)
-            connections, operations = self._counted.get(key, (0, 0))
-            # They are counted one after the other, and may be looked at between.
-            if (row.connections, row.operations) == (connections, operations):
+            known = self._counted.get(key)
+            connections, operations = known or (0, 0)
+            # They are counted one after the other, and may be looked at between. A row of none says who has listened.
+            if (row.connections, row.operations) == (connections, operations) and (known or not row.ready):
                 continue
             self._counted[key] = row.connections, row.operations
             yield CountsFact(

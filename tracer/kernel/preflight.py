@@ -35,7 +35,6 @@ from hangup.tracer.kernel.probes import (
     preempts_programs,
     renamed,
 )
-from hangup.tracer.selection import IGNORED_PATHS, Selection
 
 State = Literal["ok", "warn", "fail"]
 
@@ -108,7 +107,7 @@ def find_kept() -> tuple[str | None, Path, str | None]:
     found = None
     if facts is not None:
         flavour = choose_flavour("auto", facts, preempted=preempts_programs())
-        found = flavour if keeps.kept_compiled(options(flavour, Selection(ignored_paths=IGNORED_PATHS))) else None
+        found = flavour if keeps.kept_compiled(options(flavour)) else None
     return found, keeps.path, keeps.not_kept
 
 

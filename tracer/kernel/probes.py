@@ -289,17 +289,10 @@ def keeper() -> Keeper:
     return Keeper(kept.Kept(kept.directory()), [probed.function for probed in PROBED])
 
 
-def options(flavour: Flavour, selection: Selection) -> Options:
+def options(flavour: Flavour) -> Options:
     """Return how the probes are compiled on this host."""
     cpus = os.cpu_count() or 1
-    return Options(
-        flavour,
-        bool(_selected_by(selection)),
-        any(tables_of(selection)),
-        _RING_BYTES,
-        wake_records(cpus),
-        os.sysconf("SC_NPROCESSORS_CONF"),
-    )
+    return Options(flavour, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
 
 
 def _selected_by(selection: Selection) -> int:
@@ -363,7 +356,7 @@ class Probes:
             facts = keeps.facts()
             self.flavour = choose_flavour(flavour, facts, preempted=preempts_programs())
             self._misses_offset = facts.misses_offset
-            compiled = keeps.compiled(facts, options(self.flavour, selection))
+            compiled = keeps.compiled(facts, options(self.flavour))
             sizes = {
                 "selected_pids": max(1, len(selection.pids)),
                 "selected_uids": max(1, len(selection.uids)),
@@ -635,6 +628,7 @@ class Probes:
                 RunValue.NEEDS_PATH: int(bool(self.selection.paths)),
                 RunValue.SELECTED_BY: _selected_by(self.selection),
                 RunValue.SELECTED_CGROUPS: len(self.selection.cgroups),
+                RunValue.PATHS_DECIDE: int(self.selection.selects_paths),
             },
         )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.

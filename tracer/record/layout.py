@@ -277,6 +277,8 @@ if TYPE_CHECKING:
         turns: int
         opener_pid: int
         state: int
+        decided: int
+        unused: int
         release_flags: int
         type: int
         user: int
@@ -384,6 +386,7 @@ if TYPE_CHECKING:
         OWNER_EXITED = 1024
         AFTERMATH = 2048
         UNSELECTED = 4096
+        FIRST_USE = 8192
 
     class SenderFlag(enum.IntFlag):
         """What else is known of a signal, enum sender_flag."""
@@ -401,6 +404,7 @@ if TYPE_CHECKING:
         MISSED_RETURN = 2
         SKIPPED = 3
         HISTORY_GIVEN_UP = 4
+        OVERTAKEN = 5
 
     class HostFlag(enum.IntFlag):
         """What else is known of a host, enum host_flag."""

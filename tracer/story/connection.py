@@ -76,6 +76,7 @@ class Endpoint:
         "place",
         "read_bytes",
         "read_messages",
+        "recalled",
         "release",
         "role",
         "silence",
@@ -149,6 +150,8 @@ class Endpoint:
         MAX_USERS."""
         self.users_lost = False
         """Whether it has had more users than are known."""
+        self.recalled = False
+        """Whether it began with a history, in which not every operation is kept."""
         self.opener_pid = 0
         """Who called connect, listen or socketpair for it, as SO_PEERCRED tells the other end; 0: not seen."""
 

@@ -57,6 +57,7 @@ _TRANSFERS = (_READ, _WRITE)
 _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _AFTERMATH = int(EventFlag.AFTERMATH)
 _UNSELECTED = int(EventFlag.UNSELECTED)
+_FIRST_USE = int(EventFlag.FIRST_USE)
 _CLIENT = int(HistoryState.CLIENT)
 _SERVER = int(HistoryState.SERVER)
 _PAIR = int(HistoryState.PAIR)
@@ -376,6 +377,7 @@ class Endpoints:
             endpoint.inode, endpoint.inode_number = history.inode, history.inode_number
             endpoint.other.opener_pid = history.opener_pid
             endpoint.users_lost = bool(history.state & _USERS_LOST)
+            endpoint.recalled = True
             connection.overlapping = connection.overlapping or is_overlapping(history)
         if not (one.state | (other.state if other else 0)) & _BEGUN:
             # Only who it was then: what has been seen is in the histories.
@@ -445,7 +447,7 @@ class Endpoints:
         if event.address:
             connection.path = escape_socket_path(event.address)
             if connection.path is not None:
-                self._known.listened.add(connection.path)
+                self._known.listened.add(connection.path, event.end)
         self._learn(endpoint, event)
 
     def _drop(self, event: Event) -> None:
@@ -456,7 +458,7 @@ class Endpoints:
                 self._forget(endpoint.connection)
         path = escape_socket_path(event.address)
         if path is not None:
-            self._known.listened.add(path)
+            self._known.listened.add(path, event.end)
         self._unselected[event.connection] = path
         if len(self._unselected) > _MOST_UNSELECTED:
             self._unselected.popitem(last=False)
@@ -642,7 +644,7 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
 def _only_inherited(gone: Endpoint, release: Event) -> bool:
     """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
     # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
-    known = gone.connection.complete and not gone.users_lost
+    known = gone.connection.complete and not gone.users_lost and (not gone.recalled or bool(release.flags & _FIRST_USE))
     return known and not release.owner_pid and gone.users.get(release.pid) is release
 
 

@@ -29,23 +29,25 @@ _Value = TypeVar("_Value")
 
 
 class Recent:
-    """A set of strings of a bounded size: what was added longest ago is forgotten. Any thread may add and ask."""
+    """Strings since when, a bounded number: what was added longest ago is forgotten. Any thread may add and ask."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = Lock()
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._since: OrderedDict[str, int] = OrderedDict()
 
-    def __contains__(self, one: str) -> bool:
-        return one in self._known
+    def had(self, one: str, when: int) -> bool:
+        """Whether it was so by a time, in ns of CLOCK_MONOTONIC."""
+        since = self._since.get(one)
+        return since is not None and since <= when
 
-    def add(self, one: str) -> None:
-        """Remember a string."""
+    def add(self, one: str, since: int) -> None:
+        """Remember a string, and since when that is so: in ns of CLOCK_MONOTONIC, the earliest time counts."""
         with self._lock:
-            self._known[one] = None
-            self._known.move_to_end(one)
-            if len(self._known) > self._limit:
-                self._known.popitem(last=False)
+            self._since[one] = min(since, self._since.get(one, since))
+            self._since.move_to_end(one)
+            if len(self._since) > self._limit:
+                self._since.popitem(last=False)
 
 
 class _Bounded(OrderedDict[_Key, _Value]):
@@ -111,7 +113,7 @@ class Known:
         # By path: of which connect, by its end.
         self._backlogs: _Bounded[str, tuple[int, int, int]] = _Bounded(MAX_BACKLOGS)
         self.listened: Recent = Recent(MAX_PATHS)
-        """Paths that somebody has listened on, as far as that was seen."""
+        """Paths that somebody has listened on, and since when, as far as that was seen."""
 
     def take(self, fact: ProcessFact | SocketFact) -> None:
         """Take what a record says of a process or a socket."""
@@ -120,7 +122,7 @@ class Known:
             return
         if fact.flags & SocketFlag.LISTENER:
             if fact.path is not None:
-                self.listened.add(fact.path)
+                self.listened.add(fact.path, fact.when)
                 self._backlogs[fact.path] = fact.when, fact.waiting, fact.backlog
         elif fact.inode_number:
             # Who holds it now: later somebody else may have the pid.
