@@ -322,11 +322,9 @@ def connect_failed_to_an_abstract_name() -> Story:
 
 
 def _not_connected(error: int, *, after: Story | None = None) -> Story:
-    story = (
-        Story(path="/run/gunicorn.sock", client=_NGINX, start=after.now + SECOND)
-        if after
-        else Story(path="/run/gunicorn.sock", client=_NGINX)
-    )
+    story = Story(path="/run/gunicorn.sock", client=_NGINX)
+    if after:
+        story.wait(after.now + SECOND - story.now)
     story.connect(error=error)
     return story
 
