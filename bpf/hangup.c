@@ -343,12 +343,13 @@ static __always_inline int shut_down(u64 sock, s32 how)
  */
 static __always_inline bool has_left(struct history *history, struct history *other)
 {
-	bool known = history->state & HISTORY_BEGUN &&
-		     (other->state & HISTORY_BEGUN || other->release_flags & EVENT_EMBRYO);
+	/* Without a branch, of which the verifier would follow each. */
+	u32 begun = other->state | (other->release_flags & EVENT_EMBRYO) * (HISTORY_BEGUN / EVENT_EMBRYO);
 
 	return other->state & HISTORY_RELEASED &&
 	       (other->unread_messages ||
-		(known && history->type == SOCK_STREAM && history->written_bytes > other->read_bytes));
+		(history->state & begun & HISTORY_BEGUN && history->type == SOCK_STREAM &&
+		 history->written_bytes > other->read_bytes));
 }
 
 /* Nothing more is kept of an end that nobody looks at, nor of the other one if that was released before. */
@@ -435,8 +436,8 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	users = history->users_seen;
 	if (history->holder != pid_tgid)
 		remember_user(history, pid_tgid, false);
-	if (history->users_seen != users)
-		unread->flags |= EVENT_FIRST_USE;
+	/* Without a branch, as above. */
+	unread->flags |= (history->users_seen - users) * EVENT_FIRST_USE;
 	/* Before it is known whether that matters, while the verifier has little else to remember. */
 	wanted = is_wanted(history, sock);
 	other = peer_history(history);

@@ -39,6 +39,7 @@ from hangup.tracer.statistics import OTHER, Key, Statistics
 from hangup.tracer.story.connection import Connection
 from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Operated, Suffered
 from hangup.tracer.story.known import Known
+from hangup.tracer.story.places import Placed, Places
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import Moment, Story, Traced, tell
 from hangup.tracer.verdicts import Kind, Verdict
@@ -52,6 +53,9 @@ QUIET_SECONDS = 1.0
 """How often it is looked at while the kernel records and nothing is waited for."""
 
 UNKNOWN = "?"
+
+# Of so many records it is told at once where they were.
+_AT_A_TIME = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class Tracer:
         verdicts: frozenset[Kind] = frozenset(),
         on_operation: Callable[[Traced], None] | None = None,
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
-        judging: bool = True,
+        on_places: Callable[[Sequence[Placed]], None] | None = None,
         statistics: Statistics | None = None,
         keep: Path | None = None,
     ) -> None:
@@ -172,7 +176,8 @@ class Tracer:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
         that can be. on_operation: called with every operation, all of which are recorded then, as with stream.
         on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each.
-        judging: else nothing is said of how connections go: there are no alerts and no statistics.
+        on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
+        there are no alerts and no statistics, and the two above are not called.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
         read (tracer/capture/file.py).
         """
@@ -184,8 +189,7 @@ class Tracer:
         self._wanted_probes = probes
         self._on_operation = on_operation
         self._on_operations = on_operations
-        is_told = on_operation is not None or on_operations is not None
-        self._judging = judging
+        is_told = on_operation is not None or on_operations is not None or on_places is not None
         self.recording = source is None and not stream and not is_told
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
@@ -212,8 +216,13 @@ class Tracer:
         self._endpoints = Endpoints(
             self._known,
             operations=self._selects if is_told else None,
-            judging=judging,
             on_other=self._take_in_turn,
+        )
+        self._on_places = on_places
+        self._places = Places(
+            self._known,
+            selects=None if self.selection.selects_all else self._selects_place,
+            on_other=self._take,
         )
 
     def __enter__(self) -> Tracer:
@@ -280,8 +289,8 @@ class Tracer:
     def losses(self) -> Losses:
         """Return what was missing, in the kernel and here, when records were last read. Any thread may ask."""
         by_cause = {cause.name.lower(): self._lost[cause].total if cause in self._lost else 0 for cause in Loss}
-        by_cause["connections_evicted"] = self._endpoints.evicted
-        by_cause["releases_missed"] = self._endpoints.stale
+        by_cause["connections_evicted"] = self._endpoints.evicted + self._places.evicted
+        by_cause["releases_missed"] = self._endpoints.stale + self._places.stale
         if self._file:
             by_cause["capture_truncated"] = int(self._file.truncated)
         return Losses(by_cause)
@@ -326,10 +335,15 @@ class Tracer:
         records = self._source.read(min(timeout, self._patience))
         # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
         now = time.monotonic_ns()
-        self.statistics.read(count_types(records))
+        if self._on_places is None:
+            self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
+        if self._on_places is not None:
+            for begin in range(0, len(batch.records), _AT_A_TIME):
+                self._on_places(self._places.feed(batch.records[begin : begin + _AT_A_TIME]))
+            return
         for occurrence in self._endpoints.feed(batch.records):
             self._tell_operations(self._endpoints.operated())
             yield from self._told()
@@ -446,8 +460,6 @@ class Tracer:
         ):
             return None
         self._tell_operations([operated])
-        if not self._judging:
-            return None
         # A relative path means another file in each folder.
         known = path is not None and path.startswith(("/", "@")) and self._known.listened.had(path, event.end)
         backlog = None if path is None else self._known.backlog(path, event.end)
@@ -566,6 +578,12 @@ class Tracer:
         if placed is None or placed.cgroup is None:
             return GONE_CGROUP if process.cgroup_id else None
         return placed.cgroup.path
+
+    def _selects_place(self, path: str | None, users: Collection[Process]) -> bool:
+        return self.selection.matches(
+            path,
+            [Participant(user.pid, name, user.uid, self._cgroup_path(user)) for user in users for name in user.names],
+        )
 
     @property
     def _ended(self) -> bool:

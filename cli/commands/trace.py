@@ -20,6 +20,7 @@ from hangup.cli.run import run
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.selection import Selection
 from hangup.tracer.story.endpoints import Operated
+from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import counted
 
@@ -30,10 +31,10 @@ _LINES = 1024
 class _Printer:
     """Prints operations as they come, whole batches at a time."""
 
-    def __init__(self, output: Output, *, as_json: bool, addresses: bool) -> None:
+    def __init__(self, output: Output, *, addresses: bool) -> None:
         self._output = output
         self._rows = operation_rows(addresses=addresses)
-        self._json = operation_lines() if as_json else None
+        self._objects = operation_lines()
         self.cgroup: CgroupOf = lambda _cgroup_id, _pid: None
         """Finds the cgroup of who did an operation."""
         self.clocks = Clocks()
@@ -42,15 +43,18 @@ class _Printer:
         self.after_batch()
 
     def operations(self, operated: Sequence[Operated]) -> None:
-        """Print operations."""
+        """Print operations as JSON."""
         for begin in range(0, len(operated), _LINES):
-            some = operated[begin : begin + _LINES]
-            if self._json:
-                lines = self._json(some, self.clocks, self.cgroup)
-            else:
-                lines = self._rows(some, self.clocks, self._width)
+            self._print(self._objects(operated[begin : begin + _LINES], self.clocks, self.cgroup))
+
+    def places(self, placed: Sequence[Placed]) -> None:
+        """Print operations as lines of text."""
+        self._print(self._rows(placed, self.clocks, self._width))
+
+    def _print(self, lines: Sequence[str]) -> None:
+        if lines:
             self._output.line("\n".join(lines))
-        self.count += len(operated)
+        self.count += len(lines)
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the terminal again."""
@@ -82,9 +86,14 @@ def command(
     at Ctrl-C, SIGTERM or after --duration.
     """
     output = Output()
-    printer = _Printer(output, as_json=as_json, addresses=addresses)
+    printer = _Printer(output, addresses=addresses)
     # Who reads lines does not see how connections went.
-    with Tracer(selection=selection, probes=probes, on_operations=printer.operations, judging=as_json) as tracer:
+    with Tracer(
+        selection=selection,
+        probes=probes,
+        on_operations=printer.operations if as_json else None,
+        on_places=None if as_json else printer.places,
+    ) as tracer:
         began = time.monotonic()
         printer.cgroup = tracer.cgroup
         printer.clocks = tracer.clocks

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 from hangup.tracer.capture.file import FileSource, write_capture
-from hangup.tracer.record.layout import unpack, unpack_all
+from hangup.tracer.record.layout import unpack
 from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.tracer import Tracer
 from tests import stories
@@ -31,6 +31,7 @@ from tests.bench.data import Row, Run
 from tests.bench.guest import commit
 from tests.bench.pipeline import PIPELINE, alerts, exhaust, timed, trace
 from tests.bench.records import Records, Stream
+from tests.records import unpack_all
 from tests.vmtest import paths
 
 _OPERATIONS = 200_000

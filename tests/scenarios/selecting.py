@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hangup.tracer.kernel.probes import Probes
-from hangup.tracer.record.layout import Event, Handed, Operation, unpack_all, users_of
+from hangup.tracer.record.layout import Event, Handed, Operation, users_of
 from hangup.tracer.selection import Selection
+from tests.records import unpack_all
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.stage import Baton, Player, fails, receive, wait_for_hangup
 

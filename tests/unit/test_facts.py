@@ -36,9 +36,9 @@ from hangup.tracer.record.layout import (
     pack_record,
     packed_section,
     type_of,
-    unpack_all,
 )
 from tests import stories
+from tests.records import unpack_all
 
 numbers = st.integers(0, (1 << 64) - 1)
 small = st.integers(0, (1 << 32) - 1)

@@ -20,8 +20,9 @@ from hangup.tracer import fields
 from hangup.tracer.field import Field, inside, named, of_part
 from hangup.tracer.fields import Placed
 from hangup.tracer.record.facts import Cgroup
-from hangup.tracer.record.layout import Event, brief_of, pack
+from hangup.tracer.record.layout import Event, brief_of, glance_of, pack
 from hangup.tracer.story.connection import Place
+from hangup.tracer.story.places import Where
 from hangup.tracer.story.process import process_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
@@ -151,10 +152,12 @@ def test_a_text_that_is_found_again_is_what_would_be_made_anew(monkeypatch: pyte
             plain(Placed(traced, cgroup), CLOCKS.wall)
         ]
         width = random.choice([60, 80, 200])
-        [row] = kept_rows([operated], CLOCKS, width)
-        assert [row] == operation_rows(addresses=True)([operated], CLOCKS, width)
-        # Both are made by parts of the operation; this is made of all of it.
         process = process_of(traced.event)
+        where = partial(Where, process, traced.number, traced.path, (traced.peer_comm, traced.peer_pid))
+        glance = glance_of(record)
+        [row] = kept_rows([(glance, where(pair=traced.pair))], CLOCKS, width)
+        assert [row] == operation_rows(addresses=True)([(glance, where(pair=traced.pair))], CLOCKS, width)
+        # Both are made by parts of the operation; this is made of all of it.
         thread = "" if process.tid == process.pid else f"/{process.tid}"
         assert row.split(" ", 1)[1].startswith(f"{process.comm}[{process.pid}{thread}] ")
         assert operation_text(traced.event) in row.replace(f"({traced.event.descriptor})", "", 1)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hangup.tracer.record.facts import Cgroup, ProcessFact, SocketFact
-from hangup.tracer.record.layout import Operation, SocketFlag
+from hangup.tracer.record.layout import SocketFlag
 from hangup.tracer.story import known as module
 from hangup.tracer.story.known import Known, Recent
 from hangup.tracer.story.process import Process
-from tests.stories import event
 
 SECOND = 10**9
 UNIT = Cgroup("/system.slice/app.service", "app.service")
@@ -28,7 +27,7 @@ def called(known: Known, pid: int, seen: int) -> str:
 
 
 def meets(known: Known, pid: int, comm: str, when: int) -> None:
-    known.meet(event(Operation.WRITE, pid=pid, comm=comm.encode(), start=when, end=when))
+    known.meet(pid, comm, when)
 
 
 def test_a_process_that_nobody_has_told_of_has_no_name() -> None:

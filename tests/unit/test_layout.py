@@ -52,6 +52,7 @@ from hangup.tracer.record.layout import (
     users_of,
 )
 from tests import stories
+from tests.records import unpack_all
 
 SIZES = {"Q": 8, "q": 8, "I": 4, "i": 4, "H": 2, "B": 1}
 COMM = 16
@@ -376,7 +377,7 @@ def test_histories_with_any_lengths_are_unpacked_or_are_none(length: int, sectio
 @given(st.lists(st.binary(max_size=300) | st.sampled_from([b"", b"\1"]), max_size=6))
 def test_of_any_bytes_that_are_read_at_once_nothing_is_raised_but_that_they_are_no_records(data: list[bytes]) -> None:
     with suppress(struct.error):
-        list(record.unpack_all(data))
+        list(unpack_all(data))
     assert sum(record.count_types(data).values()) <= len(data)
 
 
@@ -385,7 +386,7 @@ def test_records_of_a_kind_that_is_not_known_are_passed_over(kind: int, content:
     told = stories.seeds_failure().events
     unknown = record._RECORD.pack(record.SMALLEST + len(content), kind, 0, 1, 2) + content
     records = [pack(told[0]), unknown, pack(told[1]), unknown]
-    assert list(record.unpack_all(records)) == told[:2]
+    assert list(unpack_all(records)) == told[:2]
     assert record.count_types(records) == {RecordType.OPERATION: 2, RecordType.HISTORY: 0}
     assert type_of(unknown) == kind
 
@@ -394,7 +395,7 @@ def test_many_records_are_unpacked_in_their_order() -> None:
     told = stories.seeds_failure().events
     handed = stories_history()
     records = [*map(pack, told[:3]), pack_history(handed), *map(pack, told[3:])]
-    assert list(record.unpack_all(records)) == [*told[:3], handed, *told[3:]]
+    assert list(unpack_all(records)) == [*told[:3], handed, *told[3:]]
     assert record.count_types(records) == {RecordType.OPERATION: len(told), RecordType.HISTORY: 1}
 
 

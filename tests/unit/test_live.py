@@ -38,14 +38,15 @@ from hangup.tracer.record.layout import (
     pack_user,
     type_of,
     unpack,
-    unpack_all,
 )
 from hangup.tracer.selection import Selection
 from hangup.tracer.story import known as known_module
 from hangup.tracer.story.known import Known
+from hangup.tracer.story.process import leader_of
 from hangup.tracer.version import VERSION
 from tests import stories
 from tests.recorder import Recorder
+from tests.records import unpack_all
 from tests.stories import HTTPD, Story, Task, established
 from tests.unit.sources import FakeProbes, live
 
@@ -352,7 +353,7 @@ def test_who_was_told_long_ago_is_told_again_before_a_reader_forgets(
             if isinstance(one, ProcessFact):
                 known.take(one)
             elif isinstance(one, Event):
-                known.meet(one)
+                known.meet(one.pid, leader_of(one), one.end)
                 assert known.process(815, 60 * SECOND).comm == "master"
 
 

@@ -37,7 +37,6 @@ from hangup.tracer.record.layout import (
     pack_moments,
     pack_users,
     type_of,
-    unpack_all,
     unpack_history,
     users_of,
 )
@@ -50,6 +49,7 @@ from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 from tests import stories
 from tests.recorder import Kept, Recorder
+from tests.records import unpack_all
 from tests.stories import (
     HTTPD,
     MILLISECOND,

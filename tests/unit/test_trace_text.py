@@ -10,8 +10,8 @@ import pytest
 
 from hangup.cli.reporters.operation import operation_rows, operation_text
 from hangup.cli.terminal import UNFOLDED_WIDTH
-from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.operation import NOT_KEPT, syscall_of
+from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
 from tests.unit.playback import CLOCKS, Playback
@@ -31,11 +31,11 @@ def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]
     lines: list[str] = []
     rows_of = operation_rows(addresses=addresses)
 
-    def show(operated: Sequence[Operated]) -> None:
-        lines.extend(rows_of(operated, CLOCKS, width))
+    def show(placed: Sequence[Placed]) -> None:
+        lines.extend(rows_of(placed, CLOCKS, width))
 
     source = Playback(event for story in stories for event in story.events)
-    with Tracer(source=source, on_operations=show, judging=False) as tracer:
+    with Tracer(source=source, on_places=show) as tracer:
         for _ in tracer.alerts():
             pass
     return lines

@@ -13,7 +13,7 @@ import enum
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -103,37 +103,65 @@ def _place(name: str) -> tuple[int, int]:
     return begin, begin + sizes[number]
 
 
-def _brief_layout() -> struct.Struct:
-    """Return how the values of `Brief` are found in an operation's record."""
-    layout, offset = "=4xHHQQ", _RECORD.size
+def _partial_layout(header: str, fields: Sequence[str]) -> struct.Struct:
+    """Return how some values of an operation's record are found: what of the header, and which fields.
+
+    Of a field by itself its value, of "first-last" the bytes of all of these.
+    """
+    layout, offset = f"={header}", _RECORD.size
     codes = dict(_FIELDS)
-    for first, last in _BRIEFLY:
+    for name in fields:
+        first, _, last = name.partition("-")
+        last = last or first
         begin, end = _place(first)[0], _place(last)[1]
         layout += f"{begin - offset}x" + (codes[first] if first == last else f"{end - begin}s")
         offset = end
     return struct.Struct(f"{layout}{SIZE - offset}x")
 
 
-# Fields one after the other that are looked at together, or one by itself.
-_BRIEFLY = [
-    ("start", "start"),
-    ("sock", "sock"),
-    ("peer", "peer"),
-    ("size", "size"),
-    ("result", "result"),
-    ("cgroup", "owner_pid"),
-    ("message_flags", "message_flags"),
-    ("syscall", "descriptor"),
-    ("operation", "operation"),
-    ("comm", "leader"),
-]
-
 Brief = tuple[int, int, int, int, int, int, int, int, int, bytes, int, bytes, int, bytes]
 """Of an operation what is looked at of each: the record's type, flags, time and connection; start, sock, peer, size and
 result; who did it, `cgroup` to `owner_pid` in one; message_flags; by which call, `syscall` and `descriptor` in one;
 operation; and what who did it is called, `comm` and `leader` in one. To make an `Event` takes four times as long."""
 
-_BRIEF = _brief_layout()
+_BRIEF = _partial_layout(
+    "4xHHQQ",
+    (
+        "start",
+        "sock",
+        "peer",
+        "size",
+        "result",
+        "cgroup-owner_pid",
+        "message_flags",
+        "syscall-descriptor",
+        "operation",
+        "comm-leader",
+    ),
+)
+
+Glance = tuple[int, int, int, int, bytes, bytes, bytes, int, bytes]
+"""Of an operation what its line is made of: the record's type, and from its 17th bit on its flags; time; sock and peer;
+`size` to `unread_bytes` in one; who did it, as in `Brief`; `message_flags` to `descriptor` in one; operation; and what
+who did it is called, as in `Brief`."""
+
+_GLANCE = _partial_layout(
+    "4xIQ8x",
+    (
+        "sock",
+        "peer",
+        "size-unread_bytes",
+        "cgroup-owner_pid",
+        "message_flags-descriptor",
+        "operation",
+        "comm-leader",
+    ),
+)
+
+Origin = tuple[int, int, int, int]
+"""Of an operation what tells a connection that was not known: its number; start; inode_number; peer_pid."""
+
+_ORIGIN = _partial_layout("16xQ", ("start", "inode_number", "peer_pid"))
 _WHO_LAYOUT = struct.Struct("=" + "".join(dict(_FIELDS)[name] for name in ("cgroup", "pid")))
 
 ON_SOCKET = slice(_place("sock")[0], _place("inode_number")[1])
@@ -531,9 +559,32 @@ brief_of = cast("Callable[[bytes], Brief]", _BRIEF.unpack_from)
 struct.error: it is shorter than an operation's."""
 
 
+glance_of = cast("Callable[[bytes], Glance]", _GLANCE.unpack_from)
+"""Returns what is shown of an event; of a record of another type as `brief_of`."""
+
+origin_of = cast("Callable[[bytes], Origin]", _ORIGIN.unpack_from)
+"""Returns what tells a connection; of a record of another type nothing that means anything."""
+
+
 def known_of(brief: Brief) -> Event:
     """Return an event that has these values, and no others."""
     return unpack(_BRIEF.pack(*brief))
+
+
+def shown_of(glance: Glance) -> Event:
+    """Return an event that has these values, and no others."""
+    return unpack(_GLANCE.pack(*glance))
+
+
+def address_of(record: bytes) -> bytes:
+    """Return the address that stands behind an operation, as the kernel keeps it; empty: none does."""
+    begin = SIZE + _SECTION.size
+    if len(record) <= begin:
+        return b""
+    kind, length, _ = _SECTION.unpack_from(record, SIZE)
+    return (
+        record[begin : min(begin + length, int.from_bytes(record[:4], "little"))] if kind == _ADDRESS_SECTION else b""
+    )
 
 
 def on_socket(part: bytes) -> Event:
@@ -621,23 +672,6 @@ def type_of(record: bytes) -> int:
     if len(record) < SMALLEST:
         raise struct.error("shorter than a record's header")
     return record[4] | record[5] << 8
-
-
-def unpack_all(
-    records: Iterable[bytes], others: Callable[[bytes], None] = lambda _record: None
-) -> Iterator[Event | Handed]:
-    """Yield what many records of the kernel's say; struct.error where one is too short for its kind.
-
-    others: is given those of other kinds, each when it is its turn.
-    """
-    for record in records:
-        kind = type_of(record)
-        if kind == _OPERATION:
-            yield unpack(record)
-        elif kind == _HISTORY:
-            yield unpack_history(record)
-        else:
-            others(record)
 
 
 def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:

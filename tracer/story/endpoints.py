@@ -37,7 +37,7 @@ from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
-from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
 
@@ -135,19 +135,16 @@ class Endpoints:
         known: Known | None = None,
         *,
         operations: Callable[[Connection], bool] | None = None,
-        judging: bool = True,
         on_other: Callable[[bytes], None] = lambda _record: None,
     ) -> None:
         """Make an empty set.
 
         known: what is known of processes and sockets, and is told who did something. operations: of which connections
-        they are kept for `operated`; it is asked again when somebody else uses one. None: of none. judging: whether it
-        matters how connections go; else nothing is a symptom, and nobody is told how they end. on_other: is given the
-        records that are not the kernel's own, each when it is its turn.
+        they are kept for `operated`; it is asked again when somebody else uses one. None: of none. on_other: is given
+        the records that are not the kernel's own, each when it is its turn.
         """
         self._known = known or Known()
         self._selects = operations
-        self._judging = judging
         self._on_other = on_other
         self._operated: list[Operated] = []
         self._by_sock: dict[int, Endpoint] = {}
@@ -188,7 +185,7 @@ class Endpoints:
         already. Raises struct.error where a record is too short for its kind.
         """
         by_sock, aftermaths = self._by_sock, self._aftermaths
-        judging, operated = self._judging, self._operated
+        operated = self._operated
         are_kept = self._selects is not None
         while self._kept > MAX_KEPT and self._connections:
             self._evict()
@@ -212,28 +209,25 @@ class Endpoints:
                 or flags & _PLAIN
                 or kind != _OPERATION
                 or aftermaths
+                # What is a symptom, or may be.
+                or result <= 0
+                or (operation == _WRITE and result < size)
             ):
                 yield from self._take_record(record, brief, harmless=harmless)
                 continue
-            if not judging:
-                endpoint.count += 1
-            elif result <= 0 or (operation == _WRITE and result < size):
-                yield from self._take_record(record, brief, harmless=harmless)
-                continue
+            if operation == _WRITE:
+                endpoint.wrote(start, end, result)
+                endpoint.written_messages += 1
+                endpoint.held_up = False
             else:
-                if operation == _WRITE:
-                    endpoint.wrote(start, end, result)
-                    endpoint.written_messages += 1
-                    endpoint.held_up = False
-                else:
-                    if not message_flags & MSG_PEEK:
-                        endpoint.read_bytes += result
-                        endpoint.read_messages += 1
-                    endpoint.heard = True
-                endpoint.last = record
-                endpoint.keep(record)
-                if endpoint.count <= _KEPT_OF_ENDPOINT:
-                    self._kept += 1
+                if not message_flags & MSG_PEEK:
+                    endpoint.read_bytes += result
+                    endpoint.read_messages += 1
+                endpoint.heard = True
+            endpoint.last = record
+            endpoint.keep(record)
+            if endpoint.count <= _KEPT_OF_ENDPOINT:
+                self._kept += 1
             if are_kept:
                 place = endpoint.place or self._place(endpoint)
                 if place is not _ELSEWHERE:
@@ -285,7 +279,7 @@ class Endpoints:
             self._learn(endpoint, event)
 
         if endpoint.add(event):
-            self._known.meet(event)
+            self._known.meet(event.pid, leader_of(event), event.end)
         if endpoint.count <= _KEPT_OF_ENDPOINT:
             self._kept += 1
         if operation in _TRANSFERS:
@@ -296,7 +290,7 @@ class Endpoints:
         elif operation == _RELEASE:
             endpoint.release = event
             del self._by_sock[event.sock]
-        symptom = _take(endpoint, event) if self._judging else None
+        symptom = _take(endpoint, event)
         if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
             self._tell_apart(endpoint, event)
         if self._selects is not None:
@@ -311,9 +305,8 @@ class Endpoints:
             # The other end may be dead without a record: before the tracer, or lost.
             connection = endpoint.connection
             self._forget(connection)
-            if self._judging:
-                self._name(connection)
-                yield Concluded(connection)
+            self._name(connection)
+            yield Concluded(connection)
 
     def _place(self, endpoint: Endpoint) -> Place:
         """Return where what is done on an endpoint is, _ELSEWHERE if nobody has asked for it."""

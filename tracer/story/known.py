@@ -12,8 +12,8 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from hangup.tracer.record.facts import MAX_TOLD, ROOT, Cgroup, ProcessFact, SocketFact
-from hangup.tracer.record.layout import Event, SocketFlag
-from hangup.tracer.story.process import Process, leader_of
+from hangup.tracer.record.layout import SocketFlag
+from hangup.tracer.story.process import Process
 
 # Between two words of a process there are at most so many others, and those that were told before and do something.
 MAX_PROCESSES = 2 * MAX_TOLD
@@ -132,9 +132,9 @@ class Known:
                 holder = Process(fact.holders[0], named.comm, inner_pid=named.inner_pid, cgroup=named.cgroup)
             self._ends[fact.inode_number] = _End(fact._replace(holders=fact.holders[:1]), holder)
 
-    def meet(self, event: Event) -> None:
-        """Take what a process was called when it did something."""
-        self._learn(event.pid, leader_of(event), event.end)
+    def meet(self, pid: int, comm: str, when: int) -> None:
+        """Take what a process was called when it did something, in ns of CLOCK_MONOTONIC."""
+        self._learn(pid, comm, when)
 
     def process(self, pid: int, seen: int) -> Process:
         """Return who had a pid at a time, in ns of CLOCK_MONOTONIC, though nothing was seen of it; "?" has no name."""
