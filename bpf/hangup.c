@@ -153,14 +153,14 @@ static __always_inline bool is_undecided(struct history *history)
 }
 
 /*
- * Whether something of a connection is recorded: whatever follows a hand-over is. When each
- * operation is, so is it as long as that is undecided.
+ * Whether something of a connection is recorded: whatever follows a hand-over is, and as long
+ * as it is undecided what may turn out to be selected, when it is accepted.
  */
 static __always_inline bool is_wanted(struct history *history, u64 sock)
 {
 	if (!STREAMING && history->decided & HISTORY_HANDED_OVER)
 		return true;
-	return is_selected(history, sock) || (STREAMING && is_undecided(history));
+	return is_selected(history, sock) || is_undecided(history);
 }
 
 /* Whether a read or write that has ended may have hurt who did it; keeps what it says of the turns. */

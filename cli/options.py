@@ -37,7 +37,8 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--pid",
         "pids",
-        type=click.IntRange(min=1),
+        # PID_MAX_LIMIT, include/linux/threads.h
+        type=click.IntRange(1, 1 << 22),
         multiple=True,
         metavar="PID",
         help="Only this process, at either end.",

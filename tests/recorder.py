@@ -488,11 +488,23 @@ class Recorder:
         self._decide(history, self._match_user(event))
         return self._is_named(history, event) and not self._missing_user(history)
 
+    def _is_undecided(self, history: Kept) -> bool:
+        if history.state & (BEGUN | PAIR) != BEGUN or history.state & (EXCLUDED | IGNORED):
+            return False
+        other = self._peer_history(history)
+        if history.state & CLIENT:
+            return not other or not other.state & BEGUN
+        return not other and not self._missing_user(history) & HistoryState.PID_SELECTED
+
+    def _is_wanted(self, history: Kept, event: Event) -> bool:
+        handed_over = bool(history.state & HANDED_OVER)
+        return handed_over or self._is_selected(history, event) or self._is_undecided(history)
+
     def _hurt(self, history: Kept, event: Event) -> None:
         if event.peer != history.peer:
             history = self._begin_history(event, event.sock, event.peer, 0)
             self._remember_user(history, event)
-        if not self._is_selected(history, event):
+        if not self._is_wanted(history, event):
             return
         if self._hand_over(history, event):
             self._tell(history.connection, 0, event)
@@ -641,7 +653,7 @@ class Recorder:
             self._remember_user(history, event)
         if history.users_seen != users:
             event = event._replace(flags=event.flags | EventFlag.FIRST_USE)
-        wanted = bool(history.state & HANDED_OVER) or self._is_selected(history, event)
+        wanted = self._is_wanted(history, event)
         other = self._peer_history(history)
         told = (
             other is not None

@@ -20,10 +20,10 @@ COMM_LENGTH = 15
 
 
 IGNORED_PATHS = (
+    "/var/run/nscd/socket",
+    "/run/nscd/socket",
     "/run/systemd/private",
     "@/org/freedesktop/plymouthd",
-    "/run/nscd/socket",
-    "/var/run/nscd/socket",
 )
 """Connections that fail by design, and that nobody misses.
 

@@ -20,6 +20,7 @@ from tests.bench.preempted import PREEMPTED
 from tests.bench.server_load import family
 from tests.bench.targets import more_of, ratio_of
 from tests.bench.tools import TOOLS
+from tests.vmtest import kernels
 
 
 def run_of(*rows: Row, part: str = "cost", kernel: str = "6.1", commit: str = "old") -> Run:
@@ -126,6 +127,8 @@ def test_what_a_guest_had_when_it_was_cut_off_is_kept_and_said_to_be_cut_off(
 
     monkeypatch.setattr(subprocess, "run", cut_off)
     monkeypatch.setattr(guest, "compile_load", lambda _program: None)
+    # That is the name of what was fetched.
+    monkeypatch.setattr(kernels.Kernel, "release", "6.1.0-50-amd64")
     kept: list[Run] = []
     with pytest.raises(RuntimeError, match="cut off" if rows else "nothing was measured"):
         guest.measure(PARTS["wall"].but(tracers=["none"]), "6.1", kept.append)

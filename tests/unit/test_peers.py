@@ -249,7 +249,7 @@ def test_the_options_select_a_real_connection(connection: tuple[str, socket.sock
 def test_no_match_is_said_in_one_line_and_is_no_failure(connection: tuple[str, socket.socket, socket.socket]) -> None:
     for arguments in (
         ["--path", "/nowhere"],
-        ["--pid", str(2**30)],
+        ["--pid", str(2**22)],
         ["--uid", str(2**30)],
         ["--cgroup", "/nowhere"],
         ["--path", "/nowhere", "--json"],

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from hangup.tracer.escape import escape
 from hangup.tracer.selection import COMM_LENGTH, Selection
 
-WORDS = 4
+WORDS = 1
 """So many of 64 bits there are for one kind of name (GLOB_WORDS)."""
 
 _BITS = 64
@@ -122,11 +122,15 @@ def glob_of(pattern: str) -> Glob:
 def table(selected: Iterable[Glob], ignored: Iterable[Glob]) -> Sequence[Word]:
     """Return the table for names that match one of the first, or of the second; without any of the first all do.
 
-    Of globs that are too many, or too long, what is selected becomes more, and what is ignored less.
+    Of globs that are too many, or too long, what is selected becomes more, by their beginnings, and what is ignored
+    less.
     """
     everything = Glob((), frozenset({0}))
     room = _BITS - 2
-    words = _filled([Word()], [glob.shortened(room) for glob in selected] or [everything])
+    wanted = list(selected) or [everything]
+    words = _filled([Word()], [glob.shortened(room) for glob in wanted])
+    if words is None and (share := room // len(wanted)) > everything.bits:
+        words = _filled([Word()], [glob.shortened(share) for glob in wanted])
     if words is None:
         words = _filled([Word()], [everything])
         assert words is not None
