@@ -194,8 +194,7 @@ static __always_inline void find_unread(struct unread *unread, u64 sock)
 		bytes -= read_u32(skb + OFFSET(sk_buff, cb) + OFFSET(unix_skb_parms, consumed));
 		skb = read_u64(skb + OFFSET(sk_buff, next));
 	}
-	/* Not by i: else the verifier follows what comes after for each of its values (as clang 19 has it). */
-	if (skb && skb != queue)
+	if (i == UNREAD_WALK)
 		unread->flags = EVENT_UNREAD_AT_LEAST;
 	unread->bytes = bytes;
 }
