@@ -37,6 +37,7 @@ from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
+from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
@@ -150,7 +151,7 @@ class Endpoints:
         self._by_sock: dict[int, Endpoint] = {}
         # By number, in the order in which they began or were last found to be in use.
         self._connections: OrderedDict[int, Connection] = OrderedDict()
-        self._number = 0
+        self._numbers = Numbers()
         self._kept = 0
         self._aftermaths = Aftermaths()
         # By connection: the paths of those that nobody had selected when they began, for somebody may later.
@@ -507,12 +508,7 @@ class Endpoints:
     def _add(self, client_sock: int, server_sock: int, number: int) -> Connection:
         if len(self._connections) >= MAX_CONNECTIONS:
             self._evict()
-        # A file may hold anything: no number, or another connection's.
-        if not number or number in self._connections:
-            self._number += 1
-            while self._number in self._connections:
-                self._number += 1
-            number = self._number
+        number = self._numbers.own(number, self._connections)
         connection = Connection(client_sock, server_sock, number)
         self._connections[number] = connection
         self._by_sock[client_sock] = connection.client

@@ -24,6 +24,7 @@ from hangup.tracer.record.layout import (
     type_of,
 )
 from hangup.tracer.story.known import Known
+from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.process import Process, process_of
 
 # Plain numbers: each record is compared with them.
@@ -172,7 +173,7 @@ class Places:
         self._ends: dict[int, _End] = {}
         # By number, in the order in which they began or were last found to be in use: one end of each.
         self._connections: OrderedDict[int, _End] = OrderedDict()
-        self._number = 0
+        self._numbers = Numbers()
         self._processes: dict[tuple[bytes, bytes], Process] = {}
         self._paths: dict[bytes, str | None] = {}
         # By connection: who has used it, holds or made it, where it matters for the selection.
@@ -390,12 +391,7 @@ class Places:
         """Make a connection; return its end of the first address."""
         if len(self._connections) >= MAX_CONNECTIONS:
             self._evict()
-        # A file may hold anything: no number, or another connection's.
-        if not number or number in self._connections:
-            self._number += 1
-            while self._number in self._connections:
-                self._number += 1
-            number = self._number
+        number = self._numbers.own(number, self._connections)
         end, other = _End(number, sock, peer, start), _End(number, peer, sock, start)
         end.other, other.other = other, end
         end.is_server, other.is_server = is_server, not is_server
