@@ -62,8 +62,8 @@ static __always_inline void tell(struct history *history, u32 flags, u64 sock, u
  * entered: then their records stand in the ring before anything that follows from
  * them, the broken write as well as the next user of a freed struct sock.
  */
-static __always_inline void tell_entry(struct history *history, u32 operation, u64 sock, s64 size, s64 result, u64 now,
-				       struct unread *unread, bool embryo)
+static __always_inline void tell_entry(struct history *history, u32 flags, u32 operation, u64 sock, s64 size, s64 result,
+				       u64 now, struct unread *unread, bool embryo)
 {
 	struct pending entered = {
 		.size = size,
@@ -79,6 +79,7 @@ static __always_inline void tell_entry(struct history *history, u32 operation, u
 		return;
 	}
 	fill(record, history, operation, sock, peer, peer_dead, &entered, result);
+	record->record.flags |= flags;
 	if (operation == OPERATION_RELEASE)
 		fill_release((void *)record, sock, unread, embryo);
 	ring.ringbuf_submit(record, wake_flags(operation, result));
@@ -197,6 +198,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	/* When it may have hurt somebody. */
 	struct history *history = history_of(sock, key_of(sock), 0, now, result <= 0);
+	u32 overtaken = 0;
 	bool first;
 
 	is_aftermath(pid_tgid, now);
@@ -211,9 +213,10 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	history->last_use = now;
 	if (first && !hurts(history, entered, sock, result, now)) {
 		note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
-		if (history->decided & HISTORY_HANDED_OVER)
-			count(LOSS_OVERTAKEN);
-		return 0;
+		if (!(history->decided & HISTORY_HANDED_OVER))
+			return 0;
+		overtaken = EVENT_OVERTAKEN;
+		first = false;
 	}
 	if (!is_wanted(history, sock))
 		return 0;
@@ -223,7 +226,7 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	}
 	/* The operation that hurt somebody stands behind what had been kept till then. */
 	entered->end = now;
-	tell(history, 0, sock, known_peer(history, sock), entered, result, false, first);
+	tell(history, overtaken, sock, known_peer(history, sock), entered, result, false, first);
 	return 0;
 }
 
@@ -235,6 +238,7 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	bool aftermath = is_aftermath(pid_tgid, now);
 	struct history *history;
 	bool wanted = true;
+	u32 overtaken = 0;
 
 	if (!peer || !is_traced(LOAD(u16, sock + OFFSET(sock, sk_type))))
 		return 0;
@@ -262,10 +266,13 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 		return 0;
 	if (aftermath && entered->operation == OPERATION_CONNECT)
 		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
-	if (history->decided & HISTORY_HANDED_OVER)
-		tell(history, wanted ? 0 : EVENT_UNSELECTED, sock, peer, entered, result, true, false);
-	else
+	if (!(history->decided & HISTORY_HANDED_OVER)) {
 		note(history, entered->operation, 0, 0, result, 0, now);
+		if (!(history->decided & HISTORY_HANDED_OVER))
+			return 0;
+		overtaken = EVENT_OVERTAKEN;
+	}
+	tell(history, wanted ? overtaken : EVENT_UNSELECTED, sock, peer, entered, result, true, false);
 	return 0;
 }
 
@@ -316,6 +323,7 @@ static __always_inline int shut_down(u64 sock, s32 how)
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct history *history = history_of(sock, key_of(sock), 0, now, false);
 	s32 result = how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : 0;
+	u32 overtaken = 0;
 
 	is_aftermath(pid_tgid, now);
 	if (!history || history->decided & HISTORY_EXCLUDED)
@@ -324,16 +332,18 @@ static __always_inline int shut_down(u64 sock, s32 how)
 		remember_user(history, pid_tgid, true);
 	if (history->decided & HISTORY_EXCLUDED)
 		return 0;
-	if (history->decided & HISTORY_HANDED_OVER) {
-		if (is_wanted(history, sock))
-			tell_entry(history, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
-		return 0;
+	if (!(history->decided & HISTORY_HANDED_OVER)) {
+		if (!result && how != SHUT_WR)
+			history->state |= HISTORY_ENDED_RECEIVING;
+		if (!result && how != SHUT_RD)
+			history->state |= HISTORY_ENDED_SENDING;
+		note(history, OPERATION_SHUTDOWN, how, 0, result, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
+		if (!(history->decided & HISTORY_HANDED_OVER))
+			return 0;
+		overtaken = EVENT_OVERTAKEN;
 	}
-	if (!result && how != SHUT_WR)
-		history->state |= HISTORY_ENDED_RECEIVING;
-	if (!result && how != SHUT_RD)
-		history->state |= HISTORY_ENDED_SENDING;
-	note(history, OPERATION_SHUTDOWN, how, 0, result, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
+	if (is_wanted(history, sock))
+		tell_entry(history, overtaken, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
 	return 0;
 }
 
@@ -420,7 +430,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	u64 key = key_of(sock);
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now, false);
 	struct history *other;
-	u32 error, users;
+	u32 error, users, overtaken = 0;
 	bool hurt = false, latent = false, wanted, over;
 
 	is_aftermath(pid_tgid, now);
@@ -455,9 +465,14 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	if (hurt && wanted)
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
+	if (!(history->decided & HISTORY_HANDED_OVER)) {
+		note_release(history, other, sock, unread, embryo, now);
+		if (history->decided & HISTORY_HANDED_OVER)
+			overtaken = EVENT_OVERTAKEN;
+	}
 	if (history->decided & HISTORY_HANDED_OVER) {
 		if (wanted)
-			tell_entry(history, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
+			tell_entry(history, overtaken, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
 		history->state |= HISTORY_RELEASED;
 		/* Both ends at once, on two cpus: each has seen the other one open. */
 		keep_order(history);
@@ -466,7 +481,6 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		if (!STREAMING)
 			await_aftermath(now);
 	} else {
-		note_release(history, other, sock, unread, embryo, now);
 		/* Both ends at once, on two cpus: each has seen the other one open. */
 		if (!over && other && other->state & HISTORY_RELEASED && is_of(history, sock)) {
 			over = is_first_to_end(history->connection);

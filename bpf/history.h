@@ -550,9 +550,6 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 
 	if (operation == OPERATION_READ || operation == OPERATION_WRITE || !place)
 		history->transferred_by = history->user;
-
-	__sync_fetch_and_add(&history->entered, 1);
-	history->operations = place + 1;
 	history->last_use = now;
 	if (place >= FIRST_MOMENTS)
 		place = FIRST_MOMENTS + ((place - FIRST_MOMENTS) & (LAST_MOMENTS - 1));
@@ -568,6 +565,11 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	moment->operation = operation;
 	moment->user = history->number;
 	moment->shutdown = shutdown;
+	/* A copy that is made in this instant has all of it or none: x86 keeps the order of stores. */
+	barrier();
+	history->operations += 1;
+	/* It stands before it is looked whether it was copied. */
+	__sync_fetch_and_add(&history->entered, 1);
 }
 
 /* It sent something: with that its turn goes on, or the next one begins (Endpoint.wrote() in tracer/story). */

@@ -13,7 +13,7 @@
 #define HANGUP_RECORD_H
 
 /* A change of a record's meaning or layout; stands in every capture file. */
-#define RECORD_VERSION 6
+#define RECORD_VERSION 7
 
 /* sizeof(struct sockaddr_un.sun_path), unix(7) */
 #define ADDRESS_MAX 108
@@ -135,6 +135,11 @@ enum event_flag {
 	EVENT_UNSELECTED = 4096,
 	/* Of a release: the thread had not been seen using this endpoint before. */
 	EVENT_FIRST_USE = 8192,
+	/*
+	 * It ended in the instant in which the other end's operation had its connection handed
+	 * over: it may stand in the history, too.
+	 */
+	EVENT_OVERTAKEN = 16384,
 };
 
 /* What else is known of a signal: struct sender. */
@@ -170,14 +175,9 @@ enum loss {
 	 * used for longest among some, was given up.
 	 */
 	LOSS_HISTORY_GIVEN_UP = 4,
-	/*
-	 * An operation ended in the instant in which its connection was handed over: it may
-	 * be missing.
-	 */
-	LOSS_OVERTAKEN = 5,
 };
 
-#define LOSSES 6
+#define LOSSES 5
 
 /* How many periods of each loss are kept; a power of two. */
 #define LOST_PERIODS 256

@@ -15,10 +15,6 @@ _WORDS = {
         "history given up, as too many connections were open",
         "histories given up, as too many connections were open",
     ),
-    "overtaken": (
-        "operation that ended just as its connection was handed over",
-        "operations that ended just as their connections were handed over",
-    ),
     "connections_evicted": (
         "connection forgotten, as too many were open",
         "connections forgotten, as too many were open",

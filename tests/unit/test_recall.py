@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -514,6 +515,47 @@ def test_a_connection_that_both_ends_hand_over_in_the_same_instant_is_one() -> N
     for place in range(len(after)):
         found = alerts_of([*before, *after[:place], before[-1], *after[place:]])
         assert [essence(alert) for alert in found] == [essence(alert) for alert in recorded(story.events)]
+
+
+def overtaken(event: Event) -> bytes:
+    """Return the record of an operation whose connection was handed over in the instant in which it ended."""
+    return pack(event._replace(flags=event.flags | EventFlag.OVERTAKEN))
+
+
+def test_an_operation_that_its_connections_hand_over_has_overtaken_is_taken_once_if_it_stands_in_the_history() -> None:
+    story = stories.seeds_failure()
+    before, after = split(story.events)
+    kept = story.events[: len(story.events) - len(after)]
+    for event in kept:
+        found = alerts_of([*before, overtaken(event), *after])
+        assert [essence(alert) for alert in found] == [essence(alert) for alert in recorded(story.events)]
+
+
+def test_an_operation_that_its_connections_hand_over_has_overtaken_is_taken_if_it_stands_not_in_the_history() -> None:
+    story = established()
+    story.client.write(100)
+    story.server.read(60)
+    late = story.server.read(40)
+    story.server.shutdown(socket.SHUT_WR)
+    story.client.read(0)
+    story.client.release()
+    story.server.release()
+    (expected,) = recorded(story.events)
+    records = Recorder().record([event for event in story.events if event is not late])
+    place = next(place for place, record in enumerate(records) if type_of(record) == RecordType.HISTORY) + 1
+    (alert,) = alerts_of([*records[:place], overtaken(late), *records[place:]])
+    assert alert.story is not None
+    assert alert.story.server.read_bytes == 100
+    assert alert.verdict.kind is expected.verdict.kind
+    assert alert.verdict.certain
+
+
+def test_an_operation_that_a_hand_over_has_overtaken_is_doubted_where_sums_may_have_it_already() -> None:
+    story = busy()
+    before, after = split(story.events)
+    late = story.events[-len(after) - 1]
+    (alert,) = alerts_of([*before, overtaken(late._replace(end=late.end + 1)), *after])
+    assert not alert.verdict.certain
 
 
 def test_a_write_that_was_recorded_after_the_read_of_its_bytes_began_before_it() -> None:

@@ -415,6 +415,7 @@ if TYPE_CHECKING:
         AFTERMATH = 2048
         UNSELECTED = 4096
         FIRST_USE = 8192
+        OVERTAKEN = 16384
 
     class SenderFlag(enum.IntFlag):
         """What else is known of a signal, enum sender_flag."""
@@ -432,7 +433,6 @@ if TYPE_CHECKING:
         MISSED_RETURN = 2
         SKIPPED = 3
         HISTORY_GIVEN_UP = 4
-        OVERTAKEN = 5
 
     class HostFlag(enum.IntFlag):
         """What else is known of a host, enum host_flag."""

@@ -59,6 +59,7 @@ _FROM_KERNEL = int(SenderFlag.KERNEL | SenderFlag.OOM)
 _AFTERMATH = int(EventFlag.AFTERMATH)
 _UNSELECTED = int(EventFlag.UNSELECTED)
 _FIRST_USE = int(EventFlag.FIRST_USE)
+_OVERTAKEN = int(EventFlag.OVERTAKEN)
 _CLIENT = int(HistoryState.CLIENT)
 _SERVER = int(HistoryState.SERVER)
 _PAIR = int(HistoryState.PAIR)
@@ -257,6 +258,8 @@ class Endpoints:
     ) -> Iterator[Occurrence]:
         """Take an operation, whatever it is; record, brief: what it was made of, if it was."""
         operation = event.operation
+        if event.flags & _OVERTAKEN and self._has_recalled(event):
+            return
         for aftermath in self._aftermaths.take(event) if self._aftermaths else ():
             self._name(aftermath.connection)
             yield Suffered(aftermath)
@@ -345,6 +348,21 @@ class Endpoints:
             for history in histories:
                 end = connection.client if connection.client.sock == history.sock else connection.server
                 end.recall(history, are_turns_known=known)
+
+    def _has_recalled(self, event: Event) -> bool:
+        """Whether an operation that ended while its connection was handed over stood in the history, too."""
+        endpoint = self._by_sock.get(event.sock)
+        if endpoint is None:
+            other = self._by_sock.get(event.peer)
+            if other is None or other.peer != event.sock:
+                return False
+            # Its release stood in the history.
+            endpoint = other.other
+        if any((kept.end, kept.operation) == (event.end, event.operation) for kept in endpoint.kept):
+            return True
+        # What is not kept one by one was reckoned from the sums, which may have had it already.
+        endpoint.connection.overlapping = endpoint.connection.overlapping or endpoint.omitted > 0
+        return False
 
     def _adopt(self, handed: Handed) -> Connection:
         """Make the connection of two histories."""
