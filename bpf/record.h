@@ -213,12 +213,12 @@ struct operation {
 	__u64 unread_bytes;     /* release: still in this endpoint's queue */
 	/*
 	 * This and the two that follow stay together: by these 16 bytes the live source
-	 * knows whether it has seen them before.
+	 * knows whether it has seen them before. By those up to owner_pid readers know who
+	 * did the operation before: nothing stands among them that changes from one to the next.
 	 */
 	__u64 cgroup;           /* the task's cgroup of the unified hierarchy: its id */
 	__u32 pid;              /* thread group */
 	__u32 peer_pid;         /* SO_PEERCRED's pid: who called connect or listen; 0: a connect that failed */
-	__u32 unread_messages;  /* sk_buffs in this endpoint's queue */
 	__u32 tid;
 	__u32 inner_pid;        /* as the task's own, innermost pid namespace has them */
 	__u32 inner_tid;
@@ -229,6 +229,7 @@ struct operation {
 	 * 0: not known.
 	 */
 	__u32 owner_pid;
+	__u32 unread_messages;  /* sk_buffs in this endpoint's queue */
 	__u32 message_flags;    /* MSG_* of the call */
 	__u32 exit_code;        /* with EVENT_EXITING, EVENT_OWNER_EXITED: as wait(2) has it */
 	__s32 syscall;          /* number in the task's saved registers, -1: none */

@@ -331,6 +331,16 @@ def test_rows_that_nobody_has_counted_in_are_none_but_for_that_of_all_others() -
     assert len(pack_counted([empty])) * 4096 == record.COUNTED_BYTES
 
 
+@given(events(), events())
+def test_who_did_an_operation_is_known_by_the_same_bytes_whatever_he_did(one: Event, other: Event) -> None:
+    who = ("cgroup", "pid", "peer_pid", "tid", "inner_pid", "inner_tid", "uid", "gid", "owner_pid")
+    next_one = other._replace(**{name: getattr(one, name) for name in who})
+    first, second = pack(one), pack(next_one)
+    assert record.brief_of(first)[9] == record.brief_of(second)[9]
+    assert record.glance_of(first)[5] == record.glance_of(second)[5]
+    assert first[record.WHO] == second[record.WHO]
+
+
 def test_a_release_tells_who_sent_the_signal() -> None:
     sender = Sender(time=5, signal=9, code=-6, pid=160, tid=161, uid=33, flags=0, comm=b"php-fpm".ljust(16, b"\0"))
     told = stories.established().server.release(killed_by=9, sender=pack_sender(sender))

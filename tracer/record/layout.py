@@ -215,13 +215,13 @@ if TYPE_CHECKING:
         cgroup: int
         pid: int
         peer_pid: int
-        unread_messages: int
         tid: int
         inner_pid: int
         inner_tid: int
         uid: int
         gid: int
         owner_pid: int
+        unread_messages: int
         message_flags: int
         exit_code: int
         syscall: int
