@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+# proc_pid_syscall(5): of a thread that sleeps in send(2) it begins with the number of sendto(2).
+_SENDTO = "44 "
 
 
 class Baton:
@@ -117,6 +121,13 @@ def wait_for_hangup(end: socket.socket) -> None:
     poll = select.poll()
     poll.register(end, select.POLLHUP)
     assert poll.poll(60_000), "the peer does not hang up"
+
+
+def wait_until_the_peer_waits_for_room(end: socket.socket) -> None:
+    """Return once whoever opened the other end sleeps in a write: then the queue is full, and nothing more comes."""
+    peer, _, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    while not Path(f"/proc/{peer}/syscall").read_text().startswith(_SENDTO):
+        os.sched_yield()
 
 
 def fails(operation: Callable[[], object]) -> int:

@@ -34,7 +34,17 @@ from hangup.tracer.verdicts import Kind
 from tests.replay import summary
 from tests.said import said
 from tests.scenarios.flavours import exact_flavours
-from tests.scenarios.stage import Baton, Player, client, fails, listener, receive, talk, wait_for_hangup
+from tests.scenarios.stage import (
+    Baton,
+    Player,
+    client,
+    fails,
+    listener,
+    receive,
+    talk,
+    wait_for_hangup,
+    wait_until_the_peer_waits_for_room,
+)
 
 # include/uapi/asm-generic/socket.h: beyond net.core.wmem_max, for root.
 SO_SNDBUFFORCE = 32
@@ -42,7 +52,9 @@ SO_SNDBUFFORCE = 32
 _RT_SIGTIMEDWAIT = "128 "
 
 
-# Two tracers look at the clock, and at a queue that is being written to, at different instants.
+# Two tracers look at the clock, and at a queue, in two instants: the programs of one run after those of the other. So
+# what one end does while the other one hangs up, shuts down or writes is told differently by the two: batons keep the
+# ends of a scenario apart, and one that was hurt closes before the other one ends.
 _DURATION = re.compile(r"[0-9.]+ (ns|µs|ms|s|min|h)\b")
 _TOLD: tuple[Field[Any], ...] = (*ALERT, *OPERATION, *FIGURES, *SENDER)
 _INSTANTS = {field.name for field in _TOLD if field.type == "time" or field.unit == "ns"} | {"unread_messages"}
@@ -311,11 +323,19 @@ def test_a_peer_that_is_killed_is_told_with_the_signals_name(seen: Seen, path: P
 
 
 def test_our_own_shutdown_is_not_blamed_on_the_peer(seen: Seen, path: Path) -> None:
+    closed = Baton()
+
+    def serve(end: socket.socket) -> None:
+        wait_for_end(end)
+        closed.take()
+
     def call(end: socket.socket) -> None:
         end.shutdown(socket.SHUT_WR)
         assert fails(lambda: end.send(b"x")) == errno.EPIPE
+        end.close()
+        closed.pass_on()
 
-    talk(path, wait_for_end, call)
+    talk(path, serve, call)
     assert seen.the_alert(path).verdict.kind is Kind.OWN_SHUTDOWN
 
 
@@ -336,6 +356,7 @@ def test_a_peer_that_ended_receiving_has_not_hung_up(seen: Seen, path: Path) -> 
     def call(end: socket.socket) -> None:
         shut.take()
         assert fails(lambda: end.send(b"x")) == errno.EPIPE
+        end.close()
         done.pass_on()
 
     talk(path, serve, call)
@@ -631,8 +652,8 @@ def test_an_error_that_an_event_loop_asked_for_is_a_failure(seen: Seen, path: Pa
 
 def test_a_blocked_write_that_is_cut_short_is_a_failure(seen: Seen, path: Path) -> None:
     def serve(end: socket.socket) -> None:
-        # More than half a buffer has come, so that the rest waits.
         receive(end, 1)
+        wait_until_the_peer_waits_for_room(end)
         end.close()
 
     def call(end: socket.socket) -> None:
@@ -644,13 +665,17 @@ def test_a_blocked_write_that_is_cut_short_is_a_failure(seen: Seen, path: Path) 
 
 
 def test_a_client_that_gives_up_is_told_as_the_cause_of_the_servers_failure(seen: Seen, path: Path) -> None:
+    received = Baton()
+
     def serve(end: socket.socket) -> None:
         receive(end, 7)
+        received.pass_on()
         wait_for_hangup(end)
         assert fails(lambda: end.send(b"answer")) == errno.EPIPE
 
     def call(end: socket.socket) -> None:
         end.sendall(b"request")
+        received.take()
         end.close()
 
     talk(path, serve, call)
@@ -719,6 +744,7 @@ def test_a_thread_that_shuts_down_what_another_serves_is_named_to_both_victims(s
         end.sendall(b"request")
         shut.take()
         assert fails(lambda: end.send(b"x")) == errno.EPIPE
+        end.close()
         written.pass_on()
 
     talk(path, serve, call)
