@@ -664,6 +664,69 @@ def test_a_blocked_write_that_is_cut_short_is_a_failure(seen: Seen, path: Path) 
     assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNREAD, Symptom.SHORT_WRITE)
 
 
+def answer_early(end: socket.socket) -> None:
+    """Answer who still waits for room for the rest of its request."""
+    receive(end, 100)
+    wait_until_the_peer_waits_for_room(end)
+    end.sendall(b"early")
+
+
+def test_a_write_that_is_cut_short_by_who_has_answered_meanwhile_is_told_with_the_answer(
+    seen: Seen, path: Path
+) -> None:
+    """As nginx answers 413 to a request that is too large, and closes."""
+
+    def serve(end: socket.socket) -> None:
+        answer_early(end)
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        assert end.send(bytes(4 << 20)) < 4 << 20
+        receive(end, 5)
+
+    talk(path, serve, call)
+    verdict = seen.the_alert(path).verdict
+    assert (verdict.kind, verdict.symptom) == (Kind.UNREAD, Symptom.SHORT_WRITE)
+    assert verdict.figures.answered_bytes == 5
+    assert verdict.consequence.answer == "read in full"
+
+
+def test_who_is_answered_while_it_still_writes_lacks_nothing_at_the_end_of_the_stream(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        answer_early(end)
+        assert len(end.recv((1 << 20) - 100, socket.MSG_WAITALL)) == (1 << 20) - 100
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        assert end.send(bytes(1 << 20)) == 1 << 20
+        receive(end, 5)
+        assert end.recv(1) == b""
+
+    talk(path, serve, call)
+    assert not seen.alerts(path)
+
+
+def test_what_fails_after_an_answer_to_an_unfinished_write_is_told_with_that_answer(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        end.sendall(b"answer")
+        answer_early(end)
+        assert len(end.recv((1 << 20) - 100, socket.MSG_WAITALL)) == (1 << 20) - 100
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        exchange(end)
+        assert end.send(bytes(1 << 20)) == 1 << 20
+        receive(end, 5)
+        wait_for_hangup(end)
+        assert fails(lambda: end.send(b"more")) == errno.EPIPE
+
+    talk(path, serve, call)
+    verdict = seen.the_alert(path).verdict
+    assert verdict.kind is Kind.ANSWERED
+    assert (verdict.figures.sent_bytes, verdict.figures.answered_bytes) == (1 << 20, 5)
+
+
 def test_a_client_that_gives_up_is_told_as_the_cause_of_the_servers_failure(seen: Seen, path: Path) -> None:
     received = Baton()
 

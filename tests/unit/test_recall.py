@@ -31,7 +31,6 @@ from hangup.tracer.record.layout import (
     Operation,
     RecordType,
     SocketFlag,
-    User,
     moments_of,
     pack,
     pack_history,
@@ -570,39 +569,125 @@ def test_a_write_that_was_recorded_after_the_read_of_its_bytes_began_before_it()
     story.client.write(30, error=errno.EPIPE)
     events = sorted(story.events, key=lambda event: event.end)
     assert events.index(read) < events.index(write)
-    handed = history_of(Recorder().record(events))
-    begun = {event.result: event for event in recalled(handed) if isinstance(event, Event) and event.sock == write.sock}
-    assert begun[300].end == write.end
-    assert begun[300].start < read.end
     (alert,) = recorded(events)
+    assert alert.story is not None
+    (told,) = (each.event for each in alert.story.timeline if each.event.result == 300 and each.role == "client")
+    assert told.end == write.end
+    assert told.start < read.end
     assert alert.verdict.kind is Kind.ANSWERED
     assert (alert.verdict.figures.sent_bytes, alert.verdict.figures.answered_bytes) == (300, 120)
     assert_both_ways_agree(events, times=False)
 
 
+def answered_while_it_asks(*, exchanges: int, reads: int, sent: int = 1_000_000, answers: int = 1) -> Story:
+    """Return a client that is answered, and hung up on, while its one long write still waits for room.
+
+    exchanges: how many there were before; reads: in how many the server takes what it reads of it; sent: how much the
+    write had sent when it returned; answers: in how many writes it is answered.
+    """
+    story = established()
+    for _ in range(exchanges):
+        story.client.write(10)
+        story.server.read()
+        story.server.write(20)
+        story.client.read()
+    begun = story.now
+    write = story.client.write(1_000_000, result=sent, shutdown=3, took=50 * MILLISECOND)
+    story.now = begun + MILLISECOND
+    for _ in range(reads):
+        story.server.read(600_000 // reads if sent < 1_000_000 else 1_000_000 // reads)
+    for _ in range(answers):
+        story.server.write(120)
+    story.server.release()
+    story.now = write.end + story.step
+    story.client.read(120 * answers)
+    story.events.sort(key=lambda event: event.end)
+    return story
+
+
+@pytest.mark.parametrize("exchanges", [0, 1, 2])
+@pytest.mark.parametrize("reads", [1, 3, 10])
+def test_a_write_that_was_cut_short_by_who_had_answered_meanwhile_is_told_as_answered(
+    exchanges: int, reads: int
+) -> None:
+    """As nginx answers 413, and closes."""
+    story = answered_while_it_asks(exchanges=exchanges, reads=reads, sent=800_000)
+    (alert,) = recorded(story.events)
+    assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNREAD, Symptom.SHORT_WRITE)
+    figures = alert.verdict.figures
+    assert (figures.sent_bytes, figures.answered_bytes) == (800_000, 120)
+    assert alert.verdict.consequence.answer == "read in full"
+    assert alert.verdict.certain
+    assert_both_ways_agree(story.events, times=False)
+
+
+@pytest.mark.parametrize("exchanges", [0, 1, 20])
+@pytest.mark.parametrize("reads", [1, 10, 100])
+@pytest.mark.parametrize("answers", [1, 10])
+def test_who_was_answered_while_it_still_wrote_lacks_nothing(exchanges: int, reads: int, answers: int) -> None:
+    story = answered_while_it_asks(exchanges=exchanges, reads=reads, answers=answers)
+    story.client.read(0)
+    story.client.release()
+    assert not streamed(story.events)
+    assert not recorded(story.events)
+
+
+@pytest.mark.parametrize("exchanges", [1, 20])
+@pytest.mark.parametrize("reads", [1, 10, 100])
+def test_what_fails_after_an_answer_that_came_while_it_was_asked_for_is_told_so(exchanges: int, reads: int) -> None:
+    story = answered_while_it_asks(exchanges=exchanges, reads=reads)
+    story.client.write(30, error=errno.EPIPE)
+    (alert,) = recorded(story.events)
+    assert (alert.verdict.kind, alert.verdict.figures.answered_bytes) == (Kind.ANSWERED, 120)
+    # Whose turn it was is reckoned from what is left where not all operations were kept, and the kernel was misled.
+    assert alert.verdict.certain == (2 + 2 * exchanges + reads <= KEPT)
+
+
+def test_a_long_write_that_the_one_that_left_had_only_begun_to_read_has_no_answer() -> None:
+    story = established()
+    write = story.client.write(1_000_000, result=300_000, shutdown=3, took=SECOND)
+    story.now = write.start + MILLISECOND
+    story.server.read(1000)
+    story.server.release()
+    story.events.sort(key=lambda event: event.end)
+    (alert,) = recorded(story.events)
+    assert (alert.verdict.kind, alert.verdict.figures.answered_bytes) == (Kind.UNREAD, 0)
+    assert_both_ways_agree(story.events, times=False)
+
+
+def test_of_an_end_that_is_older_than_the_probes_bytes_do_not_say_when_a_write_began() -> None:
+    """What was in the queue then was written before."""
+    story = Story(older=True)
+    story.server.queue.append(50)
+    story.server.read(50)
+    story.server.write(20)
+    story.client.read()
+    write = story.client.write(10)
+    story.server.release()
+    story.client.write(12, error=errno.EPIPE)
+    (alert,) = recorded(story.events)
+    assert alert.story is not None
+    (told,) = (each.event for each in alert.story.timeline if each.event.size == write.size)
+    assert told.start == told.end
+    assert not alert.verdict.certain
+
+
 def test_bytes_that_were_only_looked_at_say_nothing_of_the_order() -> None:
-    one = kept_end(1, 2, [moment(Operation.WRITE, 10, 100), moment(Operation.WRITE, 20, 100)], written=200)
-    other = kept_end(2, 1, [moment(Operation.READ, 5, 100, flags=MSG_PEEK), moment(Operation.READ, 15, 200)], read=200)
-    told = [event for event in recalled(Handed(99, 1, one, other, b"")) if isinstance(event, Event)]
+    story = established()
+    story.server.read(100, peek=True)
+    first = story.client.write(100)
+    begun = story.now
+    second = story.client.write(100, took=SECOND)
+    story.now = begun
+    read = story.server.read(200)
+    story.now = second.end
+    story.server.release()
+    story.client.write(12, error=errno.EPIPE)
+    (alert,) = recorded(sorted(story.events, key=lambda event: event.end))
+    assert alert.story is not None
+    told = [each.event for each in alert.story.timeline if each.event.size == 100]
     # The first one ended before it was read; the second one is in what the read took.
-    assert [event.start for event in told if event.operation == Operation.WRITE] == [10, 14]
-
-
-def moment(operation: Operation, when: int, result: int, *, flags: int = 0) -> KeptMoment:
-    return KeptMoment(when, result, result, flags, int(operation), 0, 0, 0)
-
-
-def kept_end(sock: int, peer: int, moments: Sequence[KeptMoment], *, written: int = 0, read: int = 0) -> History:
-    user = User(1, 5, 5, 0, 0, 5, 5, b"x".ljust(16, b"\0"), b"x".ljust(16, b"\0"))
-    return nothing_kept(sock, peer)._replace(
-        operations=len(moments),
-        written_bytes=written,
-        read_bytes=read,
-        users_kept=1,
-        numbers=bytes(3),
-        users=pack_users([user]),
-        moments=pack_moments(moments),
-    )
+    assert [event.start for event in told] == [first.end, read.end - 1]
 
 
 def nothing_kept(sock: int, peer: int) -> History:
@@ -627,10 +712,10 @@ def test_the_order_by_bytes_reaches_over_what_was_not_kept() -> None:
     story.now = late.end
     story.server.release()
     story.client.write(12, error=errno.EPIPE)
-    events = sorted(story.events, key=lambda event: event.end)
-    told = [event for event in recalled(history_of(Recorder().record(events))) if isinstance(event, Event)]
-    last = [event for event in told if event.operation == Operation.WRITE][-1]
-    assert (last.end, last.start) == (late.end, read.end - 1)
+    (alert,) = recorded(sorted(story.events, key=lambda event: event.end))
+    assert alert.story is not None
+    (last,) = (each.event for each in alert.story.timeline if each.event.end == late.end and each.event.size == 10)
+    assert last.start == read.end - 1
 
 
 class TwoThreads(Recorder):

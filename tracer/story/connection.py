@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record.layout import SEQPACKET, Event, History, unpack
+from hangup.tracer.record.layout import MSG_PEEK, SEQPACKET, Event, History, unpack
 from hangup.tracer.selection import Participant
 from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted
@@ -54,6 +54,7 @@ class Endpoint:
     """One socket of a connection, of one generation of its address."""
 
     __slots__ = (
+        "begun",
         "connection",
         "count",
         "ended_receiving",
@@ -67,6 +68,7 @@ class Endpoint:
         "last",
         "last_write_end",
         "last_write_start",
+        "late",
         "named",
         "names",
         "opener_pid",
@@ -124,6 +126,8 @@ class Endpoint:
         """Whether it has read anything since its last turn began."""
         self.last_write_start = 0
         self.last_write_end = 0
+        self.late = False
+        """Whether a write that is kept, and no gap is behind it, was recorded only when some of it had been read."""
         self.held_up = False
         """Whether its last write found no room for all it was to send: what is silent then is not this end's doing."""
         self.silence = 0
@@ -150,6 +154,8 @@ class Endpoint:
         MAX_USERS."""
         self.users_lost = False
         """Whether it has had more users than are known."""
+        self.begun = False
+        """Whether its beginning was recorded: then all that it wrote is counted."""
         self.recalled = False
         """Whether it began with a history, in which not every operation is kept."""
         self.opener_pid = 0
@@ -274,6 +280,32 @@ class Endpoint:
         """Look anew who is at either end, and of which connection."""
         self.named = self.place = self.other.place = None
 
+    def when_begun(self, write: Event) -> int:
+        """Return when a write had begun that this end is to take next, in ns.
+
+        Where only its end was recorded and it waited for room, the other end may have read of it, and answered, before
+        that. A stream is first in, first out: whoever has read more than was written till now has read of this one.
+        """
+        written, other = self.written_bytes, self.other
+        if write.start < write.end or other.read_bytes <= written or not self.begun or self.connection.overlapping:
+            return write.start
+        self.late = True
+        tail = [event_of(kept) for kept in other.tail or ()]
+        read = 0
+        for event in map(event_of, other.operations):
+            read += _taken(event)
+            if read > written:
+                return min(write.end, event.end) - 1
+        read = other.read_bytes - sum(map(_taken, tail))
+        for event in tail:
+            # What was read before these, and is not kept, had been read when the first of them ended.
+            if read > written:
+                return min(write.end, tail[0].end) - 1
+            read += _taken(event)
+            if read > written:
+                return min(write.end, event.end) - 1
+        return write.start
+
     def wrote(self, start: int, end: int, size: int) -> None:
         """Take a write that sent something: it goes on with this end's turn, or begins the next one.
 
@@ -302,6 +334,7 @@ class Endpoint:
         self.count += gap.operations
         # What follows belongs to the last operations, however few the first ones were.
         self.tail = deque(maxlen=KEPT_LAST)
+        self.late = False
         self.read_bytes += gap.read_bytes
         self.read_messages += gap.reads
         self.written_bytes += gap.written_bytes
@@ -379,6 +412,7 @@ class Connection:
         "client",
         "complete",
         "connect",
+        "guessed",
         "looked_at",
         "number",
         "overlapping",
@@ -406,6 +440,8 @@ class Connection:
         """Whether its beginning was recorded: then nothing of it came earlier."""
         self.overlapping = False
         """Whether operations of an end ended in the same instant, and the kernel kept one in another's place."""
+        self.guessed = False
+        """Whether whose turn it was is reckoned from the operations that are kept, and some are not."""
         self.looked_at = 0
         """How many operations it had had when it was last looked at for being the least recently used."""
 
@@ -462,6 +498,12 @@ def _first_write(endpoint: Endpoint) -> int:
         (event.start for event in map(event_of, endpoint.operations) if event.operation == _WRITE and event.result > 0),
         1 << 63,
     )
+
+
+def _taken(event: Event) -> int:
+    """Return how many bytes an operation took out of its end's queue."""
+    is_read = event.operation == _READ and event.result > 0 and not event.message_flags & MSG_PEEK
+    return event.result if is_read else 0
 
 
 # enum operation_type, bpf/record.h: plain numbers, an IntEnum's comparison costs more.

@@ -39,7 +39,7 @@ from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.process import Process, leader_of, process_of
-from hangup.tracer.story.recall import Omitted, are_turns_known, is_incomplete, is_overlapping, recalled
+from hangup.tracer.story.recall import Omitted, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -213,7 +213,11 @@ class Endpoints:
                 or aftermaths
                 # What is a symptom, or may be.
                 or result <= 0
-                or (operation == _WRITE and result < size)
+                or (
+                    operation == _WRITE
+                    # Or began before it was read.
+                    and (result < size or (start == end and endpoint.other.read_bytes > endpoint.written_bytes))
+                )
             ):
                 yield from self._take_record(record, brief, harmless=harmless)
                 continue
@@ -282,6 +286,10 @@ class Endpoints:
         elif not endpoint.inode_number:
             self._learn(endpoint, event)
 
+        if operation == _WRITE and event.result > 0:
+            begun = endpoint.when_begun(event)
+            if begun != event.start:
+                event = event._replace(start=begun)
         if endpoint.add(event):
             self._known.meet(event.pid, leader_of(event), event.end)
         if endpoint.count <= _KEPT_OF_ENDPOINT:
@@ -344,10 +352,12 @@ class Endpoints:
         untold = any(history.state & _UNTOLD for history in histories)
         yield from self.feed(recalled(what), harmless=gap and not untold)
         if gap:
-            known = are_turns_known(what)
+            # The kernel has told turns apart by the order of their records; of a write that was recorded too late it
+            # may have taken the answer for the rest of an earlier one.
+            connection.guessed = connection.client.late or connection.server.late
             for history in histories:
                 end = connection.client if connection.client.sock == history.sock else connection.server
-                end.recall(history, are_turns_known=known)
+                end.recall(history, are_turns_known=not connection.guessed)
 
     def _has_recalled(self, event: Event) -> bool:
         """Whether an operation that ended while its connection was handed over stood in the history, too."""
@@ -451,6 +461,9 @@ class Endpoints:
     def _begin(self, endpoint: Endpoint, event: Event) -> None:
         """Learn what a connect, an accept or a socketpair says of a connection."""
         connection = endpoint.connection
+        endpoint.begun = True
+        if event.operation == _SOCKETPAIR:
+            endpoint.other.begun = True
         if event.operation != _ACCEPT:
             connection.connect = event
             # Not so an accept: the client may have connected, and written, before the tracer came.

@@ -1,14 +1,12 @@
 """From what the kernel kept of a connection to its operations: as if each had been recorded.
 
 Of each end the first operations and the last ones were kept, with the time at which they ended. When they began is not
-known. A stream is first in, first out, so the bytes say which write a read drank from, and that one began before.
+known; of writes bytes may tell (`Endpoint.when_begun`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from hangup.tracer.record.layout import (
@@ -57,19 +55,6 @@ class Omitted(NamedTuple):
     """What it had written in that turn."""
 
 
-class _Transfers:
-    """The reads, or the writes, of one end, with the place in the stream up to which each went."""
-
-    def __init__(self, moments: Sequence[KeptMoment], operation: int, start: int) -> None:
-        self.moments = [each for each in moments if _is_transfer(each, operation)]
-        self.ends = list(accumulate((each.result for each in self.moments), initial=start))[1:]
-
-    @property
-    def total(self) -> int:
-        """How many bytes these were."""
-        return sum(each.result for each in self.moments)
-
-
 def _is_transfer(moment: KeptMoment, operation: int) -> bool:
     return moment.operation == operation and moment.result > 0 and not moment.message_flags & MSG_PEEK
 
@@ -84,15 +69,6 @@ class _End:
         self.by_number = dict(zip(history.numbers, self.users, strict=False))
         self.by_number.pop(USER_LOST, None)
         self.first, self.last = moments_of(history)
-
-    def transfers(self, operation: int) -> list[_Transfers]:
-        """Return the first and the last reads or writes."""
-        total = self.history.read_bytes if operation == _READ else self.history.written_bytes
-        last = _Transfers(self.last, operation, 0)
-        return [
-            _Transfers(self.first, operation, 0),
-            _Transfers(self.last, operation, total - last.total),
-        ]
 
     def gap(self) -> Omitted | None:
         """Return what was not kept, None: everything was."""
@@ -135,19 +111,9 @@ def is_overlapping(history: History) -> bool:
     return history.entered > history.operations
 
 
-def are_turns_known(handed: Handed) -> bool:
-    """Whether each write among the last operations had been recorded when it was read.
-
-    If so, the kernel has told the turns apart by the order in which they were; else it may have taken an answer for the
-    rest of an earlier one.
-    """
-    ends, starts = _ends_of(handed)
-    return not any((end.history.sock, id(moment)) in starts for end in ends for moment in end.last)
-
-
 def recalled(handed: Handed) -> Iterator[Event | Omitted]:
     """Yield what was kept of both ends in the order in which it ended."""
-    ends, starts = _ends_of(handed)
+    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
     found: list[tuple[int, Event | Omitted]] = []
     earliest = min((end.first[0].end for end in ends if end.first), default=0)
     for end, other in zip(ends, ends[::-1], strict=True):
@@ -156,39 +122,11 @@ def recalled(handed: Handed) -> Iterator[Event | Omitted]:
             found.append((gap.when, gap))
         peer_inode = other.history.inode if other is not end else 0
         for moment in [*end.first, *end.last]:
-            start = starts.get((end.history.sock, id(moment)), moment.end)
-            if moment.operation in (_CONNECT, _SOCKETPAIR):
-                start = min(start, earliest)
+            start = min(moment.end, earliest) if moment.operation in (_CONNECT, _SOCKETPAIR) else moment.end
             found.append((moment.end, _event(end, moment, start, peer_inode, handed.address)))
     found.sort(key=lambda each: each[0])
     for _, what in found:
         yield what
-
-
-def _ends_of(handed: Handed) -> tuple[list[_End], dict[tuple[int, int], int]]:
-    """Return the ends that were kept, and when writes had begun that were recorded after they were read."""
-    ends = [_End(history) for history in (handed.one, handed.other) if history is not None]
-    starts: dict[tuple[int, int], int] = {}
-    # Where one in between is missing, where in the stream the others were is not known.
-    if len(ends) == 2 and not any(is_overlapping(end.history) for end in ends):
-        for writer, reader in (ends, ends[::-1]):
-            _began(writer, reader, starts)
-    return ends, starts
-
-
-def _began(writer: _End, reader: _End, starts: dict[tuple[int, int], int]) -> None:
-    """Note of each write that it had begun when what it sent was read."""
-    reads = reader.transfers(_READ)
-    for writes in writer.transfers(_WRITE):
-        for moment, end in zip(writes.moments, writes.ends, strict=True):
-            begin = end - moment.result
-            for part in reads:
-                place = bisect_right(part.ends, begin)
-                if part.ends and place < len(part.ends) and begin >= part.ends[0] - part.moments[0].result:
-                    read = part.moments[place]
-                    if read.end < moment.end:
-                        # Before, and not in the same instant: what is read is there.
-                        starts[writer.history.sock, id(moment)] = read.end - 1
 
 
 def _event(end: _End, moment: KeptMoment, start: int, peer_inode: int, address: bytes) -> Event:

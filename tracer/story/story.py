@@ -90,6 +90,8 @@ class Story:
     """Whether it is a socketpair: then "client" is the first of the two."""
     complete: bool
     """Whether its beginning was recorded: then nothing of it came earlier."""
+    guessed: bool
+    """Whether whose turn it was is reckoned from the operations that are kept, and some are not."""
     overlapping: bool
     """Whether operations of an end ended in the same instant, so that one of them is only counted."""
     start: int
@@ -133,6 +135,7 @@ def tell(connection: Connection, failed: Event | None = None, number: int = 0) -
         connection.type,
         connection.pair,
         connection.complete,
+        connection.guessed,
         connection.overlapping,
         connection.start,
         _end(connection.client, failed, number),

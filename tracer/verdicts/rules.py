@@ -462,7 +462,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
 
 
 def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
-    doubts = [*_incomplete(facts.story), *_overlapping(facts.story), *_lost(facts.lost)]
+    doubts = [*_incomplete(facts.story), *_overlapping(facts.story), *_guessed(facts.story), *_lost(facts.lost)]
     if facts.release:
         doubts += _at_least(facts.story, facts.release, facts.lost)
     if kind is Kind.UNSEEN:
@@ -491,6 +491,12 @@ def _overlapping(story: Story) -> tuple[str, ...]:
     if not story.overlapping:
         return ()
     return ("two operations of one end ended in the same instant: one of them is only counted",)
+
+
+def _guessed(story: Story) -> tuple[str, ...]:
+    if not story.guessed:
+        return ()
+    return ("a write was read before it had ended, and not all operations were kept: whose turn it was is a guess",)
 
 
 def _lost(lost: int) -> tuple[str, ...]:
