@@ -13,7 +13,7 @@ from hangup.tracer.escape import escape_comm
 from hangup.tracer.field import Field, of_part
 from hangup.tracer.names import signal_name
 from hangup.tracer.record.layout import SEQPACKET, STREAM, Event, Operation, Sender, SenderFlag, sender_of
-from hangup.tracer.story.operation import address, error_of, exit_of, operation_name, syscall_of
+from hangup.tracer.story.operation import address, descriptor_of, error_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.process import leader_of
 from hangup.tracer.story.story import Moment
 
@@ -115,7 +115,8 @@ CALL: tuple[Field[Operated], ...] = (
     Field(
         "syscall",
         "string",
-        'the system call behind it; `"io_uring"` for those of io_uring, `"kernel"` for none',
+        'the system call behind it; `"io_uring"` for those of io_uring, `"exit"` also where a signal ended a process '
+        'in the middle of another one, `"kernel"` for none',
         lambda operated: syscall_of(operated.event),
         absent="if not known",
         not_kept="A history has no room for it, and no verdict asks by which call bytes went; it is known of what "
@@ -125,7 +126,7 @@ CALL: tuple[Field[Operated], ...] = (
         "descriptor",
         "number",
         "the file descriptor",
-        lambda operated: operated.event.descriptor if operated.event.descriptor >= 0 else None,
+        lambda operated: descriptor_of(operated.event),
         absent="if not known",
         not_kept="A history has no room for it, and an end is the same by whichever descriptor it is used; it is known "
         "of what failed or released an end, and of what came after a failure.",

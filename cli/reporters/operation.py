@@ -10,7 +10,7 @@ from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.names import error_name, shutdown_name
 from hangup.tracer.record.layout import MSG_PEEK, Event, Operation, shown_of
-from hangup.tracer.story.operation import address, exit_of, operation_name, syscall_of
+from hangup.tracer.story.operation import address, descriptor_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.places import Placed, Where
 from hangup.tracer.story.process import Process
 from hangup.tracer.units import size
@@ -119,7 +119,8 @@ def _fitted(line: str, operation: int, where: Where, width: int) -> str:
 
 def _outcome_text(kind: int, amounts: bytes, call: bytes, operation: int) -> str:
     event = shown_of((kind, 0, 0, 0, amounts, b"", call, operation, b""))
-    name = f"{_call(event)}({event.descriptor})" if event.descriptor >= 0 else _call(event)
+    descriptor = descriptor_of(event)
+    name = _call(event) if descriptor is None else f"{_call(event)}({descriptor})"
     text = _with_outcome(name, event)
     released = operation == _RELEASE and event.unread_bytes
     return f"{text}, {size(event.unread_bytes)} unread" if released else text

@@ -27,6 +27,7 @@ from hangup.tracer.field import Field
 from hangup.tracer.fields import ALERT, FIGURES, OPERATION, SENDER
 from hangup.tracer.names import syscall_name
 from hangup.tracer.record.layout import Event, EventFlag, Operation
+from hangup.tracer.story.operation import syscall_of
 from hangup.tracer.story.story import Traced
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert, Tracer
@@ -569,9 +570,13 @@ def test_who_sent_the_signal_is_told(seen: Seen, path: Path) -> None:
         assert end.recv(10) == b""
 
     _, caller = talk(path, serve, call)
-    sentence = seen.the_alert(path).verdict.sentence
+    alert = seen.the_alert(path)
+    sentence = alert.verdict.sentence
     assert "was killed by SIGTERM, sent by " in sentence
     assert f"[{caller}], " in sentence
+    # Not pause(2), in which it was.
+    assert alert.hangup is not None
+    assert syscall_of(alert.hangup.event) == "exit"
 
 
 def test_a_signal_that_was_handled_before_the_exit_is_told(seen: Seen, path: Path) -> None:

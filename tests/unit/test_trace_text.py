@@ -10,8 +10,11 @@ import pytest
 
 from hangup.cli.reporters.operation import operation_rows, operation_text
 from hangup.cli.terminal import UNFOLDED_WIDTH
+from hangup.tracer.fields import CALL
+from hangup.tracer.record.layout import EventFlag
 from hangup.tracer.story.operation import NOT_KEPT, syscall_of
 from hangup.tracer.story.places import Placed
+from hangup.tracer.story.story import Moment
 from hangup.tracer.tracer import Tracer
 from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, seeds_failure
 from tests.unit.playback import CLOCKS, Playback
@@ -50,6 +53,20 @@ def test_where_the_system_call_was_not_kept_the_operation_s_family_takes_its_pla
     assert syscall_of(events[0]) is None
     # -1: there was none, which is something else.
     assert operation_text(kept[2]._replace(syscall=-1, descriptor=-1)) == "kernel (write) 16"
+
+
+@pytest.mark.parametrize("syscall", [230, 3, 426])
+def test_who_is_killed_in_the_middle_of_a_system_call_has_released_its_socket_by_its_exit(syscall: int) -> None:
+    story = established()
+    # clock_nanosleep(2); close(2) of another descriptor; io_uring_enter(2), which the kernel side flags.
+    flags = EventFlag.EXITING | (EventFlag.IO_URING if syscall == 426 else 0)
+    released = story.server.release(killed_by=9, syscall=syscall, descriptor=12, flags=int(flags))
+    in_json = {field.name: field.get(Moment(released.end, "server", released)) for field in CALL}
+    assert (in_json["syscall"], in_json["descriptor"]) == ("exit", None)
+    assert operation_text(released) == "killed by SIGKILL"
+    assert "  killed by SIGKILL #1  " in rows(story)[-1]
+    exited = released._replace(syscall=231, exit_code=0, flags=int(EventFlag.EXITING))
+    assert (syscall_of(exited), operation_text(exited)) == ("exit_group", "exit with 0")
 
 
 def several() -> list[Story]:

@@ -7,7 +7,11 @@ from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation
 
 # Plain numbers: an IntEnum's comparison costs more than all else.
 _COMPAT, _IO_URING = int(EventFlag.COMPAT), int(EventFlag.IO_URING)
+_EXITING = int(EventFlag.EXITING)
 _RELEASE = int(Operation.RELEASE)
+
+# exit(2) and exit_group(2)
+_EXITS = (60, 231)
 
 NOT_KEPT = -2
 """In place of a system call's number: the kernel's history of an endpoint does not have it. (-1: there was none.)"""
@@ -22,14 +26,29 @@ def operation_name(event: Event) -> str:
 
 
 def syscall_of(event: Event) -> str | None:
-    """Return the name of the system call behind an operation, None if it is not known."""
+    """Return the name of the system call behind an operation, None if it is not known.
+
+    A thread that a signal or another thread's exit_group(2) ends in the middle of a system call still has that one in
+    its registers, and so its number in the record: its exit is what released the socket.
+    """
     if event.syscall == NOT_KEPT:
         return None
+    if _is_exit(event) and event.syscall not in _EXITS:
+        return "exit"
     return syscall_name(
         event.syscall,
         compat=bool(event.flags & _COMPAT),
         io_uring=bool(event.flags & _IO_URING),
     )
+
+
+def descriptor_of(event: Event) -> int | None:
+    """Return the file descriptor of an operation, None if it is not known."""
+    return event.descriptor if event.descriptor >= 0 and not _is_exit(event) else None
+
+
+def _is_exit(event: Event) -> bool:
+    return event.operation == _RELEASE and bool(event.flags & _EXITING)
 
 
 def error_of(event: Event) -> str | None:
