@@ -502,15 +502,23 @@ class Tracer:
         else:
             client, server = (escape_comm(name) or UNKNOWN for name in (row.client, row.server))
             path = escape_socket_path(row.path[: row.path_length])
+            pair = bool(row.pair)
             if path is not None:
                 self._known.listened.add(path, row.ready)
+            elif not pair:
+                # Nobody saw how it began, and the kernel has taken the wrong end for the server's: the right one has an
+                # address (unix_stream_connect()), but of a socketpair neither.
+                older = self._known.older_between(client, server)
+                if older is not None:
+                    client, server, path = older
+                    pair = path is None
             if not (row.connections or row.operations):
                 # Of nobody who is selected.
                 return
             if not selection.matches(path, [Participant(0, client), Participant(0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
-            key = Key(client, server, path or ("(socketpair)" if row.pair else UNKNOWN), kind)
+            key = Key(client, server, path or ("(socketpair)" if pair else UNKNOWN), kind)
         if self._are_counts_selected:
             self.statistics.count_ended(key, row.connections, row.operations)
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from threading import Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.record.layout import Counted, Event
+from hangup.tracer.record.facts import CountsFact, ProcessFact, SocketFact, pack_fact
+from hangup.tracer.record.layout import Counted, Event, SocketFlag
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import OTHER, Key
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.verdicts import Kind
 from tests.stories import MILLISECOND, Story
 from tests.unit.both_ways import Kernel, recording
-from tests.unit.sources import live, no_host
+from tests.unit.sources import Records, live, no_host
 
 
 def row(
@@ -215,6 +217,45 @@ def test_what_ended_till_the_end_is_counted_and_can_be_asked_for_after_it() -> N
         kernel.rows = (row(6, 50),)
     kernel.rows = ()
     assert counts(tracer) == {CLEAN: (6, 50)}
+
+
+def counted_of_older(*rows: Counted, **options: Any) -> dict[Key, tuple[int, int]]:
+    """Return what is counted, with what was told of connections that were open when tracing began.
+
+    nginx is a client of uwsgi, sh of two servers called app, and init's is the first end of a socketpair with nginx.
+    """
+    names = ("nginx", "uwsgi", "sh", "app", "init")
+    records = [pack_fact(ProcessFact(1, pid, comm)) for pid, comm in enumerate(names, 1)]
+    number = 100
+    for client, server, path in ((1, 2, "/run/app.s"), (3, 4, "/run/a"), (3, 4, "/run/b"), (5, 1, None)):
+        flags = SocketFlag.PAIR if path is None else SocketFlag(0)
+        number += 2
+        records.append(pack_fact(SocketFact(1, flags | SocketFlag.CLIENT, path, number, number + 1, (client,))))
+        records.append(pack_fact(SocketFact(1, flags | SocketFlag.SERVER, path, number + 1, number, (server,))))
+    records += [pack_fact(CountsFact(2, each)) for each in rows]
+    with Tracer(source=Records(records), **options) as tracer:
+        assert not list(tracer.alerts())
+        return counts(tracer)
+
+
+def test_an_older_connection_whose_ends_the_kernel_took_for_each_other_has_its_path_and_its_roles() -> None:
+    taken = row(3, 30, client="uwsgi", server="nginx", path=b"")
+    assert counted_of_older(taken, row(1, 5)) == {CLEAN: (4, 35)}
+    assert counted_of_older(taken, selection=Selection(paths=("/run/app.s",))) == {CLEAN: (3, 30)}
+    latent = counted_of_older(row(1, 5, client="uwsgi", server="nginx", path=b"", latent=1))
+    assert latent == {CLEAN._replace(kind=Kind.LATENT): (1, 5)}
+
+
+def test_an_older_socketpair_is_counted_as_one() -> None:
+    pair = Key("init", "nginx", "(socketpair)", Kind.CLEAN)
+    for client, server in (("init", "nginx"), ("nginx", "init")):
+        assert counted_of_older(row(1, 5, client=client, server=server, path=b"")) == {pair: (1, 5)}
+
+
+@pytest.mark.parametrize("names", [("app", "sh"), ("nginx", "sh"), ("?", "uwsgi")])
+def test_where_it_is_not_known_which_older_connection_it_was_its_path_is_not_said(names: tuple[str, str]) -> None:
+    taken = row(1, 5, client=names[0], server=names[1], path=b"")
+    assert counted_of_older(taken) == {Key(*names, "?", Kind.CLEAN): (1, 5)}
 
 
 @pytest.mark.parametrize("ask", [counts, lambda tracer: tracer.statistics.total])

@@ -76,6 +76,15 @@ class Older(NamedTuple):
     other_holder: Process | None
 
 
+class Ends(NamedTuple):
+    """Between whom connections that are older than the tracer are, by the names of those who held their ends."""
+
+    client: str
+    server: str
+    path: str | None
+    """None: they are socketpairs."""
+
+
 class _Named(NamedTuple):
     """What a pid has been called, and where whoever had it belonged."""
 
@@ -110,6 +119,8 @@ class Known:
         # An id is never used again (kernfs_new_node() counts up 64 bits), so that what is known of one stays true.
         self._cgroups: _Bounded[int, Cgroup] = _Bounded(MAX_CGROUPS)
         self._ends: _Bounded[int, _End] = _Bounded(MAX_SOCKETS)
+        # By the names of those who hold both ends, in no order; None: till somebody asks.
+        self._between: dict[frozenset[str], set[Ends]] | None = None
         # By path: of which connect, by its end.
         self._backlogs: _Bounded[str, tuple[int, int, int]] = _Bounded(MAX_BACKLOGS)
         self.listened: Recent = Recent(MAX_PATHS)
@@ -131,6 +142,7 @@ class Known:
             if named is not None:
                 holder = Process(fact.holders[0], named.comm, inner_pid=named.inner_pid, cgroup=named.cgroup)
             self._ends[fact.inode_number] = _End(fact._replace(holders=fact.holders[:1]), holder)
+            self._between = None
 
     def meet(self, pid: int, comm: str, when: int) -> None:
         """Take what a process was called when it did something, in ns of CLOCK_MONOTONIC."""
@@ -181,6 +193,25 @@ class Known:
             other_inode_number=other.fact.inode_number if other else 0,
             other_holder=other.holder if other else None,
         )
+
+    def older_between(self, one: str, other: str) -> Ends | None:
+        """Return what is known of connections that were open when tracing began between processes of these names.
+
+        None: of none, or they are not all alike, so that it is not known which one is meant. Any thread may ask.
+        """
+        between = self._between
+        if between is None:
+            between = {}
+            for end in self._ends.values():
+                other_end = self._ends.get(end.fact.peer_inode_number)
+                # Each connection once, by its client's end.
+                if end.fact.flags & SocketFlag.CLIENT and end.holder and other_end and other_end.holder:
+                    path = None if end.fact.flags & SocketFlag.PAIR else end.fact.path
+                    ends = Ends(end.holder.comm, other_end.holder.comm, path)
+                    between.setdefault(frozenset(ends[:2]), set()).add(ends)
+            self._between = between
+        found = between.get(frozenset((one, other)), set())
+        return next(iter(found)) if len(found) == 1 else None
 
     def backlog(self, path: str, when: int) -> tuple[int, int] | None:
         """Return how many waited for a listener, and how many it lets wait, at a connect that ended at a time, in ns.
