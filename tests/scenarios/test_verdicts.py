@@ -724,7 +724,7 @@ def test_what_fails_after_an_answer_to_an_unfinished_write_is_told_with_that_ans
         assert end.send(bytes(1 << 20)) == 1 << 20
         receive(end, 5)
         wait_for_hangup(end)
-        assert fails(lambda: end.send(b"more")) == errno.EPIPE
+        assert fails(lambda: end.send(b"another request")) == errno.EPIPE
 
     talk(path, serve, call)
     verdict = seen.the_alert(path).verdict
@@ -794,6 +794,72 @@ def test_a_farewell_to_one_that_is_gone_is_counted_and_no_alert(seen: Seen, path
     assert not seen.alerts(path)
     (row,) = [row for key, row in seen.tracer.statistics.rows.items() if key.path == str(path)]
     assert (row.broken_writes, row.harmless) == (1, 1)
+
+
+def say_last_words(end: socket.socket) -> None:
+    """Answer a request, then send as much as TLS's close_notify, and say that this was all."""
+    receive(end, 7)
+    end.sendall(b"answer")
+    end.sendall(bytes(31))
+    end.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_last_words_to_one_that_had_ended_sending_are_counted_and_no_alert(
+    seen: Seen, path: Path, *, reads: bool
+) -> None:
+    """Whether the server reads them, and so how they fail, is by accident."""
+    said = Baton()
+
+    def serve(end: socket.socket) -> None:
+        say_last_words(end)
+        said.take()
+        if reads:
+            receive(end, 31)
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        exchange(end)
+        receive(end, 31)
+        end.sendall(bytes(31))
+        said.pass_on()
+        wait_for_hangup(end)
+        if reads:
+            assert end.recv(1) == b""
+        else:
+            assert fails(lambda: end.recv(1)) == errno.ECONNRESET
+        end.close()
+
+    talk(path, serve, call)
+    assert not seen.alerts(path)
+    for tracer in (seen.tracer, seen.recorder):
+        (row,) = [row for key, row in tracer.statistics.rows.items() if key.path == str(path)]
+        assert (row.cut_reads, row.reset_reads, row.harmless) == (int(reads), int(not reads), 1)
+
+
+def test_who_has_met_the_end_of_the_stream_is_owed_nothing_for_what_it_sends_after_that(seen: Seen, path: Path) -> None:
+    sent = Baton()
+
+    def serve(end: socket.socket) -> None:
+        say_last_words(end)
+        sent.take()
+        receive(end, 3000)
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        exchange(end)
+        receive(end, 31)
+        assert end.recv(1) == b""
+        end.sendall(bytes(3000))
+        assert end.recv(1) == b""
+        sent.pass_on()
+        wait_for_hangup(end)
+        end.close()
+
+    talk(path, serve, call)
+    assert not seen.alerts(path)
+    for tracer in (seen.tracer, seen.recorder):
+        assert [key.kind for key in tracer.statistics.rows if key.path == str(path)] == [Kind.CLEAN]
 
 
 def test_a_thread_that_shuts_down_what_another_serves_is_named_to_both_victims(seen: Seen, path: Path) -> None:

@@ -1112,6 +1112,144 @@ def test_a_farewell_is_as_harmless_to_one_that_had_shut_down_first(
     assert judged.consequence.harmless is harmless
 
 
+def has_sent_its_last(end: End, size: int = 31) -> None:
+    """Let an end say a few bytes that are read, as TLS's close_notify, and that it sends no more."""
+    end.write(size)
+    end.other.read()
+    end.shutdown(SHUT_WR)
+
+
+@pytest.mark.parametrize(
+    ("size", "waits", "status", "again", "harmless"),
+    [
+        (31, 0, None, False, True),
+        (31, 0, 0, False, True),
+        (300, 0, None, False, False),
+        (31, SECOND, None, False, False),
+        (31, 0, 1, False, False),
+        (31, 0, None, True, False),
+    ],
+    ids=["closed", "exited", "a request", "after a while", "a death", "tried again"],
+)
+@pytest.mark.parametrize("symptom", [Symptom.CUT_READ, Symptom.RESET_READ, Symptom.BROKEN_WRITE, Symptom.TOLD])
+def test_last_words_to_a_server_that_had_ended_sending_are_harmless(
+    *, symptom: Symptom, size: int, waits: int, status: int | None, again: bool, harmless: bool
+) -> None:
+    """It had said that no answer comes; whether it reads them, or has gone by then, is by accident."""
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    has_sent_its_last(story.server)
+    story.wait(waits)
+    if symptom is Symptom.BROKEN_WRITE:
+        story.server.release(exit_status=status)
+        story.client.write(size, error=errno.EPIPE)
+    else:
+        story.client.write(size)
+        if symptom is Symptom.CUT_READ:
+            story.server.read()
+        story.server.release(exit_status=status)
+        if symptom is not Symptom.TOLD:
+            story.client.read(0, error=errno.ECONNRESET if symptom is Symptom.RESET_READ else 0)
+    story.client.release()
+    if again:
+        following = Story(client_sock=0x3000, server_sock=0x4000, start=story.now, inode_number=90_000)
+        following.connect()
+        story.events += following.events
+    judged = verdict(story)
+    assert judged.symptom is symptom
+    assert judged.consequence.harmless is harmless
+
+
+def test_last_words_that_end_the_stream_while_the_server_still_reads_are_harmless() -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    has_sent_its_last(story.server)
+    story.client.write(31)
+    story.client.read(0)
+    story.client.release()
+    judged = verdict(story)
+    assert (judged.kind, judged.symptom) == (Kind.PEER_SHUTDOWN, Symptom.CUT_READ)
+    assert judged.consequence.harmless
+
+
+def test_who_had_not_read_all_of_its_answer_has_said_no_last_words() -> None:
+    story = established()
+    answer_begun(story)
+    story.server.shutdown(SHUT_WR)
+    story.client.write(31)
+    story.server.release()
+    story.client.read(100)
+    story.client.read(error=errno.ECONNRESET)
+    story.client.release()
+    assert not verdict(story).consequence.harmless
+
+
+@pytest.mark.parametrize("size", [31, 3000])
+def test_who_has_met_the_end_of_the_stream_is_owed_nothing_for_what_it_sends_after_that(size: int) -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    has_sent_its_last(story.server)
+    story.client.read(0)
+    story.client.write(size)
+    story.client.read(0)
+    story.server.read()
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    assert not alerts(story)
+
+
+@pytest.mark.parametrize("symptom", [Symptom.BROKEN_WRITE, Symptom.RESET_READ])
+@pytest.mark.parametrize(
+    ("size", "waits", "status", "ends", "harmless"),
+    [
+        (31, 0, None, True, True),
+        (300, 0, None, True, False),
+        (31, SECOND, None, True, False),
+        (31, 0, 0, True, False),
+        (31, 0, None, False, False),
+    ],
+    ids=["at once", "a request", "after a while", "exited", "without a word of its end"],
+)
+def test_a_client_that_says_last_words_ends_sending_and_leaves_harms_nobody(
+    *, symptom: Symptom, size: int, waits: int, status: int | None, ends: bool, harmless: bool
+) -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    story.client.write(size)
+    story.server.read()
+    if ends:
+        story.client.shutdown(SHUT_WR)
+    if symptom is Symptom.BROKEN_WRITE:
+        story.wait(waits)
+        story.client.release(exit_status=status)
+        story.server.write(31, error=errno.EPIPE)
+    else:
+        story.server.write(31)
+        story.wait(waits)
+        story.client.release(exit_status=status)
+        story.server.read(error=errno.ECONNRESET)
+    story.server.release()
+    assert verdict(story).consequence.harmless is harmless
+
+
+def test_a_client_that_ends_sending_and_leaves_an_answer_unread_is_no_harmless_one() -> None:
+    story = established()
+    for _ in range(2):
+        request_read(story)
+        story.server.write(120)
+        story.client.read(20)
+    story.client.shutdown(SHUT_WR)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    story.server.release()
+    assert not verdict(story).consequence.harmless
+
+
 @pytest.mark.parametrize(("size", "harmless"), [(5, True), (45, False)], ids=["farewell", "request"])
 @pytest.mark.parametrize("symptom", [Symptom.BROKEN_WRITE, Symptom.CUT_READ])
 def test_a_farewell_is_as_harmless_if_the_client_then_connects_again(

@@ -69,6 +69,7 @@ class Endpoint:
         "last_write_end",
         "last_write_start",
         "late",
+        "met_end",
         "named",
         "names",
         "opener_pid",
@@ -126,6 +127,8 @@ class Endpoint:
         """Whether it has read anything since its last turn began."""
         self.last_write_start = 0
         self.last_write_end = 0
+        self.met_end = 0
+        """When a read first met the end of what the other end sent, in ns; 0: none has, or it was not kept."""
         self.late = False
         """Whether a write that is kept, and no gap is behind it, was recorded only when some of it had been read."""
         self.held_up = False

@@ -18,6 +18,7 @@ from hangup.tracer.record.layout import (
     DIED,
     MSG_PEEK,
     SIZE,
+    STREAM,
     Brief,
     Event,
     EventFlag,
@@ -600,7 +601,13 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
             return None
         if result == _ECONNRESET:
             return Symptom.RESET_READ
-        return _end_of_stream(endpoint, event) if result == 0 and event.size and not endpoint.failed else None
+        if result or not event.size or endpoint.failed:
+            return None
+        symptom = _end_of_stream(endpoint, event)
+        # A message of SOCK_SEQPACKET may be empty.
+        if endpoint.connection.type == STREAM:
+            endpoint.met_end = endpoint.met_end or event.end
+        return symptom
     if operation == _SHUTDOWN and not result:
         if endpoint.ended_receiving is None and event.size in _RECEIVING:
             endpoint.ended_receiving = event
@@ -638,7 +645,8 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
     elif release.unread_messages and not release.flags & _EMBRYO:
         # unix_release_sock() left an ECONNRESET with this end, and it is not there any more.
         return Symptom.TOLD
-    if connection.requester is not endpoint:
+    if connection.requester is not endpoint or 0 < endpoint.met_end <= endpoint.turn_start:
+        # Who has met it before it sent its last expects no answer to that.
         return None
     died_badly = release is not None and release.flags & DIED and release.exit_code
     if connection.pair and not died_badly:

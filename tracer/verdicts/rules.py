@@ -25,6 +25,12 @@ _SIGPIPE = 13
 FAREWELL = 8
 """A last word is no longer than this, in bytes: libpq's Terminate and MySQL's COM_QUIT have five."""
 
+LAST_WORDS = 85
+"""Nor is one that is encrypted longer than this, in bytes: TLS's close_notify takes 24 to 85, by its cipher."""
+
+# shutdown(2)
+_SHUT_WR = 1
+
 _MAY_BE_HARMLESS = (Kind.REUSED, Kind.KILLED, Kind.EXITED, Kind.ANSWERED, Kind.GAVE_UP, Kind.PEER_SHUTDOWN)
 
 
@@ -95,6 +101,12 @@ class Facts:
         if left is None or last is None or last.operation != Operation.WRITE:
             return False
         return 0 < last.result <= FAREWELL and 0 <= left - last.start < IDLE
+
+    @property
+    def sent_its_last(self) -> int | None:
+        """When the other end said that it sends no more, but goes on to read, in ns; None: it never did."""
+        sending = self.gone.ended_sending
+        return sending.start if sending is not None and sending.size == _SHUT_WR else None
 
     @property
     def asked_last(self) -> int:
@@ -368,6 +380,10 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
 def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
     failure, exchange, release, left = facts.failure, facts.exchange, facts.release, facts.left
+    if failure.symptom is not Symptom.SHORT_WRITE and (
+        _were_last_words(facts, afterwards) or _left_with_last_words(facts, kind)
+    ):
+        return True
     if failure.symptom is Symptom.CUT_READ:
         return _was_taken_leave_of(facts, kind, afterwards)
     if left is None:
@@ -409,6 +425,40 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
     well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not badly
     had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
     return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
+
+
+def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
+    """Whether nothing but a few bytes was lost, said to one that had ended sending, by one that had read all of that.
+
+    No answer can come to them, and who then leaves wants none: TLS's close_notify is answered by another one.
+    """
+    exchange, failed, ended = facts.exchange, facts.failure.event, facts.sent_its_last
+    if exchange.requester == "peer" or ended is None or afterwards not in ("closed", "exited"):
+        return False
+    victim, peer = exchange.victim, exchange.peer
+    begun, words = (victim.start, victim.bytes) if exchange.asked else (failed.start, 0)
+    if facts.failure.symptom is Symptom.BROKEN_WRITE:
+        words += failed.size
+    at_once = 0 <= begun - ended < IDLE
+    badly = facts.died and facts.release is not None and facts.release.exit_code
+    had_all = bool(peer.turns) and victim.read >= peer.written
+    return at_once and had_all and not badly and facts.unread <= words <= LAST_WORDS
+
+
+def _left_with_last_words(facts: Facts, kind: Kind) -> bool:
+    """Whether a client said a few bytes after its last answer, then that it sends no more, and left at once.
+
+    It waited for nothing. What the server said to that, and no more, may have been left unread.
+    """
+    exchange, ended, left = facts.exchange, facts.sent_its_last, facts.left
+    if kind is not Kind.GAVE_UP or ended is None or left is None or facts.died:
+        return False
+    victim, peer = exchange.victim, exchange.peer
+    if peer.turns < 2 or peer.bytes > LAST_WORDS or not peer.last <= ended <= left < peer.last + IDLE:
+        return False
+    said = 0 if exchange.owed_to_peer else victim.bytes
+    lost = facts.unread + (facts.failure.event.size if facts.failure.symptom is Symptom.BROKEN_WRITE else 0)
+    return peer.read >= victim.written - said and facts.unread <= said and lost <= LAST_WORDS
 
 
 def _only_looked(facts: Facts, kind: Kind, left: int) -> bool:
