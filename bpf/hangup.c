@@ -444,8 +444,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 		return 0;
 	}
 	users = history->users_seen;
-	if (history->holder != pid_tgid)
-		remember_user(history, pid_tgid, false);
+	remember_user(history, pid_tgid, false);
 	/* Without a branch, as above. */
 	unread->flags |= (history->users_seen - users) * EVENT_FIRST_USE;
 	/* Before it is known whether that matters, while the verifier has little else to remember. */

@@ -433,13 +433,36 @@ static __always_inline bool is_named(struct history *history, struct history *ot
 	return !(history->decided & HISTORY_IGNORED) && (!COMM_GLOBS || history->decided & HISTORY_NAMED);
 }
 
-/* Another task than before uses an endpoint. by_name: what its name decides is not asked otherwise. */
+/* Whether a task is still called, and the user's, as when it was first seen. */
+static __always_inline bool is_unchanged(struct user *user, u64 *comm, u32 uid)
+{
+	u64 *known = (u64 *)user->comm;
+	u64 difference = user->uid ^ uid;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 2; i++) {
+		/* Without branches, as in same_names(). */
+		asm volatile("" : "+r"(difference));
+		difference |= known[i] ^ comm[i];
+	}
+	asm volatile("" : "+r"(difference));
+	return !difference;
+}
+
+/*
+ * Another task than before uses an endpoint, or one releases it. by_name: what its name
+ * decides is not asked otherwise. At a release, where it is not, a task that has another name
+ * or user id by now (execve(2), prctl(2), setuid(2)) is another user.
+ */
 static __always_inline void remember_user(struct history *history, u64 pid_tgid, bool by_name)
 {
 	u64 task = current_task();
 	u32 pid = pid_tgid >> 32, tid = pid_tgid;
 	u64 uid_gid, place;
+	u64 comm[2] = {};
 	struct user *user;
+	u32 uid = 0;
 
 	history->holder = pid_tgid;
 	if (pid == TRACER_PID) {
@@ -448,17 +471,24 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid,
 	}
 	if (SELECTED_BY)
 		decide_by_user(history, peer_history(history));
-	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid) {
+	if (!by_name) {
+		bpf_get_current_comm(comm, sizeof(comm));
+		uid = bpf_get_current_uid_gid();
+	}
+	if (history->users_kept > 0 && history->users[0].tid == tid && history->users[0].pid == pid &&
+	    (by_name || is_unchanged(&history->users[0], comm, uid))) {
 		history->user = 0;
 		history->number = history->numbers[0];
 		return;
 	}
-	if (history->users_kept > 1 && history->users[1].tid == tid && history->users[1].pid == pid) {
+	if (history->users_kept > 1 && history->users[1].tid == tid && history->users[1].pid == pid &&
+	    (by_name || is_unchanged(&history->users[1], comm, uid))) {
 		history->user = 1;
 		history->number = history->numbers[1];
 		return;
 	}
-	if (history->users_kept > 2 && history->users[2].tid == tid && history->users[2].pid == pid) {
+	if (history->users_kept > 2 && history->users[2].tid == tid && history->users[2].pid == pid &&
+	    (by_name || is_unchanged(&history->users[2], comm, uid))) {
 		history->user = 2;
 		history->number = history->numbers[2];
 		return;

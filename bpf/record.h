@@ -133,7 +133,10 @@ enum event_flag {
 	 * later on who is selected.
 	 */
 	EVENT_UNSELECTED = 4096,
-	/* Of a release: the thread had not been seen using this endpoint before. */
+	/*
+	 * Of a release: the thread had not been seen using this endpoint before, or had another
+	 * name or user id then.
+	 */
 	EVENT_FIRST_USE = 8192,
 	/*
 	 * It ended in the instant in which the other end's operation had its connection handed
@@ -259,7 +262,7 @@ struct sender {
 	char comm[16];          /* the sender's thread group leader's name */
 };
 
-/* Who used an endpoint: a task, as it was at its first operation on it. */
+/* Who used an endpoint: a task, as it was at its first operation on it, or as it was when it released it. */
 struct user {
 	__u64 cgroup;           /* as in struct operation, and so what follows */
 	__u32 pid;

@@ -264,14 +264,15 @@ class Recorder:
         if other:
             other.state |= EXCLUDED
 
-    def _remember_user(self, history: Kept, event: Event) -> None:
+    def _remember_user(self, history: Kept, event: Event, *, by_name: bool = True) -> None:
         history.holder = (event.pid, event.tid)
         if self._tracer_pid and event.pid == self._tracer_pid:
             self._exclude(history)
             return
         self._decide(history, self._match_user(event))
         for place, known in enumerate(history.users):
-            if (known.pid, known.tid) == (event.pid, event.tid):
+            unchanged = (known.comm, known.uid) == (event.comm, event.uid)
+            if (known.pid, known.tid) == (event.pid, event.tid) and (by_name or unchanged):
                 history.user = place
                 history.number = history.numbers[place]
                 return
@@ -299,7 +300,7 @@ class Recorder:
         history.number = history.users_seen if history.users_seen < USER_LOST else USER_LOST
         history.users_seen = min(history.users_seen + 1, USER_LOST)
         history.numbers = history.numbers[:place] + bytes([history.number]) + history.numbers[place + 1 :]
-        if self._globs.comms:
+        if by_name and self._globs.comms:
             self._decide_by_name(history, event)
         if event.pid in self.io_uring:
             history.owner_pid = event.pid
@@ -649,8 +650,7 @@ class Recorder:
             self._free_excluded(history)
             return
         users = history.users_seen
-        if history.holder != (event.pid, event.tid):
-            self._remember_user(history, event)
+        self._remember_user(history, event, by_name=False)
         if history.users_seen != users:
             event = event._replace(flags=event.flags | EventFlag.FIRST_USE)
         wanted = self._is_wanted(history, event)

@@ -1065,6 +1065,20 @@ def test_who_did_it_is_known_as_of_that_instant(seen: Seen, path: Path) -> None:
     assert not Path(f"/proc/{caller}").exists()
 
 
+def test_who_has_another_name_and_user_by_the_time_it_leaves_is_told_as_who_it_is_then(seen: Seen, path: Path) -> None:
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        assert _libc.prctl(_PR_SET_NAME, b"renamed", 0, 0, 0) == 0
+        os.setgid(65534)
+        os.setuid(65534)
+        end.close()
+
+    talk(path, serve, broken_after(b"request"))
+    server = seen.the_alert(path).server
+    assert server is not None
+    assert (server.comm, server.uid, server.gid) == ("renamed", 65534, 65534)
+
+
 def test_inode_numbers_are_those_of_proc(seen: Seen, path: Path) -> None:
     told, tell = os.pipe()
 

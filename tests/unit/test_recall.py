@@ -460,6 +460,35 @@ def test_who_released_an_end_is_not_said_to_have_only_inherited_it_where_users_a
     assert [one.verdict.kind for one in streamed(story.events)] == [Kind.EXITED]
 
 
+@pytest.mark.parametrize("later", [Task("worker", 815, 817, uid=998), Task("uwsgi", 815, 817, uid=33)])
+def test_who_has_another_name_or_user_by_the_time_it_leaves_is_told_as_who_it_is_then(later: Task) -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    story.server.write(20)
+    story.server.release(by=later)
+    story.client.write(30, error=errno.EPIPE)
+    (alert,) = recorded(story.events)
+    assert alert.server is not None
+    assert (alert.server.comm, alert.server.uid) == (later.comm, later.uid)
+    assert_both_ways_agree(story.events)
+
+
+def test_who_leaves_under_another_name_is_not_said_to_have_only_inherited_its_end() -> None:
+    story = established()
+    for task in [Task("worker", 900)] * 10 + [UWSGI] * 20:
+        story.client.write(10)
+        story.server.read(by=task)
+        story.server.write(100, by=task)
+        story.client.read()
+    # What it did is among the operations that are not kept.
+    story.server.release(by=Task("renamed", 900), exit_status=1)
+    story.client.read(0)
+    (alert,) = recorded(story.events)
+    assert alert.verdict.kind is Kind.EXITED
+    assert [one.verdict.kind for one in streamed(story.events)] == [Kind.EXITED]
+
+
 def test_an_operation_of_a_user_that_there_is_not_is_somebodys() -> None:
     handed = history_of(Recorder().record(stories.seeds_failure().events))
     first, last = moments_of(handed.one)

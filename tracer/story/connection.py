@@ -81,6 +81,7 @@ class Endpoint:
         "read_messages",
         "recalled",
         "release",
+        "renamed",
         "role",
         "silence",
         "sock",
@@ -159,6 +160,8 @@ class Endpoint:
         """Whether it has had more users than are known."""
         self.begun = False
         """Whether its beginning was recorded: then all that it wrote is counted."""
+        self.renamed = False
+        """Whether a thread that used it had another name or user when it released it, as its history tells."""
         self.recalled = False
         """Whether it began with a history, in which not every operation is kept."""
         self.opener_pid = 0

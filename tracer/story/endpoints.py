@@ -33,6 +33,7 @@ from hangup.tracer.record.layout import (
     type_of,
     unpack,
     unpack_history,
+    users_of,
 )
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place
@@ -401,6 +402,8 @@ class Endpoints:
             endpoint.other.opener_pid = history.opener_pid
             endpoint.users_lost = bool(history.state & _USERS_LOST)
             endpoint.recalled = True
+            users = users_of(history)
+            endpoint.renamed = len({(user.pid, user.tid) for user in users}) < len(users)
             connection.overlapping = connection.overlapping or is_overlapping(history)
         if not (one.state | (other.state if other else 0)) & _BEGUN:
             # Only who it was then: what has been seen is in the histories.
@@ -672,7 +675,8 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
 def _only_inherited(gone: Endpoint, release: Event) -> bool:
     """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
     # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
-    known = gone.connection.complete and not gone.users_lost and (not gone.recalled or bool(release.flags & _FIRST_USE))
+    known = gone.connection.complete and not (gone.users_lost or gone.renamed)
+    known = known and (not gone.recalled or bool(release.flags & _FIRST_USE))
     return known and not release.owner_pid and gone.users.get(release.pid) is release
 
 
