@@ -1237,6 +1237,36 @@ def test_a_client_that_says_last_words_ends_sending_and_leaves_harms_nobody(
     assert verdict(story).consequence.harmless is harmless
 
 
+@pytest.mark.parametrize(
+    ("size", "status", "looks", "harmless"),
+    [
+        (29, None, False, True),
+        (300, None, False, False),
+        (29, 0, False, True),
+        (29, 1, False, False),
+        (29, None, True, False),
+    ],
+    ids=["at once", "much more", "exited", "failed", "looked for more"],
+)
+def test_a_client_that_closes_at_once_when_it_has_read_its_answer_misses_no_few_bytes_more(
+    *, size: int, status: int | None, looks: bool, harmless: bool
+) -> None:
+    """A manager of Python's multiprocessing answers twice to whoever has it shut down."""
+    story = established()
+    request_read(story)
+    story.server.write(29)
+    story.client.read(4)
+    story.client.read(25)
+    if looks:
+        story.client.read(error=errno.EAGAIN)
+    story.client.release(exit_status=status)
+    story.server.write(size, error=errno.EPIPE)
+    story.server.release()
+    judged = verdict(story)
+    assert judged.kind is (Kind.GAVE_UP if status is None else Kind.EXITED)
+    assert judged.consequence.harmless is harmless
+
+
 def test_a_client_that_ends_sending_and_leaves_an_answer_unread_is_no_harmless_one() -> None:
     story = established()
     for _ in range(2):

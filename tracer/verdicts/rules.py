@@ -400,7 +400,8 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
         if not exchange.peer.turns:
             return _only_looked(facts, kind, left)
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
-        return _idle(facts) or (had_all and last_word) or _left_unasked(facts, kind, release)
+        had_enough = _left_having_read(facts, kind) and failure.event.size <= LAST_WORDS
+        return _idle(facts) or (had_all and (last_word or had_enough)) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     badly = facts.died and facts.release is not None and facts.release.exit_code
     went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and not (badly or facts.unread))
@@ -466,6 +467,23 @@ def _only_looked(facts: Facts, kind: Kind, left: int) -> bool:
     exchange = facts.exchange
     asked = exchange.requester != "peer" or exchange.peer.turns
     return kind in _MAY_BE_HARMLESS and not (asked or facts.died) and left - facts.story.start < IDLE
+
+
+def _left_having_read(facts: Facts, kind: Kind) -> bool:
+    """Whether a client closed, or exited well, at once when it had read of its answer: it waited for nothing more."""
+    left, release = facts.left, facts.release
+    badly = facts.died and release is not None and release.exit_code
+    if kind not in (Kind.GAVE_UP, Kind.EXITED) or badly or left is None or not facts.exchange.victim.turns:
+        return False
+    before = [
+        moment.event
+        for moment in facts.story.timeline
+        if moment.role == facts.gone.role
+        and moment.event.operation in (Operation.READ, Operation.WRITE)
+        and moment.event.end <= left
+    ]
+    last = max(before, key=lambda event: event.end, default=None)
+    return last is not None and last.operation == Operation.READ and last.result > 0 and left - last.end < IDLE
 
 
 def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
