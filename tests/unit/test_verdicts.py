@@ -33,6 +33,7 @@ from tests.unit.sources import Records, lost_records
 
 SECOND = 1000 * MILLISECOND
 MASTER = Task("uwsgi", 800, uid=998)
+KWORKER = Task("kworker/1:0", 44, uid=0)
 
 
 def source_of(events: Sequence[Event], lost: Sequence[LostPeriod] = ()) -> Records:
@@ -398,7 +399,7 @@ def test_who_asked_itself_to_end_is_told_so_when_a_kernel_thread_drops_its_descr
     story = established()
     request_read(story)
     story.server.release(
-        by=Task("kworker/1:0", 44, uid=0),
+        by=KWORKER,
         flags=int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED | EventFlag.SENDER),
         owner_pid=815,
         leader=b"uwsgi".ljust(16, b"\0"),
@@ -878,13 +879,41 @@ def test_whose_descriptor_a_kernel_thread_dropped_is_told() -> None:
     story = established()
     request_read(story)
     flags = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
-    kworker = Task("kworker/1:0", 44, uid=0)
-    story.server.release(by=kworker, flags=flags, owner_pid=815, leader=b"uwsgi".ljust(16, b"\0"), exit_code=3 << 8)
+    story.server.release(by=KWORKER, flags=flags, owner_pid=815, leader=b"uwsgi".ljust(16, b"\0"), exit_code=3 << 8)
     story.client.read(0)
     (alert,) = alerts(story)
     assert alert.verdict.kind is Kind.EXITED
     assert alert.verdict.sentence.startswith("uwsgi[815] exited with status 3")
     assert alert.key.server == "uwsgi"
+
+
+def of_a_pair(*, used: bool) -> Story:
+    """Return a socketpair whose second end was passed in a message that nobody received: unix_gc() drops it."""
+    story = Story(client=Task("sh", 50), server=Task("sh", 50))
+    story.socketpair()
+    if used:
+        story.server.write(20)
+        story.client.read()
+    story.client.write(9)
+    story.server.release(by=KWORKER, flags=int(EventFlag.KERNEL_THREAD), syscall=-1, descriptor=-1)
+    return story
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_an_end_that_no_process_had_open_is_not_put_down_to_the_kernel_thread_that_dropped_it(*, used: bool) -> None:
+    story = of_a_pair(used=used)
+    story.client.read(error=errno.ECONNRESET)
+    story.client.release()
+    (alert,) = alerts(story)
+    assert alert.server is not None
+    assert (alert.server.comm, alert.server.pid) == ("sh", 50)
+    assert alert.key.server == "sh"
+    assert alert.story is not None
+    assert "kworker/1:0" not in [user.comm for user in alert.story.server.users]
+    assert (
+        "hung up (no process had it open: a kernel thread dropped it, as one that was sent in a message and never "
+        "received)" in alert.verdict.sentence
+    )
 
 
 def test_an_io_uring_worker_counts_as_its_process() -> None:
@@ -1159,6 +1188,26 @@ def test_last_words_to_a_server_that_had_ended_sending_are_harmless(
     judged = verdict(story)
     assert judged.symptom is symptom
     assert judged.consequence.harmless is harmless
+
+
+@pytest.mark.parametrize(("reads", "harmless"), [(False, True), (True, False)])
+def test_last_words_may_cross_the_end_of_what_the_other_sends_but_not_be_why_it_ends(
+    *, reads: bool, harmless: bool
+) -> None:
+    story = established()
+    answer_begun(story)
+    story.server.write(31)
+    story.client.read()
+    story.client.write(31)
+    if reads:
+        story.server.read()
+    story.server.shutdown(SHUT_WR)
+    if not reads:
+        story.server.read()
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    assert verdict(story).consequence.harmless is harmless
 
 
 def test_last_words_that_end_the_stream_while_the_server_still_reads_are_harmless() -> None:

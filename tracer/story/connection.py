@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.record.layout import MSG_PEEK, SEQPACKET, Event, History, unpack
 from hangup.tracer.selection import Participant
-from hangup.tracer.story.process import Process, leader_of, process_of
+from hangup.tracer.story.process import Process, is_nobodys, leader_of, process_of
 from hangup.tracer.story.recall import Omitted
 
 Role = Literal["client", "server"]
@@ -197,6 +197,12 @@ class Endpoint:
         """Its last read or write."""
         return None if self.last is None else event_of(self.last)
 
+    @property
+    def known_by(self) -> Event | None:
+        """What its user is known by: its last read or write, else the first operation; None: nothing but its end."""
+        event = self.last_transfer or self.first
+        return None if event is None or is_nobodys(event) else event
+
     def find_place(self) -> Place:
         """Return where what is done on it is."""
         connection = self.connection
@@ -205,7 +211,7 @@ class Endpoint:
     @property
     def process(self) -> Process | None:
         """Who uses it: the task of its last read or write, else of what else is known of it; None if nothing is."""
-        event = self.last_transfer or self.first
+        event = self.known_by
         if event:
             return process_of(event)
         if self.holder:
@@ -217,7 +223,7 @@ class Endpoint:
         """The name and the pid of `process`, each None if it is not known."""
         if self.named is not None:
             return self.named
-        event = self.last_transfer or self.first
+        event = self.known_by
         if event:
             comm, pid = leader_of(event), event.owner_pid or event.pid
             self.named = None if comm == "?" else comm, pid
@@ -231,7 +237,7 @@ class Endpoint:
     @property
     def comm(self) -> str:
         """The name of the process that uses or holds it; "?" if none is known."""
-        event = self.last_transfer or self.first
+        event = self.known_by
         if event:
             return leader_of(event)
         return self.holder.comm if self.holder else "?"
@@ -239,7 +245,7 @@ class Endpoint:
     @property
     def pid(self) -> int:
         """The process that uses or holds it; 0 if none is known."""
-        event = self.last_transfer or self.first
+        event = self.known_by
         if event:
             return event.pid
         return self.holder.pid if self.holder else self.opener_pid
@@ -263,7 +269,7 @@ class Endpoint:
 
     def add(self, event: Event) -> bool:
         """Take one operation; return whether it is the first of a process."""
-        is_new = event.pid not in self.users and len(self.users) < MAX_USERS
+        is_new = event.pid not in self.users and len(self.users) < MAX_USERS and not is_nobodys(event)
         if is_new:
             self.users[event.pid] = event
         if is_new or event.operation <= _WRITE:

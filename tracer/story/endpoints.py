@@ -503,9 +503,9 @@ class Endpoints:
             other.opener_pid = event.peer_pid
 
     def _name(self, connection: Connection) -> None:
-        """Name an end that nothing has been seen of, for who looks at it."""
+        """Name an end that nobody has been seen using, for who looks at it."""
         for end in (connection.client, connection.server):
-            if end.holder is None and not end.operations and end.opener_pid:
+            if end.holder is None and end.known_by is None and end.opener_pid:
                 event = end.other.users.get(end.opener_pid)
                 if event:
                     who = process_of(event)

@@ -22,10 +22,11 @@ from hangup.tracer.record.layout import (
     origin_of,
     shown_of,
     type_of,
+    unpack,
 )
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
-from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.process import Process, is_nobodys, process_of
 
 # Plain numbers: each record is compared with them.
 _CONNECT, _ACCEPT, _SOCKETPAIR = int(Operation.CONNECT), int(Operation.ACCEPT), int(Operation.SOCKETPAIR)
@@ -39,6 +40,7 @@ _AFTERMATH = int(EventFlag.AFTERMATH) << _FLAGS_SHIFT
 _UNSELECTED = int(EventFlag.UNSELECTED) << _FLAGS_SHIFT
 _PEER_DEAD = int(EventFlag.PEER_DEAD) << _FLAGS_SHIFT
 _EMBRYO = int(EventFlag.EMBRYO) << _FLAGS_SHIFT
+_KERNEL_THREAD = int(EventFlag.KERNEL_THREAD) << _FLAGS_SHIFT
 
 # These are zero, but for the type, in what is an operation and shall be shown.
 _TYPE = (1 << _FLAGS_SHIFT) - 1
@@ -240,7 +242,7 @@ class Places:
         elif not end.task:
             self._learn(end, origin_of(record)[3])
         other, is_user = end.other, end.task == task and end.names == names
-        if not is_user and (operation in _TRANSFERS or not end.task):
+        if not is_user and (operation in _TRANSFERS or not (end.task or _is_nobodys(record, kind, operation))):
             is_user, name = True, end.name
             end.task, end.names, end.process = task, names, self._process(task, names, when)
             end.where = None
@@ -420,3 +422,8 @@ class Places:
         for each in (end, end.other):
             if self._ends.get(each.sock) is each:
                 del self._ends[each.sock]
+
+
+def _is_nobodys(record: bytes, kind: int, operation: int) -> bool:
+    # Nearly none has the flag, and the others need not be unpacked.
+    return operation == _RELEASE and bool(kind & _KERNEL_THREAD) and is_nobodys(unpack(record))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.record.facts import Cgroup
-from hangup.tracer.record.layout import Event
+from hangup.tracer.record.layout import Event, EventFlag, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,17 @@ def process_of(event: Event) -> Process:
         event.inner_pid,
         event.cgroup,
     )
+
+
+def is_nobodys(event: Event) -> bool:
+    """Whether a kernel thread released an end that no process had open, as far as is known.
+
+    What was passed in a message (SCM_RIGHTS) that can never be received is dropped by one (__unix_gc()), and so is what
+    is dropped where no task can do it (delayed_fput()). It works for others, and has nothing to do with the connection.
+    """
+    if event.operation != Operation.RELEASE or event.owner_pid:
+        return False
+    return bool(event.flags & EventFlag.KERNEL_THREAD)
 
 
 def leader_of(event: Event) -> str:

@@ -429,9 +429,10 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
 
 
 def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
-    """Whether nothing but a few bytes was lost, said to one that had ended sending, by one that had read all of that.
+    """Whether nothing but a few bytes was lost, said to one that ended sending, by one that had read all of that.
 
-    No answer can come to them, and who then leaves wants none: TLS's close_notify is answered by another one.
+    No answer can come to them, and who then leaves wants none: TLS's close_notify is answered by another one. They may
+    be on their way when the other end says so, but not be why it does.
     """
     exchange, failed, ended = facts.exchange, facts.failure.event, facts.sent_its_last
     if exchange.requester == "peer" or ended is None or afterwards not in ("closed", "exited"):
@@ -440,10 +441,19 @@ def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
     begun, words = (victim.start, victim.bytes) if exchange.asked else (failed.start, 0)
     if facts.failure.symptom is Symptom.BROKEN_WRITE:
         words += failed.size
-    at_once = 0 <= begun - ended < IDLE
+    at_once = abs(begun - ended) < IDLE and not _had_read(facts, begun, ended)
     badly = facts.died and facts.release is not None and facts.release.exit_code
     had_all = bool(peer.turns) and victim.read >= peer.written
     return at_once and had_all and not badly and facts.unread <= words <= LAST_WORDS
+
+
+def _had_read(facts: Facts, since: int, until: int) -> bool:
+    """Whether the other end had read anything between two times, in ns."""
+    return any(
+        moment.role == facts.gone.role and moment.event.operation == Operation.READ and moment.event.result > 0
+        for moment in facts.story.timeline
+        if since <= moment.event.end <= until
+    )
 
 
 def _left_with_last_words(facts: Facts, kind: Kind) -> bool:

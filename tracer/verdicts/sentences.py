@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.names import error_name, shutdown_name, signal_name
 from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation, SenderFlag, sender_of
-from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.process import Process, is_nobodys, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.units import duration, size
@@ -135,7 +135,7 @@ def peer_shutdown(gone: End, failed: Event, symptom: Symptom) -> Event | None:
 def released_by(gone: End) -> Process | None:
     """Return whose descriptor it was that went last."""
     release = gone.release
-    if release is None or (release.flags & EventFlag.KERNEL_THREAD and not release.owner_pid):
+    if release is None or is_nobodys(release):
         return gone.process
     return process_of(release)
 
@@ -361,6 +361,9 @@ def _way(gone: End, release: Event) -> str:
     """Say how an end's release came about."""
     if not release.flags & DIED:
         if release.flags & EventFlag.KERNEL_THREAD:
+            if is_nobodys(release):
+                why = "no process had it open: a kernel thread dropped it, as one that was sent in a message"
+                return f"hung up ({why} and never received)"
             return "hung up (a kernel thread dropped its last descriptor)"
         return f"hung up{_heir(gone, release)}"
     number = release.exit_code & 0x7F
