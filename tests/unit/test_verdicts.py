@@ -1210,6 +1210,15 @@ def test_last_words_may_cross_the_end_of_what_the_other_sends_but_not_be_why_it_
     assert verdict(story).consequence.harmless is harmless
 
 
+def test_a_first_request_to_one_that_only_greets_and_ends_sending_is_not_said_to_be_last_words() -> None:
+    story = established()
+    has_sent_its_last(story.server)
+    story.client.write(31)
+    story.client.read(0)
+    story.client.release()
+    assert not verdict(story).consequence.harmless
+
+
 def test_last_words_that_end_the_stream_while_the_server_still_reads_are_harmless() -> None:
     story = established()
     answer_begun(story)

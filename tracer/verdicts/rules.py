@@ -443,7 +443,8 @@ def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
         words += failed.size
     at_once = abs(begun - ended) < IDLE and not _had_read(facts, begun, ended)
     badly = facts.died and facts.release is not None and facts.release.exit_code
-    had_all = bool(peer.turns) and victim.read >= peer.written
+    # It had asked before, and what it read was an answer.
+    had_all = victim.turns > exchange.asked and bool(peer.turns) and victim.read >= peer.written
     return at_once and had_all and not badly and facts.unread <= words <= LAST_WORDS
 
 
