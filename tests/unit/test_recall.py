@@ -578,6 +578,16 @@ def test_an_operation_that_its_connections_hand_over_has_overtaken_is_taken_if_i
     assert alert.verdict.certain
 
 
+def test_a_release_that_a_hand_over_has_overtaken_begins_no_connection_where_both_ends_were_gone_by_then() -> None:
+    story = stories.latent()
+    records = Recorder().record(story.events)
+    for release in (event for event in story.events if event.operation == Operation.RELEASE):
+        with Tracer(source=Records([*records, overtaken(release)]), latent=True, harmless=True) as tracer:
+            assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.LATENT]
+            assert tracer._endpoints.open == 0
+            assert tracer.statistics.total.connections == 1
+
+
 def test_an_operation_that_a_hand_over_has_overtaken_is_doubted_where_sums_may_have_it_already() -> None:
     story = busy()
     before, after = split(story.events)

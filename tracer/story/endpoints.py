@@ -367,7 +367,8 @@ class Endpoints:
         if endpoint is None:
             other = self._by_sock.get(event.peer)
             if other is None or other.peer != event.sock:
-                return False
+                # So did both ends' releases, and with them the connection was over.
+                return True
             # Its release stood in the history.
             endpoint = other.other
         if any((kept.end, kept.operation) == (event.end, event.operation) for kept in endpoint.kept):
