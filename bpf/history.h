@@ -575,7 +575,7 @@ static __always_inline void introduce(struct history *history, u64 now)
 static __always_inline void note(struct history *history, u8 operation, u32 size, u32 message_flags, s32 result,
 				 u8 shutdown, u64 now)
 {
-	u64 place = history->operations;
+	u64 before = history->operations, place = before;
 	struct moment *moment;
 
 	if (operation == OPERATION_READ || operation == OPERATION_WRITE || !place)
@@ -597,7 +597,7 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	moment->shutdown = shutdown;
 	/* A copy that is made in this instant has all of it or none: x86 keeps the order of stores. */
 	barrier();
-	history->operations += 1;
+	history->operations = before + 1;
 	/* It stands before it is looked whether it was copied. */
 	__sync_fetch_and_add(&history->entered, 1);
 }
