@@ -431,7 +431,7 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	struct history *history = history_of(sock, key, embryo ? HISTORY_SERVER : 0, now, false);
 	struct history *other;
 	u32 error, users, overtaken = 0;
-	bool hurt = false, latent = false, wanted, over;
+	bool hurt = false, latent = false, wanted, over, told;
 
 	is_aftermath(pid_tgid, now);
 	/* No peer: a listener, or a socket that was never connected. */
@@ -464,12 +464,16 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	if (hurt && wanted)
 		hand_over(history, sock, BPF_RB_FORCE_WAKEUP);
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
-	if (!(history->decided & HISTORY_HANDED_OVER)) {
+	told = history->decided & HISTORY_HANDED_OVER;
+	if (!told) {
 		note_release(history, other, sock, unread, embryo, now);
-		if (history->decided & HISTORY_HANDED_OVER)
-			overtaken = EVENT_OVERTAKEN;
+		told = history->decided & HISTORY_HANDED_OVER;
+		overtaken = EVENT_OVERTAKEN;
+		/* Whoever handed it over may have ended it as well, and another connection begun in its place. */
+		if (told && !is_of(history, sock))
+			return 0;
 	}
-	if (history->decided & HISTORY_HANDED_OVER) {
+	if (told) {
 		if (wanted)
 			tell_entry(history, overtaken, OPERATION_RELEASE, sock, 0, 0, now, unread, embryo);
 		history->state |= HISTORY_RELEASED;

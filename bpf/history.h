@@ -578,6 +578,8 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	u64 before = history->operations, place = before;
 	struct moment *moment;
 
+	/* First: who is overtaken by another one at this place is seen to be missing, whenever it is copied. */
+	__sync_fetch_and_add(&history->entered, 1);
 	if (operation == OPERATION_READ || operation == OPERATION_WRITE || !place)
 		history->transferred_by = history->user;
 	history->last_use = now;
@@ -595,11 +597,11 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	moment->operation = operation;
 	moment->user = history->number;
 	moment->shutdown = shutdown;
-	/* A copy that is made in this instant has all of it or none: x86 keeps the order of stores. */
+	/* Whoever copies it sees no operation counted that is not there yet: x86 keeps the order of stores. */
 	barrier();
 	history->operations = before + 1;
 	/* It stands before it is looked whether it was copied. */
-	__sync_fetch_and_add(&history->entered, 1);
+	keep_order(history);
 }
 
 /* It sent something: with that its turn goes on, or the next one begins (Endpoint.wrote() in tracer/story). */

@@ -371,11 +371,13 @@ class Endpoints:
                 return True
             # Its release stood in the history.
             endpoint = other.other
-        if any((kept.end, kept.operation) == (event.end, event.operation) for kept in endpoint.kept):
-            return True
-        # What is not kept one by one was reckoned from the sums, which may have had it already.
-        endpoint.connection.overlapping = endpoint.connection.overlapping or endpoint.omitted > 0
-        return False
+        connection = endpoint.connection
+        known = any((kept.end, kept.operation) == (event.end, event.operation) for kept in endpoint.kept)
+        # What is not kept one by one was reckoned from the sums, which may have had it already, or not yet. And what
+        # failed in between is judged without it.
+        if endpoint.omitted or (connection.failed and not known):
+            connection.overlapping = True
+        return known
 
     def _adopt(self, handed: Handed) -> Connection:
         """Make the connection of two histories."""

@@ -202,7 +202,7 @@ class Known:
         between = self._between
         if between is None:
             between = {}
-            for end in self._ends.values():
+            for end in list(self._ends.values()):
                 other_end = self._ends.get(end.fact.peer_inode_number)
                 # Each connection once, by its client's end.
                 if end.fact.flags & SocketFlag.CLIENT and end.holder and other_end and other_end.holder:

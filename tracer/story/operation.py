@@ -10,8 +10,9 @@ _COMPAT, _IO_URING = int(EventFlag.COMPAT), int(EventFlag.IO_URING)
 _EXITING = int(EventFlag.EXITING)
 _RELEASE = int(Operation.RELEASE)
 
-# exit(2) and exit_group(2)
+# exit(2) and exit_group(2): syscall_64.tbl, and syscall_32.tbl
 _EXITS = (60, 231)
+_COMPAT_EXITS = (1, 252)
 
 NOT_KEPT = -2
 """In place of a system call's number: the kernel's history of an endpoint does not have it. (-1: there was none.)"""
@@ -33,7 +34,7 @@ def syscall_of(event: Event) -> str | None:
     """
     if event.syscall == NOT_KEPT:
         return None
-    if _is_exit(event) and event.syscall not in _EXITS:
+    if _is_exit(event) and event.syscall not in (_COMPAT_EXITS if event.flags & _COMPAT else _EXITS):
         return "exit"
     return syscall_name(
         event.syscall,

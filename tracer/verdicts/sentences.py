@@ -362,8 +362,8 @@ def _way(gone: End, release: Event) -> str:
     if not release.flags & DIED:
         if release.flags & EventFlag.KERNEL_THREAD:
             if is_nobodys(release):
-                why = "no process had it open: a kernel thread dropped it, as one that was sent in a message"
-                return f"hung up ({why} and never received)"
+                why = "no process is known to have had it open: a kernel thread dropped it"
+                return f"hung up ({why}, as what was sent in a message and never received)"
             return "hung up (a kernel thread dropped its last descriptor)"
         return f"hung up{_heir(gone, release)}"
     number = release.exit_code & 0x7F
