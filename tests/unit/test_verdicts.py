@@ -911,8 +911,8 @@ def test_an_end_that_no_process_had_open_is_not_put_down_to_the_kernel_thread_th
     assert alert.story is not None
     assert "kworker/1:0" not in [user.comm for user in alert.story.server.users]
     assert (
-        "hung up (no process had it open: a kernel thread dropped it, as one that was sent in a message and never "
-        "received)" in alert.verdict.sentence
+        "hung up (no process is known to have had it open: a kernel thread dropped it, as what was sent in a message "
+        "and never received)" in alert.verdict.sentence
     )
 
 
@@ -1230,6 +1230,70 @@ def test_last_words_that_end_the_stream_while_the_server_still_reads_are_harmles
     judged = verdict(story)
     assert (judged.kind, judged.symptom) == (Kind.PEER_SHUTDOWN, Symptom.CUT_READ)
     assert judged.consequence.harmless
+
+
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_a_next_request_to_a_server_that_only_shuts_down_is_lost_and_no_last_words(on_its_way: bool) -> None:
+    story = established()
+    request_read(story)
+    story.server.write(4000)
+    story.client.read()
+    if on_its_way:
+        story.client.write(60)
+        story.server.shutdown(SHUT_WR)
+        story.client.read(0)
+        story.client.release()
+        story.server.release()
+    else:
+        story.server.shutdown(SHUT_WR)
+        story.wait(50 * MILLISECOND)
+        story.client.write(60)
+        story.server.release()
+        story.client.read(error=errno.ECONNRESET)
+        story.client.release()
+    assert not verdict(story).consequence.harmless
+
+
+def test_a_write_that_its_own_end_has_shut_down_is_not_said_to_be_last_words() -> None:
+    story = established()
+    request_read(story)
+    story.client.shutdown(SHUT_WR)
+    story.server.write(400)
+    story.client.read()
+    story.server.shutdown(SHUT_WR)
+    story.client.write(60, error=errno.EPIPE)
+    story.client.release()
+    found = verdict(story)
+    assert found.kind is Kind.OWN_SHUTDOWN
+    assert not found.consequence.harmless
+
+
+def test_an_answer_in_small_parts_whose_client_leaves_after_some_of_them_is_cut() -> None:
+    story = established()
+    request_read(story)
+    for _ in range(4):
+        story.server.write(40)
+        story.client.read()
+        story.wait(20 * MILLISECOND)
+    story.client.release()
+    story.server.write(40, error=errno.EPIPE)
+    story.server.release()
+    assert not verdict(story).consequence.harmless
+
+
+def test_a_client_that_tries_to_read_after_its_last_words_waits_for_an_answer() -> None:
+    story = established()
+    answer_begun(story)
+    story.client.read()
+    story.client.write(60)
+    story.client.shutdown(SHUT_WR)
+    story.server.read()
+    story.client.read(error=errno.EAGAIN)
+    story.wait(90 * MILLISECOND)
+    story.client.release()
+    story.server.write(60, error=errno.EPIPE)
+    story.server.release()
+    assert not verdict(story).consequence.harmless
 
 
 def test_who_had_not_read_all_of_its_answer_has_said_no_last_words() -> None:

@@ -97,7 +97,7 @@ class Facts:
     def left_with_a_farewell(self) -> bool:
         """Whether the last thing the other end did before it left was to send no more than a farewell."""
         peer, left = self.exchange.peer, self.left
-        last = next((event for event in reversed(self._last_of_gone) if event.start == peer.last), None)
+        last = next((event for event in reversed(self.last_of_gone) if event.start == peer.last), None)
         if left is None or last is None or last.operation != Operation.WRITE:
             return False
         return 0 < last.result <= FAREWELL and 0 <= left - last.start < IDLE
@@ -113,7 +113,7 @@ class Facts:
         """When the other end began to send the end of its last turn, in ns; a farewell on its way out is no part."""
         peer = self.exchange.peer
         if self.left_with_a_farewell:
-            for event in reversed(self._last_of_gone):
+            for event in reversed(self.last_of_gone):
                 if event.operation == Operation.WRITE and event.result > 0 and peer.start <= event.start < peer.last:
                     return event.start
         return peer.last
@@ -126,7 +126,7 @@ class Facts:
         return bool(earlier) and exchange.peer.bytes <= FAREWELL and self.left_with_a_farewell
 
     @property
-    def _last_of_gone(self) -> list[Event]:
+    def last_of_gone(self) -> list[Event]:
         """The last operations of the other end; none is missing between two."""
         return _last_of(self.story, self.gone)
 
@@ -380,9 +380,8 @@ def _consequence(facts: Facts, kind: Kind) -> Consequence:
 def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     """Whether nobody misses what failed."""
     failure, exchange, release, left = facts.failure, facts.exchange, facts.release, facts.left
-    if failure.symptom is not Symptom.SHORT_WRITE and (
-        _were_last_words(facts, afterwards) or _left_with_last_words(facts, kind)
-    ):
+    said = _were_last_words(facts, afterwards) or _left_with_last_words(facts, kind)
+    if said and failure.symptom is not Symptom.SHORT_WRITE and kind is not Kind.OWN_SHUTDOWN:
         return True
     if failure.symptom is Symptom.CUT_READ:
         return _was_taken_leave_of(facts, kind, afterwards)
@@ -432,7 +431,8 @@ def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
     """Whether nothing but a few bytes was lost, said to one that ended sending, by one that had read all of that.
 
     No answer can come to them, and who then leaves wants none: TLS's close_notify is answered by another one. They may
-    be on their way when the other end says so, but not be why it does.
+    be on their way when the other end says so, but not be why it does. That had said as few words behind its answer: a
+    next request to one that only shuts down is lost.
     """
     exchange, failed, ended = facts.exchange, facts.failure.event, facts.sent_its_last
     if exchange.requester == "peer" or ended is None or afterwards not in ("closed", "exited"):
@@ -442,10 +442,17 @@ def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
     if facts.failure.symptom is Symptom.BROKEN_WRITE:
         words += failed.size
     at_once = abs(begun - ended) < IDLE and not _had_read(facts, begun, ended)
+    theirs = [event.result for event in _writes(facts.last_of_gone) if event.start <= ended]
+    took_leave = bool(theirs) and theirs[-1] <= LAST_WORDS and theirs[-1] < peer.bytes
     badly = facts.died and facts.release is not None and facts.release.exit_code
     # It had asked before, and what it read was an answer.
     had_all = victim.turns > exchange.asked and bool(peer.turns) and victim.read >= peer.written
-    return at_once and had_all and not badly and facts.unread <= words <= LAST_WORDS
+    return at_once and took_leave and had_all and not badly and facts.unread <= words <= LAST_WORDS
+
+
+def _writes(events: Sequence[Event]) -> list[Event]:
+    """Return those that sent something."""
+    return [event for event in events if event.operation == Operation.WRITE and event.result > 0]
 
 
 def _had_read(facts: Facts, since: int, until: int) -> bool:
@@ -460,12 +467,14 @@ def _had_read(facts: Facts, since: int, until: int) -> bool:
 def _left_with_last_words(facts: Facts, kind: Kind) -> bool:
     """Whether a client said a few bytes after its last answer, then that it sends no more, and left at once.
 
-    It waited for nothing. What the server said to that, and no more, may have been left unread.
+    It did not try to read after that. What the server said to that, and no more, may have been left unread.
     """
     exchange, ended, left = facts.exchange, facts.sent_its_last, facts.left
     if kind is not Kind.GAVE_UP or ended is None or left is None or facts.died:
         return False
     victim, peer = exchange.victim, exchange.peer
+    if any(event.operation == Operation.READ and peer.last < event.end <= left for event in facts.last_of_gone):
+        return False
     if peer.turns < 2 or peer.bytes > LAST_WORDS or not peer.last <= ended <= left < peer.last + IDLE:
         return False
     said = 0 if exchange.owed_to_peer else victim.bytes
@@ -481,7 +490,10 @@ def _only_looked(facts: Facts, kind: Kind, left: int) -> bool:
 
 
 def _left_having_read(facts: Facts, kind: Kind) -> bool:
-    """Whether a client closed, or exited well, at once when it had read of its answer: it waited for nothing more."""
+    """Whether a client closed, or exited well, at once when it had read its answer, which till then was one write.
+
+    Of what comes in parts nobody knows whether the next one was wanted.
+    """
     left, release = facts.left, facts.release
     badly = facts.died and release is not None and release.exit_code
     if kind not in (Kind.GAVE_UP, Kind.EXITED) or badly or left is None or not facts.exchange.victim.turns:
@@ -494,7 +506,11 @@ def _left_having_read(facts: Facts, kind: Kind) -> bool:
         and moment.event.end <= left
     ]
     last = max(before, key=lambda event: event.end, default=None)
-    return last is not None and last.operation == Operation.READ and last.result > 0 and left - last.end < IDLE
+    turn = [
+        event for event in _writes(_last_of(facts.story, facts.victim)) if event.start >= facts.exchange.victim.start
+    ]
+    read_at_once = last is not None and last.operation == Operation.READ and last.result > 0 and left - last.end < IDLE
+    return read_at_once and len(turn) == 1
 
 
 def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
