@@ -41,6 +41,46 @@ class Field(Generic[T_contra]):
         return self.not_kept is None
 
 
+FilterType = Literal["number", "string", "boolean", "address"]
+"""What filters compare. An address is the kernel's, a number in hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterField:
+    """One thing that a filter can ask for, and `-p` can print."""
+
+    name: str
+    """As sysdig calls it, where it knows it."""
+    type: FilterType
+    meaning: str
+    unit: Unit = ""
+    absent: str | None = None
+    """When there is no value, as in "if not known"; None: there always is one."""
+    recorded: tuple[str, ...] = ()
+    """Of an operation: which fields of its record (`Event`) the value is made of."""
+    place: tuple[str, ...] = ()
+    """And what of where it was (`Place`)."""
+    of_operation: Callable[..., Any] | None = None
+    """Makes an operation's value of these, in this order; None: of one it is not known.
+
+    It returns None where there is no value, and the values themselves where there are `several`."""
+    of_connection: Callable[[Any], Iterable[Any]] | None = None
+    """Returns the values of a whole connection (`Connected`, tracer/filter/connected.py); None: of one it is not known.
+    """
+    of_open: bool = False
+    """Whether it is known of a connection that was only found to be open, too."""
+    several: bool = False
+    """Whether one operation has several values, of which any will do."""
+    asks: bool = False
+    """Whether `of_operation` is first given what finds the cgroup of a process (`FindCgroup`)."""
+    choices: Callable[[], Iterable[str]] | None = None
+    """Returns all that its value can be, if they are few; None: anything."""
+    refused: str | None = None
+    """Why no filter can ask for it; None: one can."""
+    selects: str | None = None
+    """Which of the conditions of a Selection (tracer/selection.py) it is, or follows from; None: of none."""
+
+
 def of_part(fields: Iterable[Field[Any]], part: Callable[[Any], Any]) -> tuple[Field[Any], ...]:
     """Return fields of something as fields of what it is a part of; part: finds it there."""
 

@@ -78,7 +78,7 @@ class Selection:
 
     def matches_comm(self, comm: str | None) -> bool:
         """Whether the conditions on names, if any, match this (escaped) one."""
-        return not self.comms or (comm is not None and _any(_comm_matches, comm, self.comms))
+        return not self.comms or (comm is not None and _any(comm_matches, comm, self.comms))
 
     def matches_path(self, path: str | None) -> bool:
         """Whether the conditions on paths, if any, match this (escaped) one; no glob matches an unnamed socket."""
@@ -88,7 +88,7 @@ class Selection:
         """Whether the conditions on cgroups, if any, match the one with this (escaped) path; None: nobody knows it."""
         if not self.cgroups or path == GONE_CGROUP:
             return True
-        return path is not None and any(_is_below(path, name) for name in self.cgroups)
+        return path is not None and any(is_below(path, name) for name in self.cgroups)
 
     def matches(self, path: str | None, participants: Iterable[Participant]) -> bool:
         """Whether a connection with this path, and these at either end, is selected."""
@@ -97,7 +97,7 @@ class Selection:
         if not (self.pids or self.uids or self.cgroups or self.comms or self.ignored_comms):
             return True
         ends = tuple(participants)
-        if any(end.comm is not None and _any(_comm_matches, end.comm, self.ignored_comms) for end in ends):
+        if any(end.comm is not None and _any(comm_matches, end.comm, self.ignored_comms) for end in ends):
             return False
         return (
             (not self.pids or any(end.pid in self.pids for end in ends))
@@ -125,7 +125,8 @@ def cgroup_paths(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _is_below(path: str, name: str) -> bool:
+def is_below(path: str, name: str) -> bool:
+    """Whether a cgroup's path is that of what is named as `cgroup_paths` takes it, or below it."""
     return any(
         wanted in ("/", path) or path.startswith(wanted + "/") for wanted in map(escape_cgroup, cgroup_paths(name))
     )
@@ -142,7 +143,8 @@ def _any(matches: Callable[[str, str], bool], name: str, patterns: tuple[str, ..
     return any(matches(name, pattern) for pattern in patterns)
 
 
-def _comm_matches(comm: str, pattern: str) -> bool:
+def comm_matches(comm: str, pattern: str) -> bool:
+    """Whether a glob matches an (escaped) name, which the kernel may have cut."""
     if fnmatchcase(comm, pattern):
         return True
     # `--comm systemd-journald` means the process that the kernel calls systemd-journal.

@@ -164,6 +164,26 @@ Origin = tuple[int, int, int, int]
 _ORIGIN = _partial_layout("16xQ", ("start", "inode_number", "peer_pid"))
 _WHO_LAYOUT = struct.Struct("=" + "".join(dict(_FIELDS)[name] for name in ("cgroup", "pid")))
 
+_HEADER_PLACES = {"flags": (6, "H"), "end": (8, "Q"), "connection": (16, "Q")}
+
+
+def reader_of(*names: str) -> Callable[[bytes], tuple[Any, ...]]:
+    """Return what reads these fields of `Event` from an operation's record, in the order in which they stand there.
+
+    Nothing else of it is unpacked. Raises ValueError where they are named in another order.
+    """
+    codes, layout, begin, offset = dict(_FIELDS), "=", 0, 0
+    for name in names:
+        place, code = _HEADER_PLACES[name] if name in _HEADER_PLACES else (_place(name)[0], codes[name])
+        begin, offset = (begin, offset) if len(layout) > 1 else (place, place)
+        if place < offset:
+            raise ValueError(f"{name} stands before what was named before it")
+        layout += f"{place - offset}x{code}"
+        offset = place + struct.calcsize("=" + code)
+    unpack_from = struct.Struct(layout).unpack_from
+    return lambda record: unpack_from(record, begin)
+
+
 ON_SOCKET = slice(_place("sock")[0], _place("inode_number")[1])
 """Where in an operation's record stands on which socket it was: `sock`, `peer` and their inodes."""
 

@@ -20,10 +20,15 @@ NOT_KEPT = -2
 
 def operation_name(event: Event) -> str:
     """Return an operation's family in lower case."""
+    return named_operation(event.operation)
+
+
+def named_operation(operation: int) -> str:
+    """Return the name of a family of operations in lower case."""
     try:
-        return Operation(event.operation).name.lower()
+        return Operation(operation).name.lower()
     except ValueError:
-        return f"operation {event.operation}"
+        return f"operation {operation}"
 
 
 def syscall_of(event: Event) -> str | None:
@@ -32,24 +37,30 @@ def syscall_of(event: Event) -> str | None:
     A thread that a signal or another thread's exit_group(2) ends in the middle of a system call still has that one in
     its registers, and so its number in the record: its exit is what released the socket.
     """
-    if event.syscall == NOT_KEPT:
+    return named_syscall(event.flags, event.syscall, event.operation)
+
+
+def named_syscall(flags: int, number: int, operation: int) -> str | None:
+    """Return the same by the values that stand in the record."""
+    if number == NOT_KEPT:
         return None
-    if _is_exit(event) and event.syscall not in (_COMPAT_EXITS if event.flags & _COMPAT else _EXITS):
+    if _is_exit(flags, operation) and number not in (_COMPAT_EXITS if flags & _COMPAT else _EXITS):
         return "exit"
-    return syscall_name(
-        event.syscall,
-        compat=bool(event.flags & _COMPAT),
-        io_uring=bool(event.flags & _IO_URING),
-    )
+    return syscall_name(number, compat=bool(flags & _COMPAT), io_uring=bool(flags & _IO_URING))
 
 
 def descriptor_of(event: Event) -> int | None:
     """Return the file descriptor of an operation, None if it is not known."""
-    return event.descriptor if event.descriptor >= 0 and not _is_exit(event) else None
+    return known_descriptor(event.flags, event.descriptor, event.operation)
 
 
-def _is_exit(event: Event) -> bool:
-    return event.operation == _RELEASE and bool(event.flags & _EXITING)
+def known_descriptor(flags: int, descriptor: int, operation: int) -> int | None:
+    """Return the same by the values that stand in the record."""
+    return descriptor if descriptor >= 0 and not _is_exit(flags, operation) else None
+
+
+def _is_exit(flags: int, operation: int) -> bool:
+    return operation == _RELEASE and bool(flags & _EXITING)
 
 
 def error_of(event: Event) -> str | None:

@@ -1,0 +1,1 @@
+"""The filter language, sysdig's: from a text to what decides on operations and connections."""

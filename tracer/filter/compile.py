@@ -1,0 +1,197 @@
+"""From a filter's tree to a function that decides.
+
+It decides on an operation's record, before anything is made of that, or on a connection.
+
+What sysdig does where there is no value (sinsp_filter_check::compare_nocache(), userspace/libsinsp) is done here: no
+comparison holds, `!=` does not either, and `not` of it does. Of several values one that matches is enough; `!=` holds
+if there are some and all are others, as of an address there (sinsp_filter_check_fd::compare_ip()).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+from functools import reduce
+from operator import attrgetter, eq, ge, gt, le, lt, ne
+from typing import Any
+
+from hangup.tracer.field import FilterField
+from hangup.tracer.filter.check import values_of
+from hangup.tracer.filter.connected import Connected
+from hangup.tracer.filter.fields import BY_NAME, FindCgroup
+from hangup.tracer.filter.tree import EXISTS, And, Comparison, Not, Tree
+from hangup.tracer.record.layout import reader_of
+from hangup.tracer.selection import comm_matches, is_below
+
+OperationFilter = Callable[[bytes, Any], bool]
+"""Given an operation's record and where it was (`Place`, `Where`), returns whether it passes."""
+
+ConnectionFilter = Callable[[Connected], bool]
+"""The same of a connection."""
+
+Decides = Callable[..., bool]
+
+# So many decisions are remembered of each comparison; then all are forgotten.
+_MOST_DECIDED = 4096
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def over_operations(tree: Tree, find: FindCgroup) -> OperationFilter:
+    """Return what decides on operations; find: knows the cgroups of processes. The filter has been checked."""
+    return _joined(tree, lambda comparison: _of_operation(comparison, find))
+
+
+def over_connections(tree: Tree) -> ConnectionFilter:
+    """Return what decides on connections. The filter has been checked."""
+    return _joined(tree, _of_connection)
+
+
+def getter_of(field: FilterField, find: FindCgroup) -> Callable[[bytes, Any], Any]:
+    """Return what gets a field's value, or its values, of an operation; the field is known of operations."""
+    get = field.of_operation
+    assert get is not None, "it is known of operations"
+    key = _key_of(field)
+    if field.asks:
+        return lambda record, place: get(find, *key(record, place))
+    return lambda record, place: get(*key(record, place))
+
+
+def _joined(tree: Tree, decider: Callable[[Comparison], Decides]) -> Decides:
+    if isinstance(tree, Comparison):
+        return decider(tree)
+    if isinstance(tree, Not):
+        part = _joined(tree.part, decider)
+        return lambda *what: not part(*what)
+    join = _both if isinstance(tree, And) else _either
+    return reduce(join, [_joined(part, decider) for part in tree.parts])
+
+
+def _both(one: Decides, other: Decides) -> Decides:
+    return lambda *what: one(*what) and other(*what)
+
+
+def _either(one: Decides, other: Decides) -> Decides:
+    return lambda *what: one(*what) or other(*what)
+
+
+def _of_operation(comparison: Comparison, find: FindCgroup) -> OperationFilter:
+    field = BY_NAME[comparison.name]
+    assert field.of_operation is not None, "it has been checked"
+    decides = _of_values(comparison, field) if field.several else _of_value(comparison, field)
+    if field.asks:
+        # What is known of a cgroup may change: nothing can be remembered.
+        get = getter_of(field, find)
+        return lambda record, place: decides(get(record, place))
+    if field.type == "string":
+        return _remembered(field, decides)
+    get = field.of_operation
+    if not field.place:
+        read = reader_of(*field.recorded)
+        return lambda record, _place: decides(get(*read(record)))
+    key = _key_of(field)
+    return lambda record, place: decides(get(*key(record, place)))
+
+
+def _of_connection(comparison: Comparison) -> ConnectionFilter:
+    field = BY_NAME[comparison.name]
+    get = field.of_connection
+    assert get is not None, "it has been checked"
+    decides = _of_values(comparison, field)
+    return lambda connected: decides([value for value in get(connected) if value is not None])
+
+
+class _Decisions(dict[Any, bool]):
+    """What was decided, by what the value is made of."""
+
+    def __init__(self, decide: Callable[[Any], bool]) -> None:
+        super().__init__()
+        self._decide = decide
+
+    def __missing__(self, key: Any) -> bool:
+        if len(self) >= _MOST_DECIDED:
+            self.clear()
+        decision = self[key] = self._decide(key)
+        return decision
+
+
+def _remembered(field: FilterField, decides: Decides) -> OperationFilter:
+    """Return what decides by texts: most are those of an operation before."""
+    get = field.of_operation
+    assert get is not None
+    decisions = _Decisions(lambda key: decides(get(*key)))
+    if not field.place:
+        read = reader_of(*field.recorded)
+        return lambda record, _place: decisions[read(record)]
+    key_of = _key_of(field)
+    return lambda record, place: decisions[key_of(record, place)]
+
+
+def _key_of(field: FilterField) -> Callable[[bytes, Any], tuple[Any, ...]]:
+    """Return what gets of an operation that of which a field's value is made."""
+    read = reader_of(*field.recorded)
+    if not field.place:
+        return lambda record, _place: read(record)
+    if len(field.place) == 1:
+        one = attrgetter(field.place[0])
+        return lambda record, place: (*read(record), one(place))
+    several = attrgetter(*field.place)
+    return lambda record, place: (*read(record), *several(place))
+
+
+def _of_value(comparison: Comparison, field: FilterField) -> Decides:
+    """Return what decides on a value, or None."""
+    if comparison.operator == EXISTS:
+        return lambda value: value is not None
+    decides = _predicate(comparison, field)
+    return lambda value: value is not None and decides(value)
+
+
+def _of_values(comparison: Comparison, field: FilterField) -> Decides:
+    """Return what decides on any number of values."""
+    if comparison.operator == EXISTS:
+        return bool
+    decides = _predicate(comparison, field)
+    if comparison.operator == "!=":
+        return lambda values: bool(values) and all(map(decides, values))
+    return lambda values: any(map(decides, values))
+
+
+def _predicate(comparison: Comparison, field: FilterField) -> Callable[[Any], bool]:
+    """Return what decides on a value that there is."""
+    operator, values = comparison.operator, values_of(comparison)
+    if operator == "in":
+        return frozenset(values).__contains__
+    if operator == "pmatch":
+        if field.selects == "cgroups":
+            return lambda value: any(is_below(value, name) for name in values)
+        patterns = tuple(map(_components, values))
+        return lambda value: any(_is_prefix(pattern, _components(value)) for pattern in patterns)
+    wanted = values[0]
+    if operator in _COMPARE:
+        compare = _COMPARE[operator]
+        return lambda value: compare(value, wanted)
+    if operator == "contains":
+        return lambda value: wanted in value
+    if operator == "icontains":
+        folded = wanted.lower()
+        return lambda value: folded in value.lower()
+    if operator == "startswith":
+        return lambda value: value.startswith(wanted)
+    if operator == "endswith":
+        return lambda value: value.endswith(wanted)
+    assert operator == "glob"
+    if field.selects == "comms":
+        return lambda value: comm_matches(value, wanted)
+    matches = re.compile(fnmatch.translate(wanted)).match
+    return lambda value: matches(value) is not None
+
+
+def _components(path: str) -> tuple[str, ...]:
+    """Return the components of a path; a first slash is one of its own."""
+    return (*(["/"] if path.startswith("/") else []), *(each for each in path.split("/") if each))
+
+
+def _is_prefix(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    return len(pattern) <= len(path) and all(map(fnmatch.fnmatchcase, path, pattern))
