@@ -12,6 +12,9 @@ from weakref import WeakKeyDictionary
 from hangup.tracer.capture.file import FileSource, Writer, WritingSource
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import escape_comm, escape_socket_path
+from hangup.tracer.filter.compile import over_connections, over_operations
+from hangup.tracer.filter.connected import counted, ended_well, judged, uncounted
+from hangup.tracer.filter.tree import Tree
 from hangup.tracer.kernel.live import LiveSource, attach
 from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of
 from hangup.tracer.kernel.ring import RingFill
@@ -159,6 +162,7 @@ class Tracer:
         latent: bool = False,
         harmless: bool = False,
         verdicts: frozenset[Kind] = frozenset(),
+        only: Tree | None = None,
         on_operation: Callable[[Traced], None] | None = None,
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
         on_places: Callable[[Sequence[Placed]], None] | None = None,
@@ -174,7 +178,9 @@ class Tracer:
         1,048,576. selection: only connections it matches (pids is short for one of pids). source: where records
         come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
-        that can be. on_operation: called with every operation, all of which are recorded then, as with stream.
+        that can be. only: what else is to hold, of the operations if they are called for, else of connections
+        (tracer/filter/filter.py makes both, selection and this, of a filter). on_operation: called with every
+        operation, all of which are recorded then, as with stream.
         on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each.
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
@@ -219,9 +225,14 @@ class Tracer:
             on_other=self._take_in_turn,
         )
         self._on_places = on_places
+        self._passes = None if only is None or not is_told else over_operations(only, self._find_cgroup)
+        self._is_wanted = None if only is None or is_told else over_connections(only)
+        # What the kernel has counted is known by names and paths alone.
+        self._is_counted_wanted = self._is_wanted if only is not None and not uncounted(only) else None
         self._places = Places(
             self._known,
             selects=None if self.selection.selects_all else self._selects_place,
+            passes=self._passes,
             on_other=self._take,
         )
 
@@ -373,6 +384,8 @@ class Tracer:
         self._take(record)
 
     def _tell_operations(self, operated: Sequence[Operated]) -> None:
+        if self._passes is not None:
+            operated = [each for each in operated if self._passes(each[0], each[2])]
         if not operated:
             return
         if self._on_operations is not None:
@@ -406,11 +419,14 @@ class Tracer:
                 Kind.CLEAN,
                 pair=connection.pair,
             )
-            self.statistics.count(key, operations=connection.operations)
+            if self._is_wanted is None or self._is_wanted(ended_well(tell(connection), self._known.placed)):
+                self.statistics.count(key, operations=connection.operations)
             return None
         story = tell(connection)
         hangup = story.hangup
         alert = self._alert(judge_latent(story, lost=lost), story, hangup.when if hangup else 0, None)
+        if not self._wants(alert):
+            return None
         is_alert = self._is_alert(alert.verdict)
         self.statistics.count(alert.key, is_alert=is_alert, operations=story.operations)
         return alert if is_alert else None
@@ -437,6 +453,8 @@ class Tracer:
             first=counted.verdict if counted else None,
         )
         alert = self._alert(verdict, story, failed.end, failed)
+        if not self._wants(alert):
+            return None
         is_alert = self._is_alert(verdict)
         self.statistics.count(
             alert.key,
@@ -465,6 +483,8 @@ class Tracer:
         backlog = None if path is None else self._known.backlog(path, event.end)
         verdict = judge_connect(event, path, known=known, backlog=backlog)
         alert = Alert(verdict, event.end, path, self._known.placed(client), None, None, event)
+        if not self._wants(alert):
+            return None
         is_alert = self._is_alert(verdict)
         self.statistics.count(alert.key, symptom=verdict.symptom, is_alert=is_alert, operations=1, error=-event.result)
         return alert if is_alert else None
@@ -495,7 +515,7 @@ class Tracer:
     def _count_ended(self, row: Counted) -> None:
         selection = self._selection_of_names if self._file else self._selection_of_paths
         if not row.ready:
-            if selection.comms or selection.ignored_comms or selection.selects_paths:
+            if selection.comms or selection.ignored_comms or selection.selects_paths or self._is_wanted is not None:
                 # Whose these were is not known.
                 return
             key = Key(OTHER, OTHER, OTHER, Kind.CLEAN)
@@ -518,6 +538,11 @@ class Tracer:
             if not selection.matches(path, [Participant(0, client), Participant(0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
+            if self._is_wanted is not None and (
+                self._is_counted_wanted is None
+                or not self._is_counted_wanted(counted(path, client, server, kind.label))
+            ):
+                return
             key = Key(client, server, path or ("(socketpair)" if pair else UNKNOWN), kind)
         if self._are_counts_selected:
             self.statistics.count_ended(key, row.connections, row.operations)
@@ -533,6 +558,14 @@ class Tracer:
             and (not wanted.uids or (bool(watched.uids) and wanted.uids.issuperset(watched.uids)))
             and (not wanted.cgroups or (bool(watched.cgroups) and all(map(wanted.matches_cgroup, watched.cgroups))))
         )
+
+    def _wants(self, alert: Alert) -> bool:
+        """Whether an alert, or what would be one, is asked for."""
+        return self._is_wanted is None or self._is_wanted(judged(alert, self._known.placed))
+
+    def _find_cgroup(self, cgroup_id: int, pid: int, comm: str) -> Cgroup | None:
+        placed = self._known.placed(Process(pid, comm, cgroup_id=cgroup_id))
+        return placed.cgroup if placed is not None else None
 
     def _is_alert(self, verdict: Verdict) -> bool:
         kind = verdict.kind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from hangup.tracer.field import FilterField, FilterType
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import BY_NAME
-from hangup.tracer.filter.tree import EXISTS, OPERATORS, Comparison, Not, Tree
+from hangup.tracer.filter.tree import EXISTS, OPERATORS, Comparison, Tree, comparisons_of
 from hangup.tracer.selection import COMM_LENGTH
 
 
@@ -19,7 +18,7 @@ class Subject(Enum):
     """What a filter is asked about; the value is where that is."""
 
     OPERATIONS = "trace"
-    CONNECTIONS = "watch and serve"
+    CONNECTIONS = "watch, serve"
     OPEN = "peers"
 
     def has(self, field: FilterField) -> bool:
@@ -55,21 +54,12 @@ def check(tree: Tree, subject: Subject, text: str = "") -> None:
             if field.refused is not None:
                 raise FilterError(f"{field.name} cannot be asked for: {field.refused}", comparison.column)
             if not subject.has(field):
-                works = " and ".join(each.value for each in Subject if each.has(field))
+                works = ", ".join(each.value for each in Subject if each.has(field))
                 raise FilterError(
-                    f"{field.name} is not known in {subject.value}; it works with {works}", comparison.column
+                    f"{field.name} does not work with {subject.value}, but with {works}", comparison.column
                 )
     except FilterError as error:
         raise error.within(text) from None
-
-
-def comparisons_of(tree: Tree) -> Iterator[Comparison]:
-    """Yield the comparisons of a filter, from left to right."""
-    if isinstance(tree, Comparison):
-        yield tree
-    else:
-        for part in (tree.part,) if isinstance(tree, Not) else tree.parts:
-            yield from comparisons_of(part)
 
 
 def field_named(name: str, column: int) -> FilterField:

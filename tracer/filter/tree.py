@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hangup.tracer.escape import escape
@@ -87,6 +87,15 @@ def any_of(parts: Iterable[Tree]) -> Tree:
     """Return what holds where one of these does, of which there is at least one."""
     found = tuple(parts)
     return found[0] if len(found) == 1 else Or(found)
+
+
+def comparisons_of(tree: Tree) -> Iterator[Comparison]:
+    """Yield the comparisons of a filter, from left to right."""
+    if isinstance(tree, Comparison):
+        yield tree
+    else:
+        for part in (tree.part,) if isinstance(tree, Not) else tree.parts:
+            yield from comparisons_of(part)
 
 
 def quoted(value: str) -> str:

@@ -24,6 +24,7 @@ from hangup.tracer.record.layout import (
     type_of,
     unpack,
 )
+from hangup.tracer.story.connection import Role
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.process import Process, is_nobodys, process_of
@@ -66,7 +67,7 @@ _MOST_USERS = 128
 class Where:
     """Who did an operation, on which connection, and with whom: what was known then; it does not change."""
 
-    __slots__ = ("number", "pair", "path", "peer_comm", "peer_pid", "process", "shown")
+    __slots__ = ("number", "pair", "path", "peer_comm", "peer_pid", "process", "role", "shown")
 
     def __init__(
         self,
@@ -76,8 +77,11 @@ class Where:
         peer: tuple[str | None, int | None] = (None, None),
         *,
         pair: bool = False,
+        role: Role = "client",
     ) -> None:
         self.process = process
+        self.role: Role = role
+        """Whose end it was on."""
         self.number = number
         """The connection's number; None: a failed connect, there is none."""
         self.path = path
@@ -161,16 +165,19 @@ class Places:
         known: Known | None = None,
         *,
         selects: Callable[[str | None, Collection[Process]], bool] | None = None,
+        passes: Callable[[bytes, Where], bool] | None = None,
         on_other: Callable[[bytes], None] = lambda _record: None,
     ) -> None:
         """Make an empty set.
 
         known: what is known of processes and sockets, and is told who did something. selects: whether a connection to a
-        path, None: not known, is shown that these have used, hold or made; None: all are. on_other: is given the
-        records that are no operations, each when it is its turn.
+        path, None: not known, is shown that these have used, hold or made; None: all are. passes: which of the
+        operations that are to be shown are, by their records; None: all. on_other: is given the records that are no
+        operations, each when it is its turn.
         """
         self._known = known or Known()
         self._selects = selects
+        self._passes = passes
         self._on_other = on_other
         self._ends: dict[int, _End] = {}
         # By number, in the order in which they began or were last found to be in use: one end of each.
@@ -192,7 +199,7 @@ class Places:
 
         Raises struct.error where a record is too short for its kind.
         """
-        ends = self._ends
+        ends, passes = self._ends, self._passes
         placed: list[Placed] = []
         append = placed.append
         for record in records:
@@ -216,7 +223,7 @@ class Places:
                 where = end.where or self._where(end)
             else:
                 where = self._take(record, glance)
-            if where is not None:
+            if where is not None and (passes is None or passes(record, where)):
                 append((glance, where))
         return placed
 
@@ -273,7 +280,8 @@ class Places:
             other.holder = process if is_same else self._known.process(other.opener_pid, end.start)
         if not self._is_selected(end, process):
             return None
-        return Where(process, end.number, end.path, other.name, pair=end.pair)
+        role: Role = "server" if end.is_server else "client"
+        return Where(process, end.number, end.path, other.name, pair=end.pair, role=role)
 
     def _failed(self, record: bytes, client: Process, result: int) -> Where | None:
         """Return where a connect that failed was: there is no connection."""
@@ -317,6 +325,7 @@ class Places:
         if known is not None:
             # Whose path the kernel has told is no socketpair.
             end.pair = end.other.pair = known.pair and path is None
+            end.is_server, end.other.is_server = known.is_server, not known.is_server
             end.holder, end.other.holder = known.holder, known.other_holder
         return end
 
