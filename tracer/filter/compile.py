@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import attrgetter, eq, ge, gt, le, lt, ne
 from typing import Any
@@ -30,7 +30,8 @@ OperationFilter = Callable[[bytes, Any], bool]
 ConnectionFilter = Callable[[Connected], bool]
 """The same of a connection."""
 
-Decides = Callable[..., bool]
+Decides = Callable[[Any, Any], bool]
+"""As an `OperationFilter`; of a connection the second is nothing."""
 
 # So many decisions are remembered of each comparison; then all are forgotten.
 _MOST_DECIDED = 4096
@@ -45,7 +46,8 @@ def over_operations(tree: Tree, find: FindCgroup) -> OperationFilter:
 
 def over_connections(tree: Tree) -> ConnectionFilter:
     """Return what decides on connections. The filter has been checked."""
-    return _joined(tree, _of_connection)
+    decides = _joined(tree, _of_connection)
+    return lambda connected: decides(connected, None)
 
 
 def getter_of(field: FilterField, find: FindCgroup) -> Callable[[bytes, Any], Any]:
@@ -63,43 +65,63 @@ def _joined(tree: Tree, decider: Callable[[Comparison], Decides]) -> Decides:
         return decider(tree)
     if isinstance(tree, Not):
         part = _joined(tree.part, decider)
-        return lambda *what: not part(*what)
-    join = _both if isinstance(tree, And) else _either
-    return reduce(join, [_joined(part, decider) for part in tree.parts])
+        return lambda what, place: not part(what, place)
+    if isinstance(tree, And):
+        return reduce(_both, [_joined(part, decider) for part in tree.parts])
+    return reduce(_either, [_joined(part, decider) for part in _gathered(tree.parts)])
+
+
+def _gathered(parts: Iterable[Tree]) -> list[Tree]:
+    """Return these, of which any is enough, with one question for each field whose value may be one or another."""
+    others: list[Tree] = []
+    values: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        if isinstance(part, Comparison) and part.operator in ("=", "in"):
+            values[part.name] = values.get(part.name, ()) + part.values
+        else:
+            others.append(part)
+    return [*(Comparison(name, "in", of) for name, of in values.items()), *others]
 
 
 def _both(one: Decides, other: Decides) -> Decides:
-    return lambda *what: one(*what) and other(*what)
+    return lambda what, place: one(what, place) and other(what, place)
 
 
 def _either(one: Decides, other: Decides) -> Decides:
-    return lambda *what: one(*what) or other(*what)
+    return lambda what, place: one(what, place) or other(what, place)
 
 
-def _of_operation(comparison: Comparison, find: FindCgroup) -> OperationFilter:
+def _of_operation(comparison: Comparison, find: FindCgroup) -> Decides:
     field = BY_NAME[comparison.name]
-    assert field.of_operation is not None, "it has been checked"
+    get = field.of_operation
+    assert get is not None, "it has been checked"
     decides = _of_values(comparison, field) if field.several else _of_value(comparison, field)
     if field.asks:
         # What is known of a cgroup may change: nothing can be remembered.
-        get = getter_of(field, find)
-        return lambda record, place: decides(get(record, place))
+        ask = getter_of(field, find)
+        return lambda record, place: decides(ask(record, place))
     if field.type == "string":
         return _remembered(field, decides)
-    get = field.of_operation
-    if not field.place:
-        read = reader_of(*field.recorded)
-        return lambda record, _place: decides(get(*read(record)))
-    key = _key_of(field)
-    return lambda record, place: decides(get(*key(record, place)))
+    if field.place:
+        key = _key_of(field)
+        return lambda record, place: decides(get(*key(record, place)))
+    read = reader_of(*field.recorded)
+    # Most filters ask for one of a few numbers.
+    if comparison.operator == "in" and not field.several:
+        wanted = frozenset(values_of(comparison))
+        return lambda record, _place: get(*read(record)) in wanted
+    if comparison.operator == "=" and not field.several:
+        [value] = values_of(comparison)
+        return lambda record, _place: get(*read(record)) == value
+    return lambda record, _place: decides(get(*read(record)))
 
 
-def _of_connection(comparison: Comparison) -> ConnectionFilter:
+def _of_connection(comparison: Comparison) -> Decides:
     field = BY_NAME[comparison.name]
     get = field.of_connection
     assert get is not None, "it has been checked"
     decides = _of_values(comparison, field)
-    return lambda connected: decides([value for value in get(connected) if value is not None])
+    return lambda connected, _: decides([value for value in get(connected) if value is not None])
 
 
 class _Decisions(dict[Any, bool]):
@@ -116,7 +138,7 @@ class _Decisions(dict[Any, bool]):
         return decision
 
 
-def _remembered(field: FilterField, decides: Decides) -> OperationFilter:
+def _remembered(field: FilterField, decides: Callable[[Any], bool]) -> Decides:
     """Return what decides by texts: most are those of an operation before."""
     get = field.of_operation
     assert get is not None
@@ -140,7 +162,7 @@ def _key_of(field: FilterField) -> Callable[[bytes, Any], tuple[Any, ...]]:
     return lambda record, place: (*read(record), *several(place))
 
 
-def _of_value(comparison: Comparison, field: FilterField) -> Decides:
+def _of_value(comparison: Comparison, field: FilterField) -> Callable[[Any], bool]:
     """Return what decides on a value, or None."""
     if comparison.operator == EXISTS:
         return lambda value: value is not None
@@ -148,7 +170,7 @@ def _of_value(comparison: Comparison, field: FilterField) -> Decides:
     return lambda value: value is not None and decides(value)
 
 
-def _of_values(comparison: Comparison, field: FilterField) -> Decides:
+def _of_values(comparison: Comparison, field: FilterField) -> Callable[[Any], bool]:
     """Return what decides on any number of values."""
     if comparison.operator == EXISTS:
         return bool

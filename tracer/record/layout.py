@@ -172,16 +172,14 @@ def reader_of(*names: str) -> Callable[[bytes], tuple[Any, ...]]:
 
     Nothing else of it is unpacked. Raises ValueError where they are named in another order.
     """
-    codes, layout, begin, offset = dict(_FIELDS), "=", 0, 0
+    codes, layout, offset = dict(_FIELDS), "=", 0
     for name in names:
         place, code = _HEADER_PLACES[name] if name in _HEADER_PLACES else (_place(name)[0], codes[name])
-        begin, offset = (begin, offset) if len(layout) > 1 else (place, place)
         if place < offset:
             raise ValueError(f"{name} stands before what was named before it")
         layout += f"{place - offset}x{code}"
         offset = place + struct.calcsize("=" + code)
-    unpack_from = struct.Struct(layout).unpack_from
-    return lambda record: unpack_from(record, begin)
+    return cast("Callable[[bytes], tuple[Any, ...]]", struct.Struct(layout).unpack_from)
 
 
 ON_SOCKET = slice(_place("sock")[0], _place("inode_number")[1])
