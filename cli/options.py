@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hangup.cli.ready import Ready
+from hangup.cli.reporters.filter_text import explained
 from hangup.cli.users import uid_of
-from hangup.tracer.selection import Selection
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.errors import FilterError
+from hangup.tracer.filter.filter import filter_of, shorthand, understood
 
 if TYPE_CHECKING:
     from hangup.cli.service.settings import Key
@@ -31,68 +34,106 @@ def _cgroups(ctx: click.Context, param: click.Parameter, names: tuple[str, ...])
     return names
 
 
-def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --pid, --uid, --cgroup, --comm, --path and what is ignored; the verb gets them as one `selection`."""
+# What a filter begins with, and no program's name: a field, then what is asked of it.
+_FILTER = re.compile(
+    r"[\s(]*(?:not[\s(]+)*[a-z][a-z0-9_.]*\s*"
+    r"(?:[=<>]|!=|\s(?:in|pmatch|contains|icontains|startswith|endswith|glob|exists)\b)"
+)
 
-    @click.option(
-        "--pid",
-        "pids",
-        # PID_MAX_LIMIT, include/linux/threads.h
-        type=click.IntRange(1, 1 << 22),
-        multiple=True,
-        metavar="PID",
-        help="Only this process, at either end.",
-    )
-    @click.option(
-        "--uid",
-        "uids",
-        callback=_uids,
-        multiple=True,
-        metavar="USER",
-        help="Only processes of this user, a name or a number, at either end.",
-    )
-    @click.option(
-        "--cgroup",
-        "cgroups",
-        callback=_cgroups,
-        multiple=True,
-        metavar="CGROUP",
-        help="Only processes in this cgroup or below it, at either end: a path below /sys/fs/cgroup, or a unit.",
-    )
-    @click.option("--comm", "comms", multiple=True, metavar="GLOB", help="Only processes of this name, at either end.")
-    @click.option(
-        "--path",
-        "paths",
-        multiple=True,
-        metavar="GLOB",
-        help="Only connections to this socket path; abstract names are written @name.",
-    )
-    @click.option(
-        "--ignore-comm",
-        "ignored_comms",
-        multiple=True,
-        metavar="GLOB",
-        help="Not connections with a process of this name at either end.",
-    )
-    @click.option(
-        "--ignore-path", "ignored_paths", multiple=True, metavar="GLOB", help="Not connections to this socket path."
-    )
-    @wraps(function)
-    def with_selection(
-        *args: Any,
-        pids: tuple[int, ...],
-        uids: tuple[int, ...],
-        cgroups: tuple[str, ...],
-        comms: tuple[str, ...],
-        paths: tuple[str, ...],
-        ignored_comms: tuple[str, ...],
-        ignored_paths: tuple[str, ...],
-        **rest: Any,
-    ) -> Any:
-        selection = Selection(frozenset(pids), comms, paths, ignored_comms, ignored_paths, frozenset(uids), cgroups)
-        return function(*args, selection=selection, **rest)
 
-    return with_selection
+def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
+
+    subject: what filters are asked about. Of a verb's own arguments `filter_text` is a filter, and so is what stands
+    before `--` in its `command_line`, or alone there and is no program's name.
+    """
+
+    def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option(
+            "-f",
+            "--filter",
+            "filters",
+            multiple=True,
+            metavar="FILTER",
+            help="Only what passes this filter, as in sysdig; `hangup fields` lists what it can ask for.",
+        )
+        @click.option(
+            "--pid",
+            "pids",
+            # PID_MAX_LIMIT, include/linux/threads.h
+            type=click.IntRange(1, 1 << 22),
+            multiple=True,
+            metavar="PID",
+            help="Only this process, at either end.",
+        )
+        @click.option(
+            "--uid",
+            "uids",
+            callback=_uids,
+            multiple=True,
+            metavar="USER",
+            help="Only processes of this user, a name or a number, at either end.",
+        )
+        @click.option(
+            "--cgroup",
+            "cgroups",
+            callback=_cgroups,
+            multiple=True,
+            metavar="CGROUP",
+            help="Only processes in this cgroup or below it, at either end: a path below /sys/fs/cgroup, or a unit.",
+        )
+        @click.option(
+            "--comm", "comms", multiple=True, metavar="GLOB", help="Only processes of this name, at either end."
+        )
+        @click.option(
+            "--path",
+            "paths",
+            multiple=True,
+            metavar="GLOB",
+            help="Only connections to this socket path; abstract names are written @name.",
+        )
+        @click.option(
+            "--ignore-comm",
+            "ignored_comms",
+            multiple=True,
+            metavar="GLOB",
+            help="Not connections with a process of this name at either end.",
+        )
+        @click.option(
+            "--ignore-path", "ignored_paths", multiple=True, metavar="GLOB", help="Not connections to this socket path."
+        )
+        @click.option("--explain-filter", is_flag=True, help="Say what of the filter the kernel decides; do nothing.")
+        @wraps(function)
+        def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool, **rest: Any) -> Any:
+            texts = list(filters)
+            if "filter_text" in rest:
+                texts += [text for text in [rest.pop("filter_text")] if text is not None]
+            elif "command_line" in rest:
+                before, rest["command_line"] = without_filter(rest["command_line"])
+                texts += before
+            try:
+                trees = [understood(text, subject) for text in texts]
+                wanted = filter_of([*trees, *shorthand(**{name: rest.pop(name) for name in _SHORTHAND})], subject)
+            except FilterError as error:
+                raise click.BadParameter(error.pointed, click.get_current_context(), param_hint="FILTER") from None
+            if explain_filter:
+                click.echo(explained(wanted))
+                return None
+            return function(*args, wanted=wanted, **rest)
+
+        return with_filter
+
+    return with_options
+
+
+_SHORTHAND = ("pids", "uids", "cgroups", "comms", "paths", "ignored_comms", "ignored_paths")
+
+
+def without_filter(command_line: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the filter that stands before `--` in front of a command, or alone, if there is one; and the command."""
+    if command_line and _FILTER.match(command_line[0]) and command_line[1:2] in ((), ("--",)):
+        return [command_line[0]], command_line[2:]
+    return [], command_line
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
@@ -110,13 +151,16 @@ def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return None
         try:
             return key.type.read(value)
+        except FilterError as error:
+            raise click.BadParameter(error.pointed, ctx, param) from None
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, param) from None
 
     if key.type.flag:
         declared = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
         return click.option(declared, key.name, default=None, help=text, callback=read)
-    return click.option(key.flag, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
+    names = ("-f", key.flag) if key.name == "filter" else (key.flag,)
+    return click.option(*names, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
 
 
 # Longer than anything runs, and short enough for every clock.

@@ -9,13 +9,17 @@ from collections.abc import Iterable
 import click
 
 from hangup.cli import json_lines, terminal
-from hangup.cli.options import json_option, selection_options
+from hangup.cli.options import filter_options, json_option
 from hangup.cli.output import note
 from hangup.cli.reporters.peers import peers_text
 from hangup.tracer.field import Field, of_part
 from hangup.tracer.fields import CGROUP
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.compile import ConnectionFilter, over_connections
+from hangup.tracer.filter.connected import Connected
+from hangup.tracer.filter.filter import Filter
 from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
-from hangup.tracer.selection import Participant, Selection
+from hangup.tracer.story.process import Process
 
 HOLDER: tuple[Field[Holder], ...] = (
     Field("pid", "number", "process id", lambda holder: holder.pid),
@@ -122,20 +126,22 @@ _listener_line = json_lines.line("listener", LISTENER)
 
 
 @click.command("peers")
-@selection_options
+@filter_options(Subject.OPEN)
 @json_option
-def command(selection: Selection, as_json: bool) -> None:
+@click.argument("filter_text", metavar="[FILTER]", required=False)
+def command(wanted: Filter, as_json: bool) -> None:
     """List every Unix connection with the processes at both ends.
 
     Below each path: who listens there, how many connects wait of how many that may, and the connections, the client's
     end first. A process is shown as name[pid]:descriptors, and as ? if it could not be read; then the bytes that have
     arrived there and are not read yet, and in parentheses its systemd unit and its container, where that is not the
-    listener's. Socketpairs come last. Where nothing matches, a line on standard error says so and the status is 0.
+    listener's. Socketpairs come last. FILTER (`hangup fields`) says which are listed, of listeners also those that one
+    of them goes to. Where nothing matches, a line on standard error says so and the status is 0.
     Without root it lists the network namespace it runs in, and names your own processes.
     """
     inventory = snapshot()
-    connections = sorted(select(inventory.connections(), selection), key=_order)
-    listeners = sorted(select_listeners(inventory.listeners(), connections, selection), key=lambda end: end.path or "")
+    connections = sorted(select(inventory.connections(), wanted), key=_order)
+    listeners = sorted(select_listeners(inventory.listeners(), connections, wanted), key=lambda end: end.path or "")
     if as_json:
         for listener in listeners:
             click.echo(_listener_line(listener, json_lines.no_times))
@@ -146,33 +152,50 @@ def command(selection: Selection, as_json: bool) -> None:
         click.echo(peers_text(listeners, connections, width=width, paint=terminal.painter(sys.stdout)), nl=False)
     if not connections and not listeners:
         sys.stdout.flush()
-        note("no Unix connections" if selection.selects_all else "no connection or listener matches")
+        note("no Unix connections" if wanted.tree is None else "no connection or listener matches")
     missing = incomplete(inventory)
     if missing:
         remedy = "run it as root for a complete list" if os.geteuid() else "the list is not complete"
         note(f"{missing} could not be read: {remedy}")
 
 
-def select(connections: Iterable[Connection], selection: Selection) -> Iterable[Connection]:
-    """Yield the connections that the selection matches."""
+def select(connections: Iterable[Connection], wanted: Filter) -> Iterable[Connection]:
+    """Yield the connections that pass the filter."""
+    passes = _passes(wanted)
     for connection in connections:
-        participants = (_participant(holder) for end in connection.ends for holder in end.holders)
-        if selection.matches(connection.path, participants):
+        if passes(_connected(connection.path, connection.client, connection.server)):
             yield connection
 
 
 def select_listeners(
-    listeners: Iterable[Socket], connections: Iterable[Connection], selection: Selection
+    listeners: Iterable[Socket], connections: Iterable[Connection], wanted: Filter
 ) -> Iterable[Socket]:
-    """Yield the listeners that the selection matches, and those to whose path one of these connections goes."""
+    """Yield the listeners that pass the filter, and those to whose path one of these connections goes."""
     paths = {connection.path for connection in connections}
+    passes = _passes(wanted)
     for listener in listeners:
-        if listener.path in paths or selection.matches(listener.path, map(_participant, listener.holders)):
+        if listener.path in paths or passes(_connected(listener.path, None, listener)._replace(unread=None)):
             yield listener
 
 
-def _participant(holder: Holder) -> Participant:
-    return Participant(holder.pid, holder.comm, holder.uid, holder.cgroup.path if holder.cgroup else None)
+def _passes(wanted: Filter) -> ConnectionFilter:
+    return (lambda _: True) if wanted.tree is None else over_connections(wanted.tree)
+
+
+def _connected(path: str | None, client: Socket | None, server: Socket | None) -> Connected:
+    """Return what is open as filters ask for it."""
+    ends = [end for end in (client, server) if end is not None]
+    return Connected(
+        path,
+        tuple(map(_process, client.holders)) if client is not None else (),
+        tuple(map(_process, server.holders)) if server is not None else (),
+        inodes=tuple(end.inode for end in ends),
+        unread=sum(end.receive_queue for end in ends),
+    )
+
+
+def _process(holder: Holder) -> Process:
+    return Process(holder.pid, holder.comm, uid=holder.uid, inner_pid=holder.inner_pid, cgroup=holder.cgroup)
 
 
 def incomplete(inventory: Inventory) -> str:

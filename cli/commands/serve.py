@@ -12,9 +12,10 @@ import click
 
 from hangup.cli.options import key_option
 from hangup.cli.output import note
+from hangup.cli.reporters.filter_text import explained
 from hangup.cli.service import configuration
 from hangup.cli.service.privileges import give_up
-from hangup.cli.service.service import Service, Signals, selection_of, verdicts_of, wants_latent
+from hangup.cli.service.service import Service, Signals, filter_of_settings, verdicts_of, wants_latent
 from hangup.cli.service.settings import Settings, keys
 from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
 from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
@@ -44,8 +45,9 @@ def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help=f"Read this configuration instead of {configuration.DEFAULT}.",
 )
 @click.option("--check", is_flag=True, help="Say whether the configuration is right, and what is in force; do nothing.")
+@click.option("--explain-filter", is_flag=True, help="Say what of the filter the kernel decides; do nothing.")
 @settings_options
-def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
+def command(*, config: Path | None, check: bool, explain_filter: bool, flags: dict[str, Any]) -> None:
     """Watch for good, as a systemd service.
 
     Reads /etc/hangup/hangup.toml, of which every key is also an option here; an option goes before the file. Alerts go
@@ -60,11 +62,16 @@ def command(*, config: Path | None, check: bool, flags: dict[str, Any]) -> None:
     if check:
         click.echo(in_force(settings))
         return
+    wanted = filter_of_settings(settings)
+    if explain_filter:
+        click.echo(explained(wanted))
+        return
     tell = notifier()
     with (
         Signals() as signals,
         Tracer(
-            selection=selection_of(settings),
+            selection=wanted.selection,
+            only=wanted.rest,
             probes=settings.probes,
             stream=settings.stream,
             history=settings.history,

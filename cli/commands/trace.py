@@ -9,7 +9,7 @@ import click
 
 from hangup.cli import terminal
 from hangup.cli.ended import Ended
-from hangup.cli.options import addresses_option, json_option, run_options, selection_options
+from hangup.cli.options import addresses_option, filter_options, json_option, run_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
 from hangup.cli.reporters.losses import losses_text
@@ -18,7 +18,8 @@ from hangup.cli.reporters.operation_json import CgroupOf, operation_lines
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
 from hangup.tracer.clocks import Clocks
-from hangup.tracer.selection import Selection
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import Filter
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
@@ -64,13 +65,14 @@ class _Printer:
 
 
 @click.command("trace")
-@selection_options
+@filter_options(Subject.OPERATIONS)
 @run_options
 @addresses_option
 @json_option
+@click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(
     *,
-    selection: Selection,
+    wanted: Filter,
     probes: str,
     duration: float | None,
     ready: Ready,
@@ -89,7 +91,8 @@ def command(
     printer = _Printer(output, addresses=addresses)
     # Who reads lines does not see how connections went.
     with Tracer(
-        selection=selection,
+        selection=wanted.selection,
+        only=wanted.rest,
         probes=probes,
         on_operations=printer.operations if as_json else None,
         on_places=None if as_json else printer.places,

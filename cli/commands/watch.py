@@ -12,7 +12,7 @@ from hangup.cli import terminal
 from hangup.cli.child import look_up
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import addresses_option, json_option, key_option, run_options, selection_options
+from hangup.cli.options import addresses_option, filter_options, json_option, key_option, run_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
 from hangup.cli.reporters.alert import alert_block
@@ -23,7 +23,10 @@ from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
 from hangup.cli.service.settings import Settings, keys
 from hangup.tracer.clocks import Clocks
-from hangup.tracer.selection import IGNORED_PATHS, Selection
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.connected import uncounted
+from hangup.tracer.filter.filter import Filter
+from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 
@@ -42,7 +45,7 @@ _KEYS = {key.name: key for key in keys()}
 
 
 @click.command("watch", context_settings={"allow_interspersed_args": False})
-@selection_options
+@filter_options(Subject.CONNECTIONS)
 @click.option(
     "--latent", is_flag=True, help="Show latent hang-ups as alerts, too: some 64 in a second, or all with --stream."
 )
@@ -63,11 +66,15 @@ _KEYS = {key.name: key for key in keys()}
 @run_options
 @json_option
 @click.argument(
-    "command_line", metavar="[--] [COMMAND ...]", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_file
+    "command_line",
+    metavar="[FILTER] [--] [COMMAND ...]",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=_complete_file,
 )
 def command(
     *,
-    selection: Selection,
+    wanted: Filter,
     latent: bool,
     harmless: bool,
     verdicts: tuple[str, ...],
@@ -89,6 +96,8 @@ def command(
     each, and the rest is counted; --all and --json print all of them. Connections of systemd's own that every systemctl
     breaks are ignored, unless --ignore-path says what is. At the end a table counts all connections by what became of
     them. It ends at Ctrl-C, SIGTERM, after --duration or with COMMAND, and with status 122 if there was an alert.
+
+    FILTER (`hangup fields`) says which connections are looked at and counted; `--` stands between it and COMMAND.
 
     COMMAND is run as the user who called sudo, with the environment as it is here but HOME, USER and LOGNAME of that
     user in place of root's. The probes are attached before it starts. Signals are passed on to it, and SIGTERM after
@@ -117,18 +126,23 @@ def command(
             output.flush()
         output.require_reader()
 
-    selection = replace(selection, ignored_paths=selection.ignored_paths or IGNORED_PATHS)
-    wanted = frozenset(Kind.named(label) for label in verdicts)
-    latent = latent or Kind.LATENT in wanted
+    kinds = frozenset(Kind.named(label) for label in verdicts)
+    latent = latent or Kind.LATENT in kinds
     defaults = Settings()
+    if not (defaults.stream if stream is None else stream) and wanted.rest is not None and uncounted(wanted.rest):
+        note(
+            "connections that end well are not counted: the kernel does not tell "
+            f"{' or '.join(uncounted(wanted.rest))} of them; --stream does"
+        )
     with Tracer(
-        selection=selection,
+        selection=replace(wanted.selection, ignored_paths=wanted.selection.ignored_paths or IGNORED_PATHS),
+        only=wanted.rest,
         probes=probes,
         stream=defaults.stream if stream is None else stream,
         history=history or defaults.history,
         latent=latent,
         harmless=harmless,
-        verdicts=wanted,
+        verdicts=kinds,
     ) as tracer:
         began = time.monotonic()
 

@@ -19,7 +19,8 @@ from hangup.cli.sinks.alert_file import AlertFile
 from hangup.cli.sinks.metrics import Snapshot
 from hangup.cli.wake import Wake
 from hangup.tracer.errors import HangupError
-from hangup.tracer.selection import Selection
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import Filter, filter_of, shorthand, understood
 from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
 from hangup.tracer.units import counted
 from hangup.tracer.verdicts import Kind
@@ -52,16 +53,18 @@ class Signals:
         self.reload = True
 
 
-def selection_of(settings: Settings) -> Selection:
-    """Return which connections the settings select."""
-    return Selection(
+def filter_of_settings(settings: Settings) -> Filter:
+    """Return which connections the settings ask for."""
+    of_keys = shorthand(
         comms=settings.comm,
         paths=settings.path,
         ignored_comms=settings.ignore_comm,
         ignored_paths=settings.ignore_path,
-        uids=frozenset(settings.uid),
+        uids=settings.uid,
         cgroups=settings.cgroup,
     )
+    of_text = [understood(settings.filter, Subject.CONNECTIONS)] if settings.filter else []
+    return filter_of([*of_text, *of_keys], Subject.CONNECTIONS)
 
 
 class Service:

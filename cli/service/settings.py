@@ -16,6 +16,8 @@ from typing import Any
 from hangup.cli.sinks.listen import parse_listen
 from hangup.cli.users import uid_of
 from hangup.tracer.errors import HangupError
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import understood
 from hangup.tracer.kernel.probes import ENDPOINTS, FEWEST_ENDPOINTS, MOST_ENDPOINTS, endpoints_of
 from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.statistics import MAX_NAMES
@@ -58,6 +60,13 @@ def _texts(value: object) -> tuple[str, ...]:
     if "" in texts:
         raise ValueError("an empty string matches nothing; leave the key out to select everything")
     return texts
+
+
+def _filter(value: object) -> str:
+    text = _text(value)
+    if text:
+        understood(text, Subject.CONNECTIONS)
+    return text
 
 
 def _uids(value: object) -> tuple[int, ...]:
@@ -149,6 +158,7 @@ def _listen(value: object) -> str:
     return address
 
 
+FILTER = Type("filter", _filter, "FILTER")
 GLOBS = Type("array of globs", _texts, "GLOB", many=True)
 USERS = Type("array of users", _uids, "USER", many=True)
 CGROUPS = Type("array of cgroups", _texts, "CGROUP", many=True)
@@ -227,6 +237,13 @@ class Settings:
         list(IGNORED_PATHS),
         "Not connections to this socket path; the default ones fail by design: systemd's own, broken by every "
         "systemctl and boot, and nscd's.",
+        restart=True,
+    )
+    filter: str = _key(
+        "selection",
+        FILTER,
+        "",
+        "Only connections that pass this filter, as in sysdig; `hangup fields` lists what it can ask for. Empty: all.",
         restart=True,
     )
     probes: str = _key(

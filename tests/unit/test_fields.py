@@ -12,6 +12,7 @@ import pytest
 
 from hangup.cli import json_lines
 from hangup.cli.commands import doctor, peers
+from hangup.cli.commands import fields as fields_verb
 from hangup.cli.reporters import kept_text, summary_json
 from hangup.cli.reporters.operation import operation_rows, operation_text
 from hangup.cli.reporters.operation_json import operation_lines
@@ -46,6 +47,7 @@ LISTS: dict[str, Iterable[Field[Any]]] = {
     "socket": peers.END,
     "holder": peers.HOLDER,
     "check": doctor.CHECK,
+    "field": fields_verb.FIELD,
     "entry": journal.FIELDS,
 }
 EVERY_LIST = pytest.mark.parametrize("of_list", LISTS.values(), ids=LISTS)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hangup.cli.commands import doctor, peers
+from hangup.cli.commands import fields as fields_verb
 from hangup.cli.json_lines import HEADER, markdown, not_kept_markdown
 from hangup.cli.reporters import summary_json
 from hangup.cli.sinks import alert_file
@@ -39,6 +40,7 @@ FIELDS: dict[str, Iterable[Field[Any]]] = {
     "peers connection": peers.CONNECTION,
     "peers end": peers.END,
     "peers process": peers.HOLDER,
+    "fields field": fields_verb.FIELD,
     "doctor check": doctor.CHECK,
 }
 TABLES = {name: markdown(of_record) for name, of_record in FIELDS.items()}

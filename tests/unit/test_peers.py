@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -21,11 +22,12 @@ from hangup.cli.commands import peers
 from hangup.cli.json_lines import HEADER
 from hangup.cli.main import hangup
 from hangup.cli.reporters.peers import peers_text
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import filter_of, shorthand, understood
 from hangup.tracer.host import unix_diag
 from hangup.tracer.host.cgroups import parse, read_process_cgroup
 from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
 from hangup.tracer.host.process import read_inner_pid
-from hangup.tracer.selection import Selection
 from tests.unit.snapshots import check
 
 
@@ -144,15 +146,47 @@ def test_what_could_not_be_read_is_said() -> None:
 
 
 def test_either_end_can_be_selected() -> None:
-    def paths(selection: Selection) -> list[str | None]:
-        return [connection.path for connection in peers.select(CONNECTIONS, selection)]
+    def paths(**options: Any) -> list[str | None]:
+        wanted = filter_of(shorthand(**options), Subject.OPEN)
+        return [connection.path for connection in peers.select(CONNECTIONS, wanted)]
 
-    assert paths(Selection(pids=frozenset({904}))) == ["/run/php/fpm.sock"]
-    assert paths(Selection(comms=("nginx",))) == ["/run/php/fpm.sock", "/run/app", None]
-    assert paths(Selection(paths=("/run/*",), comms=("php*",))) == ["/run/php/fpm.sock"]
-    assert paths(Selection(uids=frozenset({998}))) == []
-    assert paths(Selection(uids=frozenset({33}))) == ["/run/php/fpm.sock", "/run/app", None]
-    assert paths(Selection(uids=frozenset({33}), cgroups=("php8.2-fpm.service",))) == ["/run/php/fpm.sock"]
+    assert paths(pids=[904]) == ["/run/php/fpm.sock"]
+    assert paths(comms=["nginx"]) == ["/run/php/fpm.sock", "/run/app", None]
+    assert paths(paths=["/run/*"], comms=["php*"]) == ["/run/php/fpm.sock"]
+    assert paths(uids=[998]) == []
+    assert paths(uids=[33]) == ["/run/php/fpm.sock", "/run/app", None]
+    assert paths(uids=[33], cgroups=["php8.2-fpm.service"]) == ["/run/php/fpm.sock"]
+    assert paths(ignored_comms=["php*"], ignored_paths=["@*"]) == ["/run/app", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("conn.unread>4kB", ["/run/php/fpm.sock"]),
+        ("conn.unread>0", ["/run/php/fpm.sock", "/run/app"]),
+        ("not conn.client.pid exists", ["@\\x1b[2J[red]:smile:", "/run/app"]),
+        ("conn.server.unit=php8.2-fpm.service", ["/run/php/fpm.sock"]),
+        ("conn.client.comm=nginx and not conn.path exists", [None]),
+        ("fd.ino=15", ["/run/app"]),
+        ("fd.name contains app and user.uid=33", ["/run/app"]),
+        ("proc.vpid=904", ["/run/php/fpm.sock"]),
+    ],
+)
+def test_what_is_open_passes_filters(text: str, paths: list[str | None]) -> None:
+    wanted = filter_of([understood(text, Subject.OPEN)], Subject.OPEN)
+    assert [connection.path for connection in peers.select(CONNECTIONS, wanted)] == paths
+
+
+def test_a_listener_passes_by_its_path_and_who_listens_or_is_that_of_a_connection_that_passes() -> None:
+    def listeners(text: str, connections: Sequence[Connection] = ()) -> int:
+        wanted = filter_of([understood(text, Subject.OPEN)], Subject.OPEN)
+        return len(list(peers.select_listeners(LISTENERS, connections, wanted)))
+
+    assert listeners("conn.server.comm=php-fpm8.2") == 1
+    assert listeners("conn.path glob *fpm*") == 1
+    assert listeners("conn.client.comm=nginx") == 0
+    assert listeners("conn.client.comm=nginx", CONNECTIONS[:1]) == 1
+    assert listeners("conn.unread exists") == 0
 
 
 def run(*arguments: str) -> Result:
@@ -277,11 +311,13 @@ def test_without_privileges_connections_are_listed_but_not_whose_they_are(
         "import os, sys\n"
         "from hangup.cli.commands import peers\n"
         "from hangup.tracer.host.inventory import snapshot\n"
-        "from hangup.tracer.selection import Selection\n"
+        "from hangup.tracer.filter.check import Subject\n"
+        "from hangup.tracer.filter.filter import filter_of, shorthand\n"
         "snapshot()\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "inventory = snapshot()\n"
-        "connections = [*peers.select(inventory.connections(), Selection(paths=(sys.argv[1],)))]\n"
+        "wanted = filter_of(shorthand(paths=[sys.argv[1]]), Subject.OPEN)\n"
+        "connections = [*peers.select(inventory.connections(), wanted)]\n"
         "print(peers.peers_text([], connections, width=None), end='')\n"
         "print(peers.incomplete(inventory))\n"
     )

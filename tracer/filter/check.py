@@ -9,7 +9,7 @@ from typing import Any
 
 from hangup.tracer.field import FilterField, FilterType
 from hangup.tracer.filter.errors import FilterError
-from hangup.tracer.filter.fields import BY_NAME
+from hangup.tracer.filter.fields import BY_NAME, LINE
 from hangup.tracer.filter.tree import EXISTS, OPERATORS, Comparison, Tree, comparisons_of
 from hangup.tracer.selection import COMM_LENGTH
 
@@ -42,6 +42,18 @@ _SIZES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "M
 _UNITS: dict[str, dict[str, int]] = {"ns": _TIMES, "bytes": _SIZES}
 _NUMBER = re.compile(r"([+-]?[0-9]{1,20}(?:\.[0-9]{1,9})?)([A-Za-zµ]*)")
 _HEXADECIMAL = re.compile(r"(?:0[xX])?[0-9a-fA-F]{1,16}")
+
+
+def operators_of(field: FilterField) -> tuple[str, ...]:
+    """Return what can be asked of a field; nothing, if no filter can ask for it."""
+    return () if field.refused is not None else _OPERATORS[field.type]
+
+
+def works_with(field: FilterField) -> tuple[str, ...]:
+    """Return the verbs whose filters can ask for a field, and -p if it can be printed."""
+    filters = ", ".join(subject.value for subject in Subject if subject.has(field))
+    is_printed = field.of_operation is not None or field in LINE
+    return (*(filters.split(", ") if filters else ()), *(["-p"] if is_printed else []))
 
 
 def check(tree: Tree, subject: Subject, text: str = "") -> None:

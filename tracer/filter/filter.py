@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hangup.tracer.filter.check import Subject, check
 from hangup.tracer.filter.split import Split, split
-from hangup.tracer.filter.tree import Comparison, Not, Tree, all_of, any_of
+from hangup.tracer.filter.tree import Comparison, Not, Tree, all_of, any_of, spelled
 from hangup.tracer.selection import Selection
 
 
@@ -71,9 +71,15 @@ def shorthand(
         trees.append(Comparison("conn.uid", "in", tuple(map(str, uids))))
     if cgroups:
         trees.append(Comparison("conn.cgroup", "pmatch", tuple(cgroups)))
+    comms, paths, ignored_comms, ignored_paths = map(_spelled, (comms, paths, ignored_comms, ignored_paths))
     for field, globs in (("conn.comm", comms), ("conn.path", paths)):
         if globs:
             trees.append(any_of(Comparison(field, "glob", (glob,)) for glob in globs))
     for field, globs in (("conn.comm", ignored_comms), ("conn.path", ignored_paths)):
         trees += [Not(Comparison(field, "glob", (glob,))) for glob in globs]
     return trees
+
+
+def _spelled(globs: Collection[str]) -> list[str]:
+    # As a command line has bytes that are not UTF-8.
+    return [spelled(glob.encode("utf-8", "surrogateescape")) for glob in globs]

@@ -1,0 +1,166 @@
+"""Filters on the command line and in the configuration of the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hangup.cli.commands import trace, watch
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.main import hangup
+from hangup.cli.options import without_filter
+from hangup.cli.service.configuration import parse
+from hangup.cli.service.service import filter_of_settings
+from hangup.cli.service.settings import Settings
+from hangup.tracer.selection import IGNORED_PATHS, Selection
+from hangup.tracer.tracer import Tracer
+from tests.stories import seeds_failure
+from tests.unit.playback import Playback
+
+Given = list[dict[str, Any]]
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """Have the verbs trace the classic failure, and note what tracers are made with."""
+    options_of: Given = []
+
+    def replay(**options: Any) -> Tracer:
+        options_of.append(options)
+        return Tracer(source=Playback(seeds_failure().events), **options)
+
+    for verb in (watch, trace):
+        monkeypatch.setattr(verb, "Tracer", replay)
+    return options_of
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(hangup, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("conn.pid=7 and conn.path glob /run/*",),
+        ("-f", "conn.pid=7 and conn.path glob /run/*"),
+        ("-f", "conn.pid=7", "--filter", "conn.path glob /run/*"),
+        ("-f", "conn.pid=7", "conn.path glob /run/*"),
+        ("--pid", "7", "conn.path glob /run/*"),
+        ("--pid", "7", "--path", "/run/*"),
+    ],
+)
+def test_options_and_filters_say_the_same(given: Given, arguments: tuple[str, ...]) -> None:
+    assert run("trace", "--duration", "0.01", *arguments).exit_code == 0
+    assert [(options["selection"], options["only"]) for options in given] == [
+        (Selection(frozenset({7}), paths=("/run/*",)), None)
+    ]
+
+
+def test_trace_prints_what_passes(given: Given) -> None:
+    result = run("trace", "--duration", "0.01", "evt.res=EPIPE")
+    assert [line.split()[2] for line in result.stdout.splitlines() if "#" in line] == ["writev(7)"]
+    assert "1 operation;" in result.output
+    assert given
+
+
+def test_watch_takes_a_filter_before_its_command(given: Given) -> None:
+    result = run("watch", "evt.res=EPIPE and conn.client.comm=httpd", "--", "true")
+    assert result.exit_code == ExitStatus.ALERTS
+    assert str(given[0]["only"]) == "evt.res=EPIPE and conn.client.comm=httpd"
+    assert given[0]["selection"] == Selection(comms=("httpd",), ignored_paths=IGNORED_PATHS)
+    assert run("watch", "--duration", "0.01", "evt.res=ENOENT").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "filters", "command"),
+    [
+        (("proc.pid=7", "--", "ab", "-n", "1"), ["proc.pid=7"], ("ab", "-n", "1")),
+        (("proc.pid=7",), ["proc.pid=7"], ()),
+        (("not(verdict in (a))", "--", "ab"), ["not(verdict in (a))"], ("ab",)),
+        (("conn.path exists", "--", "ab"), ["conn.path exists"], ("ab",)),
+        (("(proc.pid = 7)",), ["(proc.pid = 7)"], ()),
+        (("verdict!=answered",), ["verdict!=answered"], ()),
+        (("ab", "-n", "1"), [], ("ab", "-n", "1")),
+        (("sudo", "--", "ab"), [], ("sudo", "--", "ab")),
+        (("/opt/my app/run",), [], ("/opt/my app/run",)),
+        (("proc.pid=7", "ab"), [], ("proc.pid=7", "ab")),
+        (("./run=x",), [], ("./run=x",)),
+        ((), [], ()),
+    ],
+)
+def test_what_is_a_filter_and_what_a_command(
+    words: tuple[str, ...], filters: list[str], command: tuple[str, ...]
+) -> None:
+    assert without_filter(words) == (filters, command)
+
+
+@pytest.mark.parametrize(("verb", "status"), [("trace", ExitStatus.USAGE), ("watch", ExitStatus.CANNOT_RUN)])
+def test_a_mistake_is_one_line_and_a_caret_and_nothing_is_traced(given: Given, verb: str, status: ExitStatus) -> None:
+    result = run(verb, "-f", "evt.failed=true", "-f", "proc.pdi=7")
+    assert result.exit_code == status
+    assert result.output.endswith(
+        "Error: Invalid value for FILTER: column 1 of the filter: there is no field 'proc.pdi'; did you mean proc.pid "
+        "or proc.vpid?\n  proc.pdi=7\n  ^\n"
+    )
+    assert given == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explained"),
+    [
+        (
+            ("trace", "proc.pid=7 and evt.failed=true"),
+            "the kernel decides:  proc.pid=7\nhangup decides:      proc.pid=7 and evt.failed=true\n",
+        ),
+        (
+            ("watch", "--pid", "7", "--ignore-path", "/a*", "verdict=answered"),
+            "the kernel decides:  conn.pid in (7) and not conn.path glob /a*\nhangup decides:      verdict=answered\n",
+        ),
+        (("watch",), "there is no filter: everything passes\n"),
+        (("watch", "--comm", "a"), "the kernel decides:  conn.comm glob a\nhangup decides:      nothing\n"),
+        (("peers", "conn.pid=7"), "hangup decides:      conn.pid=7\n"),
+    ],
+)
+def test_who_decides_what_is_explained(given: Given, arguments: tuple[str, ...], explained: str) -> None:
+    result = run(arguments[0], "--explain-filter", *arguments[1:])
+    assert (result.exit_code, result.output) == (0, explained)
+    assert given == []
+
+
+def test_it_is_said_when_connections_that_end_well_are_not_counted(given: Given) -> None:
+    said = "connections that end well are not counted: the kernel does not tell evt.res of them; --stream does"
+    assert said in run("watch", "--duration", "0.01", "evt.res=EPIPE").output
+    for arguments in (("--stream", "evt.res=EPIPE"), ("verdict=answered",), ("conn.pid=7",), ()):
+        assert "not counted" not in run("watch", "--duration", "0.01", *arguments).output
+    assert given
+
+
+def test_the_service_has_a_key_for_a_filter_and_the_others_are_filters_too(tmp_path: Path) -> None:
+    values, mistakes = parse("[selection]\nfilter = 'verdict.gap > 1ms and conn.uid=33'\ncomm = ['ng*']\n")
+    assert mistakes == []
+    wanted = filter_of_settings(Settings(**values))
+    assert wanted.selection == Selection(comms=("ng*",), ignored_paths=IGNORED_PATHS, uids=frozenset({33}))
+    assert str(wanted.rest) == "verdict.gap>1ms"
+    config = tmp_path / "hangup.toml"
+    config.write_text("[selection]\nfilter = 'verdict=answered'\n")
+    result = run("serve", "--config", str(config), "--explain-filter")
+    assert result.output.endswith("hangup decides:      verdict=answered\n")
+    result = run("serve", "--config", str(config), "--explain-filter", "-f", "verdict=unread")
+    assert result.output.endswith("hangup decides:      verdict=unread\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["filter = 'proc.pdi=7'", 'filter = "a=\\u0007"', "filter = 3", "filter = 'evt.num=1'"]
+)
+def test_a_mistake_in_the_configuration_s_filter_is_told(text: str) -> None:
+    _, mistakes = parse(f"[selection]\n{text}\n")
+    assert len(mistakes) == 1
+
+
+def test_the_options_of_serve_point_at_the_place_too() -> None:
+    result = run("serve", "-f", "proc.pdi=7")
+    assert result.exit_code == ExitStatus.USAGE
+    assert result.output.endswith("\n  proc.pdi=7\n  ^\n")
