@@ -20,15 +20,16 @@ def local(nanoseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     return f"{_local_second(seconds, form)}.{rest // 1000:06d}"
 
 
-def local_second(clocks: Clocks, monotonic: int) -> tuple[str, int, int]:
-    """Return the local time of day of a CLOCK_MONOTONIC time in ns, to the second; when it began; for how long.
+def second(clocks: Clocks, monotonic: int, *, in_utc: bool = False) -> tuple[str, int, int]:
+    """Return the time of day of a CLOCK_MONOTONIC time in ns, local or in UTC, to the second; its beginning; how long.
 
     Both in ns of CLOCK_MONOTONIC. Where the host was suspended in between it is not for a second.
     """
     seconds, rest = divmod(clocks.wall(monotonic), 10**9)
     begin = monotonic - rest
     lasts = 10**9 if clocks.wall(begin) == seconds * 10**9 and clocks.is_steady_from(begin) else rest + 1
-    return _local_second(seconds, "%H:%M:%S"), begin, lasts
+    text = _utc_second(seconds)[11:] if in_utc else _local_second(seconds, "%H:%M:%S")
+    return text, begin, lasts
 
 
 # What comes one after the other mostly is of one second.

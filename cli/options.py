@@ -45,7 +45,7 @@ def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[
     """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
 
     subject: what filters are asked about. Of a verb's own arguments `filter_text` is a filter, and so is what stands
-    before `--` in its `command_line`, or alone there and is no program's name.
+    before `--` in its `command_line`, or alone there and is no program's name. `connections` are such filters, too.
     """
 
     def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,7 +113,9 @@ def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[
                 texts += before
             try:
                 trees = [understood(text, subject) for text in texts]
-                wanted = filter_of([*trees, *shorthand(**{name: rest.pop(name) for name in _SHORTHAND})], subject)
+                wanted = filter_of(
+                    [*trees, *shorthand(**{name: rest.pop(name) for name in _SHORTHAND if name in rest})], subject
+                )
             except FilterError as error:
                 raise click.BadParameter(error.pointed, click.get_current_context(), param_hint="FILTER") from None
             if explain_filter:
@@ -126,7 +128,7 @@ def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[
     return with_options
 
 
-_SHORTHAND = ("pids", "uids", "cgroups", "comms", "paths", "ignored_comms", "ignored_paths")
+_SHORTHAND = ("pids", "uids", "cgroups", "comms", "paths", "ignored_comms", "ignored_paths", "connections")
 
 
 def without_filter(command_line: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:

@@ -225,7 +225,7 @@ class Tracer:
             on_other=self._take_in_turn,
         )
         self._on_places = on_places
-        self._passes = None if only is None or not is_told else over_operations(only, self._find_cgroup)
+        self._passes = None if only is None or not is_told else over_operations(only, self.find_cgroup)
         self._is_wanted = None if only is None or is_told else over_connections(only)
         # What the kernel has counted is known by names and paths alone.
         self._is_counted_wanted = self._is_wanted if only is not None and not uncounted(only) else None
@@ -563,7 +563,8 @@ class Tracer:
         """Whether an alert, or what would be one, is asked for."""
         return self._is_wanted is None or self._is_wanted(judged(alert, self._known.placed))
 
-    def _find_cgroup(self, cgroup_id: int, pid: int, comm: str) -> Cgroup | None:
+    def find_cgroup(self, cgroup_id: int, pid: int, comm: str) -> Cgroup | None:
+        """Return the cgroup of a process, by its id, 0: not known, or else by the process; None: it is not known."""
         placed = self._known.placed(Process(pid, comm, cgroup_id=cgroup_id))
         return placed.cgroup if placed is not None else None
 

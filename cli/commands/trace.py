@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import click
 
@@ -12,13 +13,17 @@ from hangup.cli.ended import Ended
 from hangup.cli.options import addresses_option, filter_options, json_option, run_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
+from hangup.cli.reporters.line_format import FormattedLines, LineFormat, parsed
 from hangup.cli.reporters.losses import losses_text
-from hangup.cli.reporters.operation import operation_rows
-from hangup.cli.reporters.operation_json import CgroupOf, operation_lines
+from hangup.cli.reporters.operation import OperationRows, operation_rows
+from hangup.cli.reporters.operation_json import operation_lines
 from hangup.cli.reporters.summary_json import summary_lines
+from hangup.cli.reporters.sysdig import SysdigLines
+from hangup.cli.reporters.times import ZEROS, Zero
 from hangup.cli.run import run
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Placed
@@ -29,33 +34,41 @@ from hangup.tracer.units import counted
 _LINES = 1024
 
 
+Layout = Literal["text", "sysdig", "json"]
+
+OperatedLines = Callable[[Sequence[Operated], Clocks], list[str]]
+"""Given operations, and what makes wall-clock times of the records', returns the lines that can be printed."""
+
+
 class _Printer:
     """Prints operations as they come, whole batches at a time."""
 
-    def __init__(self, output: Output, *, addresses: bool) -> None:
+    def __init__(self, output: Output, rows: OperationRows) -> None:
         self._output = output
-        self._rows = operation_rows(addresses=addresses)
-        self._objects = operation_lines()
-        self.cgroup: CgroupOf = lambda _cgroup_id, _pid: None
-        """Finds the cgroup of who did an operation."""
+        self._rows = rows
+        self.lines: OperatedLines = lambda _operated, _clocks: []
+        """Makes the lines where there are not `rows`."""
         self.clocks = Clocks()
         """Makes wall-clock times of the operations'."""
         self.count = 0
         self.after_batch()
 
     def operations(self, operated: Sequence[Operated]) -> None:
-        """Print operations as JSON."""
+        """Print operations in another layout than the text."""
         for begin in range(0, len(operated), _LINES):
-            self._print(self._objects(operated[begin : begin + _LINES], self.clocks, self.cgroup))
+            some = operated[begin : begin + _LINES]
+            self.print(self.lines(some, self.clocks))
+            self.count += len(some)
 
     def places(self, placed: Sequence[Placed]) -> None:
         """Print operations as lines of text."""
-        self._print(self._rows(placed, self.clocks, self._width))
+        self.print(self._rows(placed, self.clocks, self._width))
+        self.count += len(placed)
 
-    def _print(self, lines: Sequence[str]) -> None:
+    def print(self, lines: Sequence[str]) -> None:
+        """Print these lines."""
         if lines:
             self._output.line("\n".join(lines))
-        self.count += len(lines)
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the terminal again."""
@@ -64,10 +77,45 @@ class _Printer:
         self._width = terminal.columns(self._output.file)
 
 
+def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -> LineFormat | None:
+    try:
+        return None if text is None else parsed(text)
+    except FilterError as error:
+        raise click.BadParameter(error.pointed, ctx, param) from None
+
+
 @click.command("trace")
 @filter_options(Subject.OPERATIONS)
 @run_options
 @addresses_option
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(get_args(Layout)),
+    help="A line of text for each operation, as without it; sysdig's two lines, with the kernel's addresses; or JSON.",
+)
+@click.option(
+    "-p",
+    "line_format",
+    metavar="FORMAT",
+    callback=_line_format,
+    help="Print each operation so: %FIELD stands for a field, %20FIELD for 20 characters of it; with a * before it all "
+    "operations, not only those that have every field. `hangup fields` lists them.",
+)
+@click.option(
+    "-t",
+    "zero",
+    type=click.Choice(ZEROS, case_sensitive=False),
+    help="What times count from: the day, here (as without it) or in UTC; the first line; or the line before.",
+)
+@click.option(
+    "-c",
+    "connections",
+    type=click.IntRange(1, (1 << 64) - 1),
+    multiple=True,
+    metavar="CONNECTION",
+    help="Only this connection, by its number.",
+)
 @json_option
 @click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(
@@ -77,6 +125,9 @@ def command(
     duration: float | None,
     ready: Ready,
     addresses: bool,
+    layout: Layout | None,
+    line_format: LineFormat | None,
+    zero: Zero | None,
     as_json: bool,
 ) -> None:
     """Print every operation on a Unix connection.
@@ -86,20 +137,45 @@ def command(
     end, and the path. On a terminal the last two are left out where they do not fit, but not the path where a
     connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
     at Ctrl-C, SIGTERM or after --duration.
+
+    FILTER says which operations are printed, as in sysdig: `evt.failed=true and proc.name=httpd`; `hangup fields` lists
+    what it can ask for. With --format sysdig each operation is two lines, one where it began and one where it ended, in
+    the layout and the order of sysdig's; they are held back for a second, for what began earlier to stand before them.
     """
+    if sum([as_json, layout is not None, line_format is not None]) > 1:
+        raise click.UsageError("of --json, --format and -p only one can be")
+    as_json = as_json or layout == "json"
+    if as_json and zero is not None:
+        raise click.UsageError("-t changes nothing in JSON: its times are in UTC")
+    zero = zero or "local"
     output = Output()
-    printer = _Printer(output, addresses=addresses)
-    # Who reads lines does not see how connections went.
+    printer = _Printer(output, operation_rows(addresses=addresses, zero=zero))
+    sysdig = SysdigLines(zero=zero)
+    # Who reads lines of text does not see how connections went.
+    is_text = not as_json and layout != "sysdig" and line_format is None
+
+    def after_batch() -> None:
+        # What a capture holds is as old as it is: there later records say how far it has come.
+        if tracer.ring is not None:
+            printer.print(sysdig.ready(time.monotonic_ns(), printer.clocks))
+        printer.after_batch()
+
     with Tracer(
         selection=wanted.selection,
         only=wanted.rest,
         probes=probes,
-        on_operations=printer.operations if as_json else None,
-        on_places=None if as_json else printer.places,
+        on_operations=None if is_text else printer.operations,
+        on_places=printer.places if is_text else None,
     ) as tracer:
         began = time.monotonic()
-        printer.cgroup = tracer.cgroup
         printer.clocks = tracer.clocks
+        if as_json:
+            objects = operation_lines()
+            printer.lines = lambda operated, clocks: objects(operated, clocks, tracer.cgroup)
+        elif line_format is not None:
+            printer.lines = FormattedLines(line_format, tracer.find_cgroup, zero=zero).lines
+        else:
+            printer.lines = sysdig.lines
 
         def attached() -> None:
             flavour = tracer.flavour or "capture"
@@ -110,16 +186,20 @@ def command(
         run(
             tracer,
             on_alert=lambda _alert: None,
-            after_batch=printer.after_batch,
+            after_batch=after_batch,
             on_ready=attached,
             duration=duration,
         )
         ended = Ended(
             tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
         )
+    printer.print(sysdig.rest(printer.clocks))
+    output.flush()
     if as_json:
         for line in summary_lines(ended):
             output.line(line)
         output.flush()
     else:
+        if sysdig.late:
+            note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
         note(f"{counted(printer.count, 'operation')}; {losses_text(ended.losses)}")

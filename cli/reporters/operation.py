@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from hangup.cli.clock import local_second
 from hangup.cli.reporters.kept_text import KeptText
+from hangup.cli.reporters.times import Zero, times
 from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.names import error_name, shutdown_name
@@ -26,9 +26,6 @@ OperationRows = Callable[[Iterable[Placed], Clocks, int], list[str]]
 
 A peer or a path that does not fit is left out, but never the path where a connection begins.
 """
-
-# To format a number costs as much as to put a line together.
-_THREE = [f"{number:03d}" for number in range(1000)]
 
 # Of these system calls the name alone does not say whether they read, write, or what they release.
 _VAGUE = ("splice", "io_uring", "kernel", "32-bit call", "call ")
@@ -59,30 +56,23 @@ def _with_outcome(name: str, event: Event) -> str:
     return f"{name}: {error_name(-result)}" if result < 0 else name
 
 
-def operation_rows(*, addresses: bool = False) -> OperationRows:
+def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> OperationRows:
     """Return what makes trace's lines: time, process, operation, the connection's number, the peer's name, the path.
 
-    addresses: whether to show the kernel's, too.
+    addresses: whether to show the kernel's, too. zero: what times count from.
     """
+    show_time = times(zero)
     outcomes = KeptText[tuple[int, bytes, bytes, int]](lambda key: f"{_outcome_text(*key):<14} ")
 
     def rows(operations: Iterable[Placed], clocks: Clocks, width: int) -> list[str]:
         lines = []
         fits = width >= UNFOLDED_WIDTH and not addresses
-        second_text, begin, until = "", 0, 0
         for (kind, when, sock, peer, amounts, _, call, operation, _), where in operations:
-            rest = when - begin
-            if not 0 <= rest < until:
-                second_text, begin, until = local_second(clocks, when)
-                rest = when - begin
             shown = where.shown
             if shown is None:
                 shown = where.shown = _process_text(where.process), _place_text(where)
             place = shown[1] if fits else _number_text(where)
-            line = (
-                f"{second_text}.{_THREE[rest // 1_000_000]}{_THREE[rest // 1000 % 1000]} {shown[0]} "
-                f"{outcomes[kind, amounts, call, operation]}{place}"
-            )
+            line = f"{show_time(clocks, when)} {shown[0]} {outcomes[kind, amounts, call, operation]}{place}"
             if not fits:
                 if addresses:
                     line += f" {address(sock)}->{address(peer) or 'none'}"

@@ -9,9 +9,9 @@ _SHOWN = 72
 class FilterError(ValueError):
     """A filter that cannot be understood; its text is one line: where, what is wrong, and what was expected."""
 
-    def __init__(self, problem: str, column: int, text: str = "") -> None:
-        """column: where in `text`, the filter, counted from 1."""
-        super().__init__(f"column {column} of the filter: {problem}")
+    def __init__(self, problem: str, column: int, text: str = "", *, what: str = "filter") -> None:
+        """column: where in `text`, the filter (or what else it is), counted from 1."""
+        super().__init__(f"column {column} of the {what}: {problem}")
         self.problem = problem
         self.column = column
         self.text = text

@@ -68,7 +68,7 @@ def _unless_owned(value: Any, owner_pid: int) -> Any:
     return None if owner_pid else value
 
 
-def _fd_name(sock: int, peer: int, path: str | None) -> str:
+def fd_name(sock: int, peer: int, path: str | None) -> str:
     """Return what sysdig calls a Unix socket: both ends' addresses, and the path."""
     addresses = f"{sock:x}->{peer:x}"
     return f"{addresses} {path}" if path else addresses
@@ -77,9 +77,9 @@ def _fd_name(sock: int, peer: int, path: str | None) -> str:
 def _fd_names(connected: Connected) -> Iterable[str]:
     path, socks = connected.path, connected.socks
     if len(socks) == 2:
-        return (_fd_name(socks[0], socks[1], path), _fd_name(socks[1], socks[0], path))
+        return (fd_name(socks[0], socks[1], path), fd_name(socks[1], socks[0], path))
     if connected.failed is not None:
-        return (_fd_name(connected.failed.sock, connected.failed.peer, path),)
+        return (fd_name(connected.failed.sock, connected.failed.peer, path),)
     return (path,) if path else ()
 
 
@@ -314,7 +314,7 @@ DESCRIPTOR: tuple[FilterField, ...] = (
         absent="if neither is known",
         recorded=("sock", "peer"),
         place=("path",),
-        of_operation=_fd_name,
+        of_operation=fd_name,
         of_connection=_fd_names,
         of_open=True,
         selects="paths",
@@ -559,6 +559,7 @@ LINE: tuple[FilterField, ...] = (
     FilterField("evt.num", "number", "the number of the line, from 1 on", refused=_PRINTED),
     FilterField("evt.time", "string", "the local time of day, to the nanosecond", refused=_PRINTED),
     FilterField("evt.outputtime", "string", "the time as -t has it", refused=_PRINTED),
+    FilterField("evt.datetime", "string", "the local date and time, to the microsecond", refused=_PRINTED),
     FilterField("evt.rawtime", "number", "the time by the wall clock", unit="ns", refused=_PRINTED),
     FilterField("evt.reltime", "number", "the time since the first operation", unit="ns", refused=_PRINTED),
     FilterField("evt.deltatime", "number", "the time since the line before", unit="ns", refused=_PRINTED),

@@ -59,14 +59,17 @@ def shorthand(
     paths: Collection[str] = (),
     ignored_comms: Collection[str] = (),
     ignored_paths: Collection[str] = (),
+    connections: Collection[int] = (),
 ) -> list[Tree]:
     """Return the filters that are written shorter, as options: all of them are to hold, of one option any value.
 
-    cgroups: as a Selection names them; comms, paths: globs.
+    cgroups: as a Selection names them; comms, paths: globs; connections: their numbers.
     """
     trees: list[Tree] = []
     if pids:
         trees.append(Comparison("conn.pid", "in", tuple(map(str, pids))))
+    if connections:
+        trees.append(Comparison("conn.number", "in", tuple(map(str, connections))))
     if uids:
         trees.append(Comparison("conn.uid", "in", tuple(map(str, uids))))
     if cgroups:

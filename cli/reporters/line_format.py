@@ -1,0 +1,188 @@
+"""Operations as -p has them: one line each, of what its FORMAT names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from hangup.cli.clock import local
+from hangup.cli.reporters.sysdig import arguments
+from hangup.cli.reporters.times import Zero, times
+from hangup.tracer.clocks import Clocks
+from hangup.tracer.field import FilterField
+from hangup.tracer.filter.check import field_named, works_with
+from hangup.tracer.filter.compile import getter_of
+from hangup.tracer.filter.errors import FilterError
+from hangup.tracer.filter.fields import FindCgroup
+from hangup.tracer.record.layout import reader_of, unpack
+from hangup.tracer.story.connection import Place
+from hangup.tracer.story.endpoints import Operated
+
+MAX_LENGTH = 4096
+"""A FORMAT has at most so many characters."""
+
+# A field is cut, or filled up, to so many at most.
+_WIDEST = 999
+
+# What follows a field's name may be the full stop of a sentence.
+_PIECE = re.compile(
+    r"%(?:(?P<percent>%)|(?P<width>[0-9]*)(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)?)|[^%]+", re.DOTALL
+)
+
+_read_times = reader_of("end")
+
+
+class _Piece(NamedTuple):
+    """A part of a FORMAT."""
+
+    text: str
+    """What stands there as it is."""
+    field: FilterField | None = None
+    width: int = 0
+    """The field has so many characters; 0: as many as it has."""
+
+
+class LineFormat(NamedTuple):
+    """A FORMAT as it was understood."""
+
+    pieces: tuple[_Piece, ...]
+    all_lines: bool
+    """Whether operations are printed, too, that have no value for one of the fields."""
+
+
+class _Line(NamedTuple):
+    """An operation, and what its line is made with."""
+
+    record: bytes
+    place: Place
+    clocks: Clocks
+    number: int
+
+
+_Text = Callable[[_Line], str | None]
+
+
+def parsed(text: str) -> LineFormat:
+    """Return a FORMAT. Raises FilterError where it names what there is not, or what cannot be printed."""
+    if len(text) > MAX_LENGTH:
+        raise FilterError(f"longer than {MAX_LENGTH} characters", MAX_LENGTH + 1, what="format")
+    all_lines = text.startswith("*")
+    begin = int(all_lines)
+    pieces: list[_Piece] = []
+    for match in _PIECE.finditer(text, begin):
+        column = match.start() + 1
+        try:
+            pieces.append(_piece(match, column))
+        except FilterError as error:
+            raise FilterError(error.problem, error.column, text, what="format") from None
+    if not any(piece.field for piece in pieces):
+        raise FilterError("no field in it: expected one, as in %proc.name", begin + 1, text, what="format")
+    return LineFormat(tuple(pieces), all_lines)
+
+
+def _piece(match: re.Match[str], column: int) -> _Piece:
+    if not match[0].startswith("%"):
+        return _Piece(match[0])
+    if match["percent"]:
+        return _Piece("%")
+    if match["name"] is None:
+        raise FilterError("% where a field, as in %proc.name, or %% was expected", column)
+    width = int(match["width"] or 0) if len(match["width"]) <= 3 else _WIDEST + 1
+    if width > _WIDEST:
+        raise FilterError(f"a width above {_WIDEST}", column)
+    field = field_named(match["name"], match.start("name") + 1)
+    if "-p" not in works_with(field):
+        reason = field.refused or f"it works with {', '.join(works_with(field))}"
+        raise FilterError(f"{field.name} cannot be printed: {reason}", match.start("name") + 1)
+    return _Piece("", field, width)
+
+
+class FormattedLines:
+    """Makes the lines of a FORMAT."""
+
+    def __init__(self, of: LineFormat, find: FindCgroup, *, zero: Zero = "local") -> None:
+        """find: knows the cgroups of processes. zero: what times count from."""
+        self._all_lines = of.all_lines
+        self._pieces: list[tuple[_Text, int]] = [
+            (_literal(piece.text) if piece.field is None else _text_of(piece.field, find, zero), piece.width)
+            for piece in of.pieces
+        ]
+        self._number = 0
+
+    def lines(self, operated: Iterable[Operated], clocks: Clocks) -> list[str]:
+        """Return the lines of operations."""
+        found = (self._line(_Line(record, place, clocks, self._number + 1)) for record, _, place in operated)
+        return [line for line in found if line is not None]
+
+    def _line(self, line: _Line) -> str | None:
+        texts = []
+        for text_of, width in self._pieces:
+            text = text_of(line)
+            if text is None:
+                if not self._all_lines:
+                    return None
+                text = "<NA>"
+            texts.append(f"{text[:width]:<{width}}" if width else text)
+        self._number = line.number
+        return "".join(texts)
+
+
+def _literal(text: str) -> _Text:
+    return lambda _line: text
+
+
+def _text_of(field: FilterField, find: FindCgroup, zero: Zero) -> _Text:
+    """Return what makes the text of a field, None if there is no value."""
+    if field.of_operation is None:
+        return _of_line(field.name, zero)
+    get, show = getter_of(field, find), _shown(field)
+
+    def text(line: _Line) -> str | None:
+        value = get(line.record, line.place)
+        if not field.several:
+            return None if value is None else show(value)
+        return ",".join(map(show, value)) or None
+
+    return text
+
+
+def _shown(field: FilterField) -> Callable[[object], str]:
+    if field.type == "boolean":
+        return lambda value: "true" if value else "false"
+    return (lambda value: f"{value:x}") if field.type == "address" else str
+
+
+def _of_line(name: str, zero: Zero) -> _Text:
+    """Return what makes the text of a field that says something of the line."""
+    of_day, as_asked = times("local", 9), times(zero, 9)
+    first: list[int] = []
+    before: list[int] = []
+
+    def since(line: _Line, earlier: list[int], *, line_before: bool) -> str:
+        when = _when(line)
+        elapsed = when - earlier[0] if earlier else 0
+        if line_before or not earlier:
+            earlier[:] = [when]
+        return str(elapsed)
+
+    def info(line: _Line) -> str:
+        return " ".join(text for text in arguments(unpack(line.record), line.place) if text)
+
+    makers: dict[str, _Text] = {
+        "evt.num": lambda line: str(line.number),
+        "evt.time": lambda line: of_day(line.clocks, _when(line)),
+        "evt.outputtime": lambda line: as_asked(line.clocks, _when(line)).strip(),
+        "evt.datetime": lambda line: local(line.clocks.wall(_when(line))),
+        "evt.rawtime": lambda line: str(line.clocks.wall(_when(line))),
+        "evt.reltime": lambda line: since(line, first, line_before=False),
+        "evt.deltatime": lambda line: since(line, before, line_before=True),
+        "evt.dir": lambda _line: "<",
+        "evt.info": info,
+    }
+    return makers[name]
+
+
+def _when(line: _Line) -> int:
+    when: int = _read_times(line.record)[0]
+    return when

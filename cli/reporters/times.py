@@ -1,0 +1,57 @@
+"""When an operation was, as -t has it: in a column, whatever it counts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from hangup.cli.clock import second
+from hangup.tracer.clocks import Clocks
+
+Zero = Literal["local", "UTC", "relative", "delta"]
+"""What times count from: the day, here or in UTC; the first line; the line before."""
+
+ZEROS: tuple[Zero, ...] = get_args(Zero)
+
+ShowTime = Callable[[Clocks, int], str]
+"""Given what makes wall-clock times of the records', and a time in ns of CLOCK_MONOTONIC, returns its text."""
+
+_WIDTHS = {6: 15, 9: 18}
+
+# To format a number costs as much as to put a line together.
+_THREE = [f"{number:03d}" for number in range(1000)]
+
+
+def times(zero: Zero, digits: Literal[6, 9] = 6) -> ShowTime:
+    """Return what shows times, one line after the other, to so many digits of a second."""
+    if zero in ("relative", "delta"):
+        return _since(digits, line_before=zero == "delta")
+    in_utc, is_exact = zero == "UTC", digits == 9
+    second_text, begin, until = "", 0, 0
+
+    def of_day(clocks: Clocks, when: int) -> str:
+        nonlocal second_text, begin, until
+        rest = when - begin
+        if not 0 <= rest < until:
+            second_text, begin, until = second(clocks, when, in_utc=in_utc)
+            rest = when - begin
+        text = f"{second_text}.{_THREE[rest // 1_000_000]}{_THREE[rest // 1000 % 1000]}"
+        return text + _THREE[rest % 1000] if is_exact else text
+
+    return of_day
+
+
+def _since(digits: Literal[6, 9], *, line_before: bool) -> ShowTime:
+    zero: int | None = None
+    width, divisor = _WIDTHS[digits], 10 ** (9 - digits)
+
+    def since(_clocks: Clocks, when: int) -> str:
+        nonlocal zero
+        elapsed = 0 if zero is None else when - zero
+        if zero is None or line_before:
+            zero = when
+        seconds, rest = divmod(abs(elapsed), 10**9)
+        text = f"{'-' if elapsed < 0 else ''}{seconds}.{rest // divisor:0{digits}d}"
+        return f"{text:>{width}}"
+
+    return since
