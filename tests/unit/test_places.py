@@ -20,13 +20,14 @@ from hangup.tracer.story.process import Process, process_of
 from tests import stories
 from tests.stories import HTTPD, UWSGI, Story, Task, established, seeds_failure
 
-Told = tuple[Process, int | None, str | None, bool, str | None, int | None]
-"""Who did an operation, and where: number, path, whether a pair, whom with."""
+Told = tuple[Process, str, int | None, str | None, bool, str | None, int | None]
+"""Who did an operation, and where: at whose end, number, path, whether a pair, whom with."""
 
 
 def told(placed: Iterable[Placed]) -> list[Told]:
     return [
-        (where.process, where.number, where.path, where.pair, where.peer_comm, where.peer_pid) for _, where in placed
+        (where.process, where.role, where.number, where.path, where.pair, where.peer_comm, where.peer_pid)
+        for _, where in placed
     ]
 
 
@@ -37,9 +38,9 @@ def told_by_endpoints(events: Sequence[Event], known: Known) -> tuple[list[Told]
     for event in events:
         for occurrence in endpoints.feed([pack(event)]):
             if isinstance(occurrence, ConnectFailed):
-                found.append((process_of(occurrence.event), None, occurrence.path, False, None, None))
+                found.append((process_of(occurrence.event), "client", None, occurrence.path, False, None, None))
         for _, _, place in endpoints.operated():
-            found.append((process_of(event), *place[1:]))
+            found.append((process_of(event), *place))
     return found, endpoints.stale
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from hangup.cli import clock
 from hangup.cli.commands import trace
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
@@ -22,6 +23,8 @@ from tests.unit.playback import Playback
 def _told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
+    # Seconds of other tests, in another time zone.
+    clock._local_second.cache_clear()
     other = established(start=2_000_000_000, client=Task("curl", 77), path="/run/other.s")
 
     def replay(**options: Any) -> Tracer:
@@ -31,6 +34,7 @@ def _told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+    clock._local_second.cache_clear()
 
 
 def run(*arguments: str) -> Result:
