@@ -29,23 +29,13 @@ LOOK_AHEAD = 1_000_000_000
 MOST_HELD = 65_536
 """So many lines are held back at most."""
 
-# Where the arguments of a call of a family are not those of most: (before, after), in place of what stands in braces.
-_READS = {
-    "readv": ("fd={fd}", "res={res} size={size} data="),
-    "preadv": ("fd={fd}", "res={res} size={size} data="),
-    "recvfrom": ("fd={fd} size={size}", "res={res} data= tuple=NULL"),
-    "recvmsg": ("fd={fd}", "res={res} size={done} data= tuple=NULL"),
-    "recvmmsg": ("fd={fd}", "res={res} size={done} data= tuple=NULL"),
-}
-_WRITES = {
-    "sendto": ("fd={fd} size={size} tuple=NULL", "res={res} data="),
-    "sendmsg": ("fd={fd} size={size} tuple=NULL", "res={res} data="),
-    "sendmmsg": ("fd={fd} size={size} tuple=NULL", "res={res} data="),
-}
-_ACCEPTED = "fd={fd} tuple={tuple} queuepct=<NA> queuelen=<NA> queuemax=<NA>"
+# Calls whose arguments are not those of the others of their family.
+_VECTOR_READS = ("readv", "preadv", "preadv2")
+_MESSAGE_READS = ("recvmsg", "recvmmsg")
+_WRITES_TO = {"sendto": " tuple=NULL", "sendmsg": " tuple=NULL", "sendmmsg": " tuple=NULL"}
 
-_Held = tuple[int, int, str, Event, Place]
-"""When, the how-many-th (what is equal else stays in order), which way, and the operation."""
+_Held = tuple[int, int, str]
+"""When, the how-many-th (what is equal else stays in order), and what stands behind the time."""
 
 
 def type_of(event: Event) -> str:
@@ -55,40 +45,35 @@ def type_of(event: Event) -> str:
 
 def arguments(event: Event, place: Place) -> tuple[str, str]:
     """Return what a call was given, and what came of it, each as sysdig prints it."""
-    before, after = _templates(event)
     name = fd_name(event.sock, event.peer, place.path)
+    operation, result = event.operation, event.result
     # Before it is connected there is nothing to name.
-    named = "" if event.operation == _CONNECT else name
-    result = event.result
-    filled = {
-        "fd": f"{event.descriptor}(<u>{named})",
-        "size": event.size,
-        "done": max(result, 0),
-        "res": f"{result}({error_name(-result)})" if result < 0 else str(result),
-        "tuple": name,
-        "how": f"{event.size}({shutdown_name(event.size)})",
-        "type": event.type or STREAM,
-        "source": f"{event.sock:x}",
-        "peer": f"{event.peer:x}",
-    }
-    return before.format_map(filled), after.format_map(filled)
-
-
-def _templates(event: Event) -> tuple[str, str]:
-    operation, name = event.operation, type_of(event)
+    fd = f"fd={event.descriptor}(<u>{'' if operation == _CONNECT else name})"
+    res = f"res={result}({error_name(-result)})" if result < 0 else f"res={result}"
     if operation == _READ:
-        return _READS.get(name, ("fd={fd} size={size}", "res={res} data="))
+        return _read_arguments(event, fd, res)
     if operation == _WRITE:
-        return _WRITES.get(name, ("fd={fd} size={size}", "res={res} data="))
+        return f"{fd} size={event.size}{_WRITES_TO.get(type_of(event), '')}", f"{res} data="
     if operation == _CONNECT:
-        return "fd={fd}", "res={res} tuple={tuple}"
+        return fd, f"{res} tuple={name}"
     if operation == _ACCEPT:
-        return "flags=0" if name == "accept4" else "", _ACCEPTED
+        flags = "flags=0" if type_of(event) == "accept4" else ""
+        return flags, f"{fd} tuple={name} queuepct=<NA> queuelen=<NA> queuemax=<NA>"
     if operation == _SOCKETPAIR:
-        return "domain=1(AF_LOCAL) type={type} proto=0", "res={res} fd1={fd} source={source} peer={peer}"
+        made = f"domain=1(AF_LOCAL) type={event.type or STREAM} proto=0"
+        return made, f"{res} fd1={fd.removeprefix('fd=')} source={event.sock:x} peer={event.peer:x}"
     if operation == _SHUTDOWN:
-        return "fd={fd} how={how}", "res={res}"
-    return "fd={fd}", "res={res}"
+        return f"{fd} how={event.size}({shutdown_name(event.size)})", res
+    return fd, res
+
+
+def _read_arguments(event: Event, fd: str, res: str) -> tuple[str, str]:
+    name = type_of(event)
+    if name in _VECTOR_READS:
+        return fd, f"{res} size={event.size} data="
+    if name in _MESSAGE_READS:
+        return fd, f"{res} size={max(event.result, 0)} data= tuple=NULL"
+    return f"{fd} size={event.size}", f"{res} data= tuple=NULL" if name == "recvfrom" else f"{res} data="
 
 
 class SysdigLines:
@@ -109,8 +94,11 @@ class SysdigLines:
         """Take operations; return the lines before which nothing more is waited for."""
         for record, _, place in operated:
             event = unpack(record)
-            self._hold(event.start, ">", event, place)
-            self._hold(event.end, "<", event, place)
+            process = process_of(event)
+            before, after = arguments(event, place)
+            who, name = f"{event.cpu} {process.comm} ({process.tid or process.pid})", type_of(event)
+            self._hold(event.start, f"{who} > {name} {before}")
+            self._hold(event.end, f"{who} < {name} {after}")
             self._newest = max(self._newest, event.end)
         return list(self._ready(self._newest - LOOK_AHEAD, clocks))
 
@@ -122,24 +110,16 @@ class SysdigLines:
         """Return all lines that are held back: nothing more comes."""
         return list(self._ready(None, clocks))
 
-    def _hold(self, when: int, direction: str, event: Event, place: Place) -> None:
+    def _hold(self, when: int, text: str) -> None:
         self._taken += 1
-        heapq.heappush(self._held, (when, self._taken, direction, event, place))
+        heapq.heappush(self._held, (when, self._taken, text))
 
     def _ready(self, until: int | None, clocks: Clocks) -> Iterator[str]:
         held = self._held
         while held and (until is None or held[0][0] <= until or len(held) > MOST_HELD):
-            when, _, direction, event, place = heapq.heappop(held)
+            when, _, text = heapq.heappop(held)
             if when < self._printed_until:
                 self.late += 1
             self._printed_until = max(self._printed_until, when)
-            yield self._line(when, direction, event, place, clocks)
-
-    def _line(self, when: int, direction: str, event: Event, place: Place, clocks: Clocks) -> str:
-        self._number += 1
-        process = process_of(event)
-        text = arguments(event, place)[direction == "<"]
-        return (
-            f"{self._number} {self._show_time(clocks, when).strip()} {event.cpu} {process.comm} "
-            f"({process.tid or process.pid}) {direction} {type_of(event)} {text}"
-        ).rstrip()
+            self._number += 1
+            yield f"{self._number} {self._show_time(clocks, when).strip()} {text}".rstrip()

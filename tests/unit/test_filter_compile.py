@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hangup.tracer.filter import compile as module
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.compile import over_connections, over_operations
-from hangup.tracer.filter.connected import Connected
+from hangup.tracer.filter.connected import Connected, counted, ended_well, judged
+from hangup.tracer.filter.errors import FilterError
+from hangup.tracer.filter.fields import BY_NAME
 from hangup.tracer.filter.filter import filter_of, understood
+from hangup.tracer.filter.tree import EXISTS, LISTS, SIGNS, WORDS, Comparison
 from hangup.tracer.record.layout import pack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated as OperatedRecord
@@ -161,9 +167,26 @@ def several() -> list[Story]:
 def test_connections_pass_by_who_was_at_either_end_what_failed_and_what_is_concluded(
     text: str, kinds: list[str], counts: dict[str, int]
 ) -> None:
-    found, counted = alerts(text, *several())
+    found, of_verdicts = alerts(text, *several())
     assert [alert.verdict.kind.label for alert in found] == kinds
-    assert counted == counts
+    assert of_verdicts == counts
+
+
+def connections() -> list[Connected]:
+    """Return what filters are asked about: failures, a failed connect, what ended well, and what was only counted."""
+    refused = Story(path="/run/gone.s")
+    refused.connect(error=111)
+    found: list[Connected] = [counted("/a", "a", "b", "clean"), Connected(None, (), ())]
+    source = Playback([*seeds_failure().events, *refused.events, *latent(start=9_000_000_000).events])
+    with Tracer(source=source, latent=True) as tracer:
+        for alert in tracer.alerts():
+            found.append(judged(alert, lambda process: process))
+            if alert.story is not None:
+                found.append(ended_well(alert.story, lambda process: process))
+    return found
+
+
+CONNECTED = connections()
 
 
 def test_a_connect_that_failed_has_a_client_a_path_and_an_error() -> None:
@@ -187,3 +210,43 @@ def test_of_several_values_one_is_enough_but_all_have_to_be_others() -> None:
         ("not user.uid exists", True),
     ):
         assert over_connections(understood(text, Subject.CONNECTIONS))(connected) == passes, text
+
+
+_NUMBERS = ("1", "-32", "0x10", "1ms", "4kB", "1.5", "99999999999999999999", "ffff880108bcc440")
+_NAMES = ("true", "EPIPE", "SUCCESS", "httpd", "answered", "harmless", "none", "read", "unix")
+_VALUES = st.sampled_from((*_NUMBERS, *_NAMES, "/tmp/*", "[", "*a*a*a*a*b", "", "\\", "é"))
+_COMPARISONS = st.builds(
+    Comparison,
+    st.sampled_from(sorted(BY_NAME)),
+    st.sampled_from([*SIGNS, *WORDS, *LISTS, EXISTS]),
+    st.lists(_VALUES, min_size=1, max_size=2).map(tuple),
+)
+
+
+def written(comparison: Comparison) -> Comparison:
+    """Return it with as many values as it can have."""
+    values = comparison.values if comparison.operator in LISTS else comparison.values[: comparison.operator != EXISTS]
+    return replace(comparison, values=values)
+
+
+@given(_COMPARISONS.map(written), st.sampled_from(Subject))
+def test_whatever_is_asked_of_whatever_field_is_answered_or_is_an_error_that_points_at_it(
+    comparison: Comparison, subject: Subject
+) -> None:
+    text = f"not ({comparison})"
+    try:
+        tree = understood(text, subject)
+    except FilterError as error:
+        wrong = error
+    else:
+        filter_of([tree], subject)
+        if subject is Subject.OPERATIONS:
+            passing(text)
+        else:
+            decides = over_connections(tree)
+            for connected in CONNECTED:
+                decides(connected)
+        return
+    assert wrong.text == text
+    assert 5 < wrong.column <= len(text)
+    assert len(str(wrong).splitlines()) == 1

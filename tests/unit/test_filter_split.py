@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.tracer.filter.check import Subject
-from hangup.tracer.filter.compile import over_connections
+from hangup.tracer.filter.compile import over_connections, over_operations
 from hangup.tracer.filter.connected import Connected
 from hangup.tracer.filter.filter import filter_of, shorthand, understood
 from hangup.tracer.filter.tree import And, Comparison, Not, Or, Tree
+from hangup.tracer.record.layout import pack
 from hangup.tracer.selection import Participant, Selection
+from hangup.tracer.story.connection import Place, Role
 from hangup.tracer.story.process import Process
+from tests.stories import established
 
 
 def pushed(text: str, subject: Subject = Subject.OPERATIONS) -> tuple[Selection, str | None]:
@@ -139,6 +142,23 @@ _CONNECTIONS = st.tuples(
     st.lists(_PROCESSES, max_size=2).map(tuple),
     st.lists(_PROCESSES, max_size=2).map(tuple),
 ).map(lambda of: Connected(*of))
+
+
+@given(_TREES, _PROCESSES, _PROCESSES, st.sampled_from(["client", "server"]), st.sampled_from([None, "/a", "/b/x"]))
+def test_so_it_is_with_operations_whoever_did_them(
+    tree: Tree, one: Process, other: Process, role: Role, path: str | None
+) -> None:
+    event = (
+        established()
+        .client.write(4)
+        ._replace(pid=one.pid, uid=one.uid or 0, leader=one.comm.encode().ljust(16, b"\0"), comm=b"b".ljust(16, b"\0"))
+    )
+    place = Place(role, 1, path, False, other.comm, other.pid)
+    ends = [Participant(one.pid, name, event.uid) for name in (one.comm, "b")] + [Participant(other.pid, other.comm)]
+    wanted = filter_of([tree], Subject.OPERATIONS)
+    passes_rest = wanted.rest is None or over_operations(wanted.rest, lambda *_: None)(pack(event), place)
+    is_selected = wanted.selection.matches(path, ends)
+    assert (is_selected and passes_rest) == over_operations(tree, lambda *_: None)(pack(event), place)
 
 
 @given(_TREES, _CONNECTIONS)
