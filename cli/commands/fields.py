@@ -66,7 +66,8 @@ def command(as_json: bool) -> None:
 
 def listing(fields: Iterable[FilterField], width: int | None, paint: Paint = plain) -> str:
     """Return the fields as a table; width: where to fold meanings, None: nowhere."""
-    rows = [("FIELD", "TYPE", "MEANING"), *((field.name, type_of(field), meaning_of(field)) for field in fields)]
+    of_fields = ((field.name, type_of(field), meaning_of(field).replace("`", "")) for field in fields)
+    rows = [("FIELD", "TYPE", "MEANING"), *of_fields]
     name_width, type_width = (max(len(row[number]) for row in rows) + 2 for number in (0, 1))
     begin = name_width + type_width
     lines: list[str] = []
@@ -87,4 +88,4 @@ def meaning_of(field: FilterField) -> str:
     """Return what a field means, when it has no value, and where it works."""
     absent = f"; none {field.absent}" if field.absent else ""
     works = works_with(field)
-    return f"{field.meaning}{absent} [{', '.join(works)}]".replace("`", "") if works else f"{field.meaning}{absent}"
+    return f"{field.meaning}{absent} [{', '.join(works)}]" if works else f"{field.meaning}{absent}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from hangup.tracer.errors import HangupError
 from hangup.tracer.filter.check import Subject, values_of
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import FIELDS
@@ -86,3 +89,10 @@ def test_every_field_can_be_asked_for_where_it_is_known(subject: Subject) -> Non
     for field in FIELDS:
         if subject.has(field):
             assert understood(f"{field.name} exists", subject) == Comparison(field.name, "exists")
+
+
+def test_where_lark_is_missing_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lark", None)
+    monkeypatch.delitem(sys.modules, "hangup.tracer.filter.parser", raising=False)
+    with pytest.raises(HangupError, match="apt install python3-lark"):
+        understood("proc.pid=7", Subject.OPERATIONS)

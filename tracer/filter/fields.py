@@ -149,8 +149,7 @@ def _ends(side: str) -> tuple[FilterField, ...]:
     def uid(uid: int, owner_pid: int, role: str) -> int | None:
         return uid if role == side and not owner_pid else None
 
-    def cgroup_field(name: str, what: str) -> FilterField:
-        known = named(CGROUP, name)
+    def cgroup_field(name: str, what: str, meaning: str) -> FilterField:
 
         def value(find: FindCgroup, *values: Any) -> Any:
             *own, role, peer_pid, peer_comm = values
@@ -161,9 +160,9 @@ def _ends(side: str) -> tuple[FilterField, ...]:
             return cgroup and getattr(cgroup, what)
 
         return _known(
-            known,
+            named(CGROUP, name),
             f"conn.{side}.{name}",
-            meaning=f"{known.meaning}, of the process {end}",
+            meaning=f"{meaning} of the process {end}",
             recorded=_CGROUP,
             place=("role", *_PEER),
             of_operation=value,
@@ -209,9 +208,9 @@ def _ends(side: str) -> tuple[FilterField, ...]:
             of_open=True,
             selects="uids",
         ),
-        cgroup_field("cgroup", "path"),
-        cgroup_field("unit", "unit"),
-        cgroup_field("container", "container"),
+        cgroup_field("cgroup", "path", "the path of the control group, escaped,"),
+        cgroup_field("unit", "unit", "the systemd unit"),
+        cgroup_field("container", "container", "the name of the container, or the first 12 digits of its id,"),
     )
 
 
@@ -254,6 +253,7 @@ PROCESS: tuple[FilterField, ...] = (
         "thread.vtid",
         ("inner_tid", "owner_pid"),
         _unless_owned,
+        meaning="thread id in the process's own pid namespace",
     ),
     _process(
         "thread",
@@ -424,7 +424,7 @@ EVENT: tuple[FilterField, ...] = (
         "evt.buffer",
         "string",
         "the bytes that were read or written",
-        absent="always: payload is not recorded",
+        absent="at all: payload is not recorded",
         refused="payload is not recorded",
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from hangup.tracer.errors import HangupError
 from hangup.tracer.filter.check import Subject, check
 from hangup.tracer.filter.split import Split, split
 from hangup.tracer.filter.tree import Comparison, Not, Tree, all_of, any_of, spelled
@@ -41,10 +42,17 @@ def filter_of(trees: Iterable[Tree], subject: Subject) -> Filter:
 
 
 def understood(text: str, subject: Subject) -> Tree:
-    """Return the tree of a filter's text. Raises FilterError where it is none, or cannot be asked of such a thing."""
-    # Lark takes longer to import than all else: most runs have no filter.
-    from hangup.tracer.filter.parser import parse  # noqa: PLC0415
+    """Return the tree of a filter's text.
 
+    Raises FilterError where it is none, or cannot be asked of such a thing, and HangupError where lark is missing.
+    """
+    try:
+        # Lark takes longer to import than all else: most runs have no filter.
+        from hangup.tracer.filter.parser import parse  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "lark":
+            raise
+        raise HangupError("filters need lark, which is not installed", "apt install python3-lark") from None
     tree = parse(text)
     check(tree, subject, text)
     return tree
