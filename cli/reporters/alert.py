@@ -7,21 +7,19 @@ ten times as long.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from hangup.cli.clock import local
 from hangup.cli.reporters.operation import operation_text
+from hangup.cli.reporters.timeline import Mark, Note, timeline_of
 from hangup.cli.terminal import Paint, plain
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.record.facts import Cgroup
-from hangup.tracer.record.layout import Event, EventFlag
-from hangup.tracer.story.connection import IDLE
 from hangup.tracer.story.operation import address
-from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.process import Process
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
-from hangup.tracer.units import duration, moment, size
+from hangup.tracer.units import moment
 from hangup.tracer.verdicts.sentences import of_consequence
 
 # The columns: times and labels, the client's operations, the server's. Together 80.
@@ -29,33 +27,8 @@ _TIME = 11
 _CLIENT = 32
 _SERVER = 80 - _TIME - 2 - _CLIENT - 2
 
-# Of a longer timeline the beginning and the end are shown; --json has all that was kept.
-_ROWS_FIRST = 12
-_ROWS_LAST = 28
-
-# So many rows that come again and again are shown once; a request and its answer are four.
-_LONGEST_CYCLE = 8
-
-# What the row of the failure says where the symptom's name would be wrong of that operation: it shows it only.
-_SYMPTOMS = {Symptom.TOLD: "ECONNRESET TAKEN BEFORE"}
-
-
-@dataclass(slots=True)
-class _Row:
-    """A row of the timeline: what one end did, perhaps several times over."""
-
-    when: int
-    role: str
-    parts: list[str]
-    style: str | None = None
-    """Of a row that says what went wrong: never left out."""
-    times: int = 1
-    stands_for: int = 1
-    """How many operations it stands for."""
-    note: bool = False
-    """Whether it is about the connection and no operation of an end."""
-    silence: int = 0
-    """Of a note that nothing happened: for how long, in ns."""
+_STYLES: dict[Mark, str] = {"cause": "bold yellow", "failure": "bold red"}
+_NOTES: dict[Note, str] = {"silence": "--- {} ---", "missing": "... {} ...", "repeated": "({})"}
 
 
 def alert_block(alert: Alert, clocks: Clocks, *, width: int, paint: Paint = plain, addresses: bool = False) -> str:
@@ -196,131 +169,15 @@ def _timeline(alert: Alert, paint: Paint) -> Iterator[str]:
         assert failed is not None
         yield from _cells(moment(0, 0), [operation_text(failed)], [], right=True, style=("bold red", paint))
         return
-    rows = _without_repeats(_rows(alert))
-    start = story.start
-    whole = max((row.when - start for row in rows), default=0)
-    cut = range(_ROWS_FIRST, len(rows) - _ROWS_LAST)
-    if len(cut) < 2:
-        cut = range(0)
-    left_out = 0
-    for number, row in enumerate(rows):
-        if number in cut and not row.style:
-            left_out += row.stands_for
-            continue
-        if left_out:
-            yield " " * (_TIME + 2) + f"... {left_out} operations not shown ..."
-            left_out = 0
+    timeline = timeline_of(alert)
+    for row in timeline.rows:
         if row.note:
-            yield " " * (_TIME + 2) + row.parts[0]
+            yield " " * (_TIME + 2) + _NOTES[row.note].format(row.parts[0])
             continue
         times = [f"{row.times} times"] if row.times > 1 else []
         cells = ([*row.parts, *times], []) if row.role == "client" else ([], [*row.parts, *times])
-        style = (row.style, paint) if row.style else None
-        yield from _cells(moment(row.when - start, whole), *cells, right=True, style=style)
-
-
-def _rows(alert: Alert) -> list[_Row]:
-    story, failed = alert.story, alert.failed
-    assert story is not None
-    hangup = alert.hangup
-    victim = alert.verdict.victim
-    shutdown = alert.shutdown
-    # Who an end's heading names; what another process did is marked with that one's name.
-    users = {"client": alert.client.pid if alert.client else 0, "server": alert.server.pid if alert.server else 0}
-    kept = {"client": 0, "server": 0}
-    rows: list[_Row] = []
-    before: int | None = None
-    for when, role, event in story.timeline:
-        if before is not None and when - before >= IDLE:
-            text = f"--- {duration(when - before)} of silence ---"
-            rows.append(_Row(when, role, [text], note=True, silence=when - before, stands_for=0))
-        before = when
-        end = story.end(role)
-        for gap in end.gaps:
-            if gap.after == kept[role]:
-                noun = "operation" if gap.operations == 1 else "operations"
-                text = f"... {gap.operations} {noun} of the {role} not kept ..."
-                rows.append(_Row(when, role, [text], note=True, stands_for=gap.operations))
-        kept[role] += 1
-        row = _Row(when, role, [operation_text(event)])
-        who = process_of(event)
-        if who.pid != users[role]:
-            row.parts.append(f"by {who.comm}[{who.pid}]")
-        if hangup is not None and event is hangup.event:
-            row.parts[0] += ": HANG-UP"
-            row.parts.insert(1, _unread(event, alert, of_peer=role != victim))
-            row.style = "bold yellow"
-        elif shutdown is not None and event is shutdown:
-            row.style = "bold yellow"
-        elif failed is not None and role == victim and event is failed:
-            row.parts.append(_SYMPTOMS.get(alert.verdict.symptom) or alert.verdict.symptom.value.upper())
-            later = alert.verdict.figures.gap
-            if later is not None and later >= 0:
-                row.parts.append(f"{duration(later)} after the hang-up")
-            row.style = "bold red"
-        last = rows[-1] if rows else None
-        if last and not (last.style or row.style or last.note) and (last.role, last.parts) == (row.role, row.parts):
-            last.times += 1
-            last.stands_for += 1
-        else:
-            rows.append(row)
-    return rows
-
-
-def _without_repeats(rows: Sequence[_Row]) -> list[_Row]:
-    """Fold rows that come again in the same order, a request and its answer for example: once is enough."""
-    folded: list[_Row] = []
-    place = 0
-    while place < len(rows):
-        length, times = _cycle(rows, place)
-        folded.extend(rows[place : place + length])
-        if times > 1:
-            repeated = rows[place + length : place + length * times]
-            text = f"(these {length} rows {times - 1} more {'time' if times == 2 else 'times'})"
-            stands_for = sum(row.stands_for for row in repeated)
-            folded.append(_Row(repeated[0].when, "client", [text], note=True, stands_for=stands_for))
-        place += length * times
-    return folded
-
-
-def _cycle(rows: Sequence[_Row], place: int) -> tuple[int, int]:
-    """Return how many rows from a place on come again at once, and how often they are there; (1, 1): none."""
-    for length in range(2, _LONGEST_CYCLE + 1):
-        pattern = rows[place : place + length]
-        if len(pattern) < length or not _may_repeat(pattern[-1]) or not _may_repeat(pattern[0]):
-            break
-        times = 1
-        while _same(pattern, rows[place + length * times : place + length * (times + 1)]):
-            times += 1
-        # Folded, it takes one row more than once.
-        if times > 2 or (times == 2 and length > 2):
-            return length, times
-    return 1, 1
-
-
-def _may_repeat(row: _Row) -> bool:
-    """Whether a row may be folded: not one that says what went wrong, or what was not kept."""
-    return not row.style and (not row.note or bool(row.silence))
-
-
-def _same(pattern: Sequence[_Row], rows: Sequence[_Row]) -> bool:
-    """Whether rows show the same once more; silences of a rhythm are about as long, those that stand out are not."""
-    if len(rows) < len(pattern):
-        return False
-    for one, other in zip(pattern, rows, strict=True):
-        if one.silence and other.silence:
-            if not one.silence / 2 < other.silence < one.silence * 2:
-                return False
-        elif not _may_repeat(other) or (one.role, one.parts, one.times) != (other.role, other.parts, other.times):
-            return False
-    return True
-
-
-def _unread(event: Event, alert: Alert, *, of_peer: bool) -> str:
-    # The verdict's figure counts what slipped in while the release was under way, too.
-    unread = max(event.unread_bytes, alert.verdict.figures.unread_bytes if of_peer else 0)
-    least = "at least " if event.flags & EventFlag.UNREAD_AT_LEAST and unread == event.unread_bytes else ""
-    return f"{least}{size(unread)} unread" if unread else "nothing unread"
+        style = (_STYLES[row.mark], paint) if row.mark else None
+        yield from _cells(moment(row.when - story.start, timeline.whole), *cells, right=True, style=style)
 
 
 def _cells(
