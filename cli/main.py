@@ -28,6 +28,7 @@ VERBS = {
     "trace": "Print every operation on a Unix connection.",
     "peers": "List every Unix connection with the processes at both ends.",
     "fields": "List what filters can ask for.",
+    "report": "Write what a capture says as a page to hand to somebody.",
     "explain": "Say what a verdict means and what to do about it.",
     "serve": "Watch for good, as a systemd service.",
     "doctor": "Say what this host has and lacks, and what to do about it.",

@@ -207,7 +207,10 @@ class Tracer:
         self.latent = latent
         self.harmless = harmless
         self.verdicts = verdicts
-        self._host: HostFact | None = None
+        self.host: HostFact | None = None
+        """What is known of the host whose connections these are; None: nothing yet."""
+        self.span: tuple[int, int] | None = None
+        """The times of the first and the last record that were read, in ns of CLOCK_MONOTONIC."""
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
         self._lost: dict[Loss, LostFact] = {}
@@ -274,12 +277,12 @@ class Tracer:
     @property
     def flavour(self) -> str | None:
         """How the probes are attached, or were when a capture was made; None: that is not known."""
-        return (self._host.probes or None) if self._host else None
+        return (self.host.probes or None) if self.host else None
 
     @property
     def functions(self) -> tuple[str, ...]:
         """The kernel functions that are probed, or were."""
-        return self._host.functions if self._host else ()
+        return self.host.functions if self.host else ()
 
     def stop(self) -> None:
         """Take the probes away; what they have recorded can still be read."""
@@ -346,6 +349,9 @@ class Tracer:
         records = self._source.read(min(timeout, self._patience))
         # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
         now = time.monotonic_ns()
+        if records:
+            first, last = time_of(records[0]), time_of(records[-1])
+            self.span = (self.span[0], max(last, self.span[1])) if self.span else (first, last)
         if self._on_places is None:
             self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)
@@ -499,7 +505,7 @@ class Tracer:
         elif isinstance(fact, LostFact):
             self._lost[fact.cause] = fact
         elif fact is not None:
-            self._host = fact
+            self.host = fact
             self.clocks.take(fact)
             self.recording = fact.recording
 
@@ -550,7 +556,7 @@ class Tracer:
     @property
     def _are_counts_selected(self) -> bool:
         """Whether what was counted is of the selected alone: of counts only the kernel knows whose they are."""
-        wanted, watched = self.selection, self._host
+        wanted, watched = self.selection, self.host
         if watched is None:
             return not (wanted.pids or wanted.uids or wanted.cgroups)
         return (

@@ -22,6 +22,7 @@ from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
 from hangup.cli.service.settings import Settings, keys
+from hangup.cli.verdict_options import verdict_options
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.connected import uncounted
@@ -46,18 +47,7 @@ _KEYS = {key.name: key for key in keys()}
 
 @click.command("watch", context_settings={"allow_interspersed_args": False})
 @filter_options(Subject.CONNECTIONS)
-@click.option(
-    "--latent", is_flag=True, help="Show latent hang-ups as alerts, too: some 64 in a second, or all with --stream."
-)
-@click.option("--harmless", is_flag=True, help="Show failures that nobody misses anything by as alerts, too.")
-@click.option(
-    "--verdict",
-    "verdicts",
-    type=click.Choice([kind.label for kind in Kind if kind.is_alert or kind is Kind.LATENT]),
-    multiple=True,
-    metavar="VERDICT",
-    help="Only this verdict is an alert; `hangup explain` lists them. May be given several times.",
-)
+@verdict_options
 @click.option("--all", "show_all", is_flag=True, help="Show every alert in full, however many are alike.")
 @addresses_option
 @click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
@@ -77,7 +67,7 @@ def command(
     wanted: Filter,
     latent: bool,
     harmless: bool,
-    verdicts: tuple[str, ...],
+    verdicts: frozenset[Kind],
     show_all: bool,
     addresses: bool,
     no_fail: bool,
@@ -126,8 +116,6 @@ def command(
             output.flush()
         output.require_reader()
 
-    kinds = frozenset(Kind.named(label) for label in verdicts)
-    latent = latent or Kind.LATENT in kinds
     defaults = Settings()
     if not (defaults.stream if stream is None else stream) and wanted.rest is not None and uncounted(wanted.rest):
         note(
@@ -142,7 +130,7 @@ def command(
         history=history or defaults.history,
         latent=latent,
         harmless=harmless,
-        verdicts=kinds,
+        verdicts=verdicts,
     ) as tracer:
         began = time.monotonic()
 

@@ -61,7 +61,7 @@ def alert_row(alert: Alert, clocks: Clocks) -> str:
     """Return an alert as one line: when, verdict, the connection's number, the path, the sentence."""
     verdict = alert.verdict
     # The sentence about a failed connect names the path itself.
-    where = f" #{alert.story.number} {_place(alert)}" if alert.story else ""
+    where = f" #{alert.story.number} {place_of(alert)}" if alert.story else ""
     return f"{local(clocks.wall(alert.when), '%H:%M:%S')} {verdict.kind.label}{where}: {verdict.sentence}"
 
 
@@ -76,7 +76,7 @@ def _heading(alert: Alert, clocks: Clocks) -> str:
     parts.append(local(clocks.wall(alert.when)))
     if alert.story:
         parts.append(f"#{alert.story.number}")
-    return "  ".join([*parts, _place(alert)])
+    return "  ".join([*parts, place_of(alert)])
 
 
 def _folded(text: str, width: int) -> list[str]:
@@ -85,7 +85,8 @@ def _folded(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
-def _place(alert: Alert) -> str:
+def place_of(alert: Alert) -> str:
+    """Return the path of an alert's connection, or what stands in its place."""
     if alert.path is not None:
         return alert.path
     return "(socketpair)" if alert.story and alert.story.pair else "(path not known)"
