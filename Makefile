@@ -14,7 +14,7 @@ VAGRANT_SCENARIOS :=
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
-.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb test-package test-vagrant clean
+.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb test-pages test-package test-vagrant clean
 
 help: ## say what there is to make (this)
 	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ bench: setup ## measure what it costs, beside other tracers, and write docs/perf
 
 deb: setup ## build dist/hangup_VERSION_all.deb, in a root of its own
 	@debian/build-deb
+
+test-pages: ## the page of a report in a headless browser: light, dark, narrow, wide, by keyboard, and what axe says
+	@tests/setup browser
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/browser
 
 test-package: setup ## build the package and the wheel, lintian, install and purge them on Debian 12 and 13
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/package

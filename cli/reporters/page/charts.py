@@ -79,7 +79,7 @@ class OverTime:
 
         begin, end: what was watched, in ns of the wall clock.
         """
-        begin, end = min(begin, self._first or begin), max(end, self._last)
+        begin, end = min(begin, begin if self._first is None else self._first), max(end, self._last)
         step = next(
             (step for step in _STEPS if step >= self._fine and end // step - begin // step < _BARS_MOST), _STEPS[-1]
         )

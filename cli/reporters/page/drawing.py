@@ -26,6 +26,11 @@ class Text:
     style: str = ""
     anchor: Anchor = "start"
 
+    @property
+    def classes(self) -> str:
+        """Its classes in the page's style sheet."""
+        return f"{self.style} {self.anchor}".removesuffix("start").strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

@@ -1,0 +1,132 @@
+"""`hangup report` from the command line to the file: private, whole or not there, and never over another."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hangup.cli import new_file
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.main import hangup
+from hangup.tracer.errors import HangupError
+from tests.unit import pages
+from tests.unit.pages import capture, read
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    return capture(tmp_path / "a.capture", pages.mixed())
+
+
+def report(*arguments: object) -> Result:
+    return CliRunner().invoke(hangup, ["report", *map(str, arguments)])
+
+
+def test_a_report_is_a_page_that_its_owner_alone_can_read(recorded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.html"
+    result = report("-r", recorded, "-o", out)
+    assert result.exit_code == ExitStatus.OK, result.output
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    found = read(out.read_text())
+    assert [heading.text for heading in found.all("h1")] == ["26 of 89 connections failed: 29.2 %."]
+    assert "readable by you alone" in result.stderr
+    assert set(tmp_path.iterdir()) == {recorded, out}
+
+
+def test_it_says_of_what_it_is(recorded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.html"
+    report("-r", recorded, "-o", out)
+    facts = [element.text for element in read(out.read_text()).all("dd")][:6]
+    assert facts[0] == "a.capture"
+    assert facts[1] == "2025-12-31 23:59:59 UTC"
+    assert facts[3:6] == ["6.1.0-38-amd64", "every operation, with fentry (2 functions)", "nothing"]
+
+
+def test_a_report_on_standard_output_is_the_page_and_nothing_else(recorded: Path) -> None:
+    command = [sys.executable, "-m", "hangup", "report", "-r", str(recorded), "-o", "-"]
+    done = subprocess.run(command, capture_output=True, cwd=CHECKOUT, check=True)
+    assert done.stderr == b""
+    read(done.stdout.decode())
+
+
+def test_the_options_that_say_what_is_an_alert_are_those_of_watch(recorded: Path, tmp_path: Path) -> None:
+    def kinds(name: str, *options: str) -> set[str]:
+        out = tmp_path / name
+        assert report("-r", recorded, "-o", out, *options).exit_code == ExitStatus.OK
+        return {heading.text.split()[0] for heading in read(out.read_text()).all("h3")}
+
+    assert kinds("all") == {"answered", "killed", "unread"}
+    assert kinds("latent", "--latent") == {"answered", "killed", "unread", "latent"}
+    assert kinds("one", "--verdict", "killed") == {"killed"}
+    assert kinds("selected", "--comm", "nginx") == {"killed"}
+
+
+def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.html"
+    out.write_text("precious")
+    result = report("-r", recorded, "-o", out)
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+    assert result.stderr == f"hangup: {out} is there already: name another file, or overwrite it with --force\n"
+    assert out.read_text() == "precious"
+    assert report("-r", recorded, "-o", out, "--force").exit_code == ExitStatus.OK
+    assert out.read_text().startswith("<!doctype html>")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_what_is_wrong_with_the_output_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    out = tmp_path / "nowhere" / "out.html"
+    result = report("-r", tmp_path / "no capture", "-o", out)
+    assert result.stderr == f"hangup: there is no folder {out.parent}: make it, or name another file\n"
+    result = report("-r", tmp_path / "no capture", "-o", tmp_path / "out.html")
+    assert "cannot read" in result.stderr
+    assert not (tmp_path / "out.html").exists()
+
+
+@pytest.mark.parametrize("forced", [[], ["--force"]])
+def test_what_is_no_file_is_never_replaced(recorded: Path, tmp_path: Path, forced: list[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(recorded)
+    for other in (pipe, link, tmp_path):
+        result = report("-r", recorded, "-o", other, *forced)
+        assert result.exit_code == ExitStatus.CANNOT_RUN
+        assert "is no regular file" in result.stderr
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert link.is_symlink()
+
+
+def test_a_capture_that_was_cut_short_has_a_page_that_says_so(recorded: Path, tmp_path: Path) -> None:
+    recorded.write_bytes(recorded.read_bytes()[:-5000])
+    out = tmp_path / "out.html"
+    assert report("-r", recorded, "-o", out).exit_code == ExitStatus.OK
+    [warning] = read(out.read_text()).all("p", "warning")
+    assert "capture truncated" in warning.text
+
+
+def test_a_file_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out.html"
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(HangupError, match=r"cannot write .*out.html \(No space left on device\)"):
+        new_file.write(out, b"page", force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_came_to_be_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.html"
+    monkeypatch.setattr(new_file, "check", lambda *_, **__: out.write_text("precious"))
+    with pytest.raises(HangupError, match="is there already"):
+        new_file.write(out, b"page", force=False)
+    assert out.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [out]
