@@ -29,6 +29,7 @@ VERBS = {
     "peers": "List every Unix connection with the processes at both ends.",
     "fields": "List what filters can ask for.",
     "report": "Write what a capture says as a page to hand to somebody.",
+    "diff": "Compare what failed before a change with what fails after it.",
     "explain": "Say what a verdict means and what to do about it.",
     "serve": "Watch for good, as a systemd service.",
     "doctor": "Say what this host has and lacks, and what to do about it.",

@@ -96,6 +96,12 @@ class RowCounts(NamedTuple):
     harmless: int
 
 
+def hurt_on(kind: Kind, connections: int, harmless: int) -> int:
+    """Return on how many of a row's connections somebody was hurt; harmless: how many failures nobody missed."""
+    # One connection may fail harmlessly more than once.
+    return max(connections - harmless, 0) if kind.is_alert else 0
+
+
 @dataclass
 class Row:
     """The counts of one row."""

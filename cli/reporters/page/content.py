@@ -20,7 +20,7 @@ from hangup.cli.reporters.page.network import Talk, network
 from hangup.cli.reporters.page.sequence import name_of, sequence
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.record.facts import HostFact
-from hangup.tracer.statistics import Gaps, Key, Row
+from hangup.tracer.statistics import Gaps, Key, Row, hurt_on
 from hangup.tracer.story.process import Process
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
@@ -145,7 +145,7 @@ def page(collected: Collected, ended: Ended, source: Source) -> Page:
     """Return the page of a capture that has been read."""
     rows = ordered(ended.statistics)
     begin, end = (source.clocks.wall(when) for when in source.span)
-    connections, hurt = ended.statistics.total.connections, sum(hurt_on(key, row) for key, row in rows)
+    connections, hurt = ended.statistics.total.connections, sum(_hurt(key, row) for key, row in rows)
     shown = rows[:MOST_ROWS]
     kinds = tuple(
         _kind(number, alike, of_kind, source.clocks)
@@ -169,10 +169,8 @@ def page(collected: Collected, ended: Ended, source: Source) -> Page:
     )
 
 
-def hurt_on(key: Key, row: Row) -> int:
-    """Return on how many of a row's connections somebody was hurt."""
-    # A connection may fail harmlessly more than once.
-    return max(row.connections - row.harmless, 0) if key.kind.is_alert else 0
+def _hurt(key: Key, row: Row) -> int:
+    return hurt_on(key.kind, row.connections, row.harmless)
 
 
 def _headline(connections: int, hurt: int) -> str:
@@ -230,7 +228,7 @@ def _symptoms(row: Row) -> str:
 
 
 def _row(key: Key, row: Row) -> VerdictRow:
-    bad = hurt_on(key, row) > 0
+    bad = _hurt(key, row) > 0
     return VerdictRow(
         key.kind.label, bad, key.client, key.server, key.path, row.connections, _symptoms(row), _gaps(row.gaps)
     )
@@ -251,7 +249,7 @@ def _talks(rows: Sequence[tuple[Key, Row]]) -> Iterator[Talk]:
     for key, row in rows:
         counts = connections.setdefault((key.client, key.path, key.server), [0, 0])
         counts[0] += row.connections
-        counts[1] += hurt_on(key, row)
+        counts[1] += _hurt(key, row)
     for names, (count, failed) in connections.items():
         yield Talk(*names, count, failed)
 
