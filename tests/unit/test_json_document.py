@@ -15,7 +15,7 @@ import pytest
 from hangup.cli.commands import doctor, peers
 from hangup.cli.commands import fields as fields_verb
 from hangup.cli.json_lines import HEADER, markdown, not_kept_markdown
-from hangup.cli.reporters import summary_json
+from hangup.cli.reporters import difference_json, summary_json
 from hangup.cli.sinks import alert_file
 from hangup.tracer import fields
 from hangup.tracer.field import Field
@@ -41,6 +41,9 @@ FIELDS: dict[str, Iterable[Field[Any]]] = {
     "peers end": peers.END,
     "peers process": peers.HOLDER,
     "fields field": fields_verb.FIELD,
+    "difference": difference_json.ROW,
+    "difference kind": difference_json.KIND,
+    "difference total": difference_json.TOTAL,
     "doctor check": doctor.CHECK,
 }
 TABLES = {name: markdown(of_record) for name, of_record in FIELDS.items()}
