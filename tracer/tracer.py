@@ -351,7 +351,8 @@ class Tracer:
         now = time.monotonic_ns()
         if records:
             first, last = time_of(records[0]), time_of(records[-1])
-            self.span = (self.span[0], max(last, self.span[1])) if self.span else (first, last)
+            began, ended = self.span or (first, first)
+            self.span = began, max(ended, last)
         if self._on_places is None:
             self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)

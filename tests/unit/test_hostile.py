@@ -23,6 +23,9 @@ from hypothesis import strategies as st
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.alert import alert_block
 from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.reporters.page.collected import Collected
+from hangup.cli.reporters.page.content import Source, page
+from hangup.cli.reporters.page.render import html
 from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.tracer import names
@@ -38,6 +41,7 @@ from hangup.tracer.record.facts import Cgroup, Fact, pack_fact
 from hangup.tracer.tracer import Tracer
 from tests import stories
 from tests.stories import Story
+from tests.unit.pages import read as read_page
 from tests.unit.test_facts import FACTS
 
 # bytes.splitlines() and str.splitlines() end a line at each of these; the kernel at the first one only.
@@ -323,8 +327,10 @@ def test_a_capture_may_tell_anything_of_a_host(tmp_path: Path, facts: list[Fact]
     path = tmp_path / "capture"
     path.unlink(missing_ok=True)
     write_capture(path, told)
+    collected = Collected()
     with FileSource(path) as source, Tracer(source=source, latent=True, pids=[815] if pids else []) as tracer:
         for alert in tracer.alerts():
+            collected.add(alert, tracer.clocks)
             json.loads(alert_line(alert, tracer.clocks))
             assert all(line.isprintable() for line in alert_block(alert, tracer.clocks, width=80).splitlines())
         assert not source.truncated
@@ -332,3 +338,5 @@ def test_a_capture_may_tell_anything_of_a_host(tmp_path: Path, facts: list[Fact]
         for line in summary_lines(ended):
             json.loads(line)
         assert all(line.isprintable() for line in summary_text(ended, width=80).splitlines())
+        about = Source(["capture"], tracer.host, tracer.span or (0, 0), tracer.clocks)
+        read_page(html(page(collected, ended, about)))

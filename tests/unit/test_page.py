@@ -21,7 +21,7 @@ from hangup.cli.reporters.page.network import Talk
 from hangup.cli.reporters.page.render import html, prose
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Statistics
 from hangup.tracer.verdicts import Kind
-from tests.stories import MILLISECOND, Story, Task, clean, established, seeds_failure
+from tests.stories import MILLISECOND, Story, Task, clean, established, latent, seeds_failure
 from tests.unit import pages
 from tests.unit.pages import Read, one_after_the_other, page_of, read
 
@@ -210,6 +210,27 @@ def test_the_table_ends_with_one_row_for_what_it_leaves_out(monkeypatch: pytest.
     page = page_of(one_after_the_other(different(8)))
     assert (len(page.rows), page.rows_left_out, page.total.connections) == (5, 3, 8)
     assert "3 rows with fewer connections are left out" in html(page)
+
+
+def test_what_is_no_failure_is_not_marked_as_one() -> None:
+    found = read(html(page_of(one_after_the_other([latent, seeds_failure]), latent=True)))
+    marked = {mark.text for mark in found.all("span", "bad")}
+    assert "answered" in marked
+    assert "latent" not in marked
+
+
+def test_each_alert_says_how_it_showed() -> None:
+    story = established()
+    story.client.write(100)
+    story.server.read()
+    story.server.write(250)
+    story.client.read()
+    story.server.release()
+    story.client.write(5, error=errno.EPIPE)
+    story.client.release()
+    [kind] = page_of(story.events, harmless=True).kinds
+    assert [alert.symptom for alert in kind.drawn] == ["broken write, harmless"]
+    assert "broken write, harmless" in html(page_of(story.events, harmless=True))
 
 
 # ---- the sequence of an alert

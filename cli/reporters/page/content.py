@@ -96,6 +96,8 @@ class ShownKind:
 
     anchor: str
     verdict: str
+    bad: bool
+    """Whether it is one that somebody is hurt by."""
     client: str
     server: str
     path: str
@@ -260,6 +262,7 @@ def _kind(number: int, alike: Alike, alerts: AlikeAlerts, clocks: Clocks) -> Sho
     return ShownKind(
         anchor,
         alike.verdict,
+        kind.is_alert,
         alike.client,
         alike.server,
         alike.path,
