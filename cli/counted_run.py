@@ -24,7 +24,7 @@ from hangup.tracer.verdicts import Kind
 
 # An alert with its whole story is some 50 kB.
 _LONGEST_LINE = 16 << 20
-# No run has more rows: those of MAX_NAMES talkers and of the others.
+# No run has more rows: those of MAX_NAMES clients, servers and paths, and of the others.
 _MOST_ROWS = (MAX_NAMES + 1) * len(Kind)
 _LARGEST = 1 << 62
 

@@ -12,12 +12,13 @@ from hangup.tracer.statistics import hurt_on
 from hangup.tracer.verdicts import Kind
 
 CONFIDENCE = 0.95
-"""With which all that is concluded of two runs is right: it is shared among the rows that are compared (Bonferroni)."""
+"""With which all that is concluded of failures is right: each of the intervals that are compared has its share of the
+doubt (Bonferroni)."""
 
 Conclusion = Literal["worse", "better", "may be chance", "only before", "only after"]
 
 
-class Talkers(NamedTuple):
+class Names(NamedTuple):
     """What rows of two runs are matched by."""
 
     client: str
@@ -84,14 +85,14 @@ class Total:
 class Run:
     """All that was counted in a run."""
 
-    talkers: Mapping[Talkers, Total]
+    rows: Mapping[Names, Total]
     lost: int
     """How much is missing from it."""
 
     @property
     def total(self) -> Total:
-        """All talkers together, without verdicts and gaps."""
-        every = self.talkers.values()
+        """All rows together, without verdicts and gaps."""
+        every = self.rows.values()
         return Total(
             sum(each.connections for each in every),
             sum(each.hurt for each in every),
@@ -102,10 +103,10 @@ class Run:
 
 def run_of(rows: Iterable[Counted], *, lost: int) -> Run:
     """Return the run of which these rows were counted."""
-    talkers: dict[Talkers, Total] = {}
+    found: dict[Names, Total] = {}
     for row in rows:
-        talkers.setdefault(Talkers(row.client, row.server, path_pattern(row.path)), Total()).add(row)
-    return Run(talkers, lost)
+        found.setdefault(Names(row.client, row.server, path_pattern(row.path)), Total()).add(row)
+    return Run(found, lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,10 @@ class KindChange:
 
 
 @dataclass(frozen=True, slots=True)
-class TalkersChange:
+class RowChange:
     """What became of one client, server and path."""
 
-    talkers: Talkers
+    names: Names
     failed: Change
     latent: Change
     kinds: tuple[KindChange, ...]
@@ -152,7 +153,7 @@ class TalkersChange:
 class Comparison:
     """Two runs side by side."""
 
-    rows: tuple[TalkersChange, ...]
+    rows: tuple[RowChange, ...]
     """The worst first."""
     total: Change
     confidence: float
@@ -162,26 +163,21 @@ class Comparison:
 
     @property
     def is_worse(self) -> bool:
-        """Whether more failed than chance explains: in all, or of talkers who were there before and after."""
+        """Whether more failed than chance explains: in all, or of a row that was there before and after."""
         return any(change.conclusion == "worse" for change in (self.total, *(row.failed for row in self.rows)))
 
 
 def compare(before: Run, after: Run) -> Comparison:
     """Compare two runs."""
-    every = sorted({*before.talkers, *after.talkers})
+    every = sorted({*before.rows, *after.rows})
     # What failed in neither run says nothing, and takes no share.
     told = sum(
         1
-        for talkers in every
-        if talkers in before.talkers
-        and talkers in after.talkers
-        and (before.talkers[talkers].hurt or after.talkers[talkers].hurt)
+        for names in every
+        if names in before.rows and names in after.rows and (before.rows[names].hurt or after.rows[names].hurt)
     )
     confidence = 1 - (1 - CONFIDENCE) / (told + 1)
-    rows = [
-        _row(talkers, before.talkers.get(talkers, Total()), after.talkers.get(talkers, Total()), confidence)
-        for talkers in every
-    ]
+    rows = [_row(names, before.rows.get(names, Total()), after.rows.get(names, Total()), confidence) for names in every]
     first, last = before.total, after.total
     return Comparison(
         tuple(sorted(rows, key=_place)),
@@ -197,7 +193,7 @@ def _change(before: Rate, after: Rate, confidence: float) -> Change:
     return Change(before, after, difference(before, after, confidence) if known else None)
 
 
-def _row(talkers: Talkers, before: Total, after: Total, confidence: float) -> TalkersChange:
+def _row(names: Names, before: Total, after: Total, confidence: float) -> RowChange:
     def change(count: int, later: int) -> Change:
         return _change(Rate(count, before.connections), Rate(later, after.connections), confidence)
 
@@ -206,13 +202,13 @@ def _row(talkers: Talkers, before: Total, after: Total, confidence: float) -> Ta
         return KindChange(kind, first, last, change(first.hurt, last.hurt))
 
     kinds = (found for found in map(of_kind, Kind) if found.before.hurt or found.after.hurt)
-    return TalkersChange(talkers, change(before.hurt, after.hurt), change(before.latent, after.latent), tuple(kinds))
+    return RowChange(names, change(before.hurt, after.hurt), change(before.latent, after.latent), tuple(kinds))
 
 
 _ORDER: tuple[Conclusion, ...] = ("worse", "only after", "better", "only before", "may be chance")
 
 
-def _place(row: TalkersChange) -> tuple[bool, int, float, Talkers]:
+def _place(row: RowChange) -> tuple[bool, int, float, Names]:
     failed = row.failed
     is_quiet = not (failed.before.part or failed.after.part)
-    return is_quiet, _ORDER.index(failed.conclusion), -abs(failed.after.value - failed.before.value), row.talkers
+    return is_quiet, _ORDER.index(failed.conclusion), -abs(failed.after.value - failed.before.value), row.names

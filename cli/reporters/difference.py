@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hangup.cli.terminal import Paint, plain
-from hangup.tracer.comparison import CONFIDENCE, Change, Comparison, KindChange, TalkersChange
+from hangup.tracer.comparison import CONFIDENCE, Change, Comparison, KindChange, RowChange
 from hangup.tracer.rates import Rate
 from hangup.tracer.units import counted, duration
 
@@ -43,9 +43,9 @@ def _rows(comparison: Comparison, paint: Paint) -> Iterator[str]:
         yield ""
 
 
-def _row(row: TalkersChange, paint: Paint) -> Iterator[str]:
-    talkers = row.talkers
-    yield f"{talkers.client} to {talkers.server}, {talkers.path}"
+def _row(row: RowChange, paint: Paint) -> Iterator[str]:
+    names = row.names
+    yield f"{names.client} to {names.server}, {names.path}"
     yield from _figures("failed", row.failed, paint)
     for kind in row.kinds:
         yield _cells(f"  {kind.kind.label}", *_values(kind.change), _of_kind(kind))
@@ -138,7 +138,7 @@ def _cautions(comparison: Comparison) -> Iterator[str]:
         yield f"With so few connections a rise by {rise:.1f} in a thousand may have gone unseen."
     for name, lost in (("BEFORE", comparison.lost_before), ("AFTER", comparison.lost_after)):
         if lost:
-            yield f"{name} lost {counted(lost, 'record')}: failures may be missing from it."
+            yield f"{name} is not complete: failures may be missing from it."
     yield "Failures in a thousand connections, and how many. The change is between its"
     yield f"two bounds with {CONFIDENCE:.0%} confidence, all of them together, if connections"
     yield "fail independently of each other."

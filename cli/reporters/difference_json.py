@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hangup.cli import json_lines
-from hangup.tracer.comparison import CONFIDENCE, Change, Comparison, KindChange, TalkersChange
+from hangup.tracer.comparison import CONFIDENCE, Change, Comparison, KindChange, RowChange
 from hangup.tracer.field import Field, of_part
 
 _CONCLUSIONS = (
@@ -90,14 +90,14 @@ KIND: tuple[Field[KindChange], ...] = (
 )
 """What became of a verdict."""
 
-ROW: tuple[Field[TalkersChange], ...] = (
-    Field("client", "string", "the client's name, escaped; `?` if not known", lambda row: row.talkers.client),
-    Field("server", "string", "the server's name, likewise", lambda row: row.talkers.server),
+ROW: tuple[Field[RowChange], ...] = (
+    Field("client", "string", "the client's name, escaped; `?` if not known", lambda row: row.names.client),
+    Field("server", "string", "the server's name, likewise", lambda row: row.names.server),
     Field(
         "path",
         "string",
         "the listener's path, with `*` for numbers and made-up names, by which runs differ",
-        lambda row: row.talkers.path,
+        lambda row: row.names.path,
     ),
     *of_part(CHANGE, lambda row: row.failed),
     Field("latent_before", "number", "latent hang-ups before", lambda row: row.latent.before.part),
@@ -115,7 +115,7 @@ TOTAL: tuple[Field[Comparison], ...] = (
     Field(
         "confidence",
         "number",
-        "that of all bounds together; each has its share of the rest",
+        "that of the bounds of all that failed, together",
         lambda _: CONFIDENCE,
     ),
     Field("lost_before", "number", "how much is missing from the run before", lambda each: each.lost_before),

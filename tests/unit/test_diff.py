@@ -35,8 +35,8 @@ PHP = ("nginx", "php-fpm", "/run/php/php8.2-fpm.sock")
 POOL = ("gunicorn", "postgres", "/run/postgresql/.s.PGSQL.5432")
 
 
-def row(talkers: Sequence[str], kind: Kind, connections: int, *, harmless: int = 0, gap: int | None = None) -> Counted:
-    client, server, path = talkers
+def row(names: Sequence[str], kind: Kind, connections: int, *, harmless: int = 0, gap: int | None = None) -> Counted:
+    client, server, path = names
     return Counted(client, server, path, kind, connections, harmless, gap, gap)
 
 
@@ -64,7 +64,7 @@ AFTER = run(
 
 
 def conclusions(before: Run, after: Run) -> dict[str, str]:
-    return {row.talkers.client: row.failed.conclusion for row in compare(before, after).rows}
+    return {row.names.client: row.failed.conclusion for row in compare(before, after).rows}
 
 
 # ---- what is concluded
@@ -279,6 +279,7 @@ def test_what_is_missing_from_a_run_is_known_of_json_as_well(tmp_path: Path) -> 
         (totals(lost=None), "has no counts"),
         ('{"schema":1,"record":"alert"}\n' + '{"record":"summary"' + "[" * 100_000, "line 2 of .* is no JSON"),
     ],
+    ids=map(str, range(16)),
 )
 def test_a_file_that_is_neither_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "run"
@@ -287,13 +288,13 @@ def test_a_file_that_is_neither_is_one_line(tmp_path: Path, text: str, complaint
         read_run(path)
     result = diff(path, path)
     assert result.exit_code == ExitStatus.CANNOT_RUN
-    assert len(result.stderr.splitlines()) == 1
+    assert len(result.output.splitlines()) == 1
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     result = diff(tmp_path / "none", tmp_path / "none")
     assert result.exit_code == ExitStatus.CANNOT_RUN
-    assert result.stderr.startswith(f"hangup: cannot read {tmp_path / 'none'} (No such file or directory): ")
+    assert result.output.startswith(f"hangup: cannot read {tmp_path / 'none'} (No such file or directory): ")
 
 
 def test_names_in_json_are_escaped_whoever_wrote_it(tmp_path: Path) -> None:

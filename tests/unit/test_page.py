@@ -17,7 +17,7 @@ from hangup.cli.reporters.alerts import AS_ROWS, IN_FULL
 from hangup.cli.reporters.page import charts, collected, content, network
 from hangup.cli.reporters.page.charts import OverTime
 from hangup.cli.reporters.page.drawing import Drawing, shortened
-from hangup.cli.reporters.page.network import Talk
+from hangup.cli.reporters.page.network import Pair
 from hangup.cli.reporters.page.render import html, prose
 from hangup.tracer.statistics import GAP_BOUNDS, Histogram, Statistics
 from hangup.tracer.verdicts import Kind
@@ -353,12 +353,12 @@ def test_gaps_are_drawn_from_the_first_to_the_last_that_there_are() -> None:
     assert "reused: most of them over 10 s" in drawing.description
 
 
-# ---- who talks to whom
+# ---- who pairs to whom
 
 
 def test_those_who_fail_most_are_drawn_first_and_the_rest_is_counted() -> None:
-    talks = [Talk(f"c{number}", "/run/a.s", "server", 1000 + number, 0) for number in range(40)]
-    drawing = network.network([*talks, Talk("broken", "/run/b.s", "server", 3, 2)])
+    pairs = [Pair(f"c{number}", "/run/a.s", "server", 1000 + number, 0) for number in range(40)]
+    drawing = network.network([*pairs, Pair("broken", "/run/b.s", "server", 3, 2)])
     said = texts(drawing)
     assert said[0] == "broken"
     assert "2 of 3 failed" in said
@@ -369,7 +369,7 @@ def test_those_who_fail_most_are_drawn_first_and_the_rest_is_counted() -> None:
 
 
 def test_a_wider_line_is_more_connections_and_what_failed_is_drawn_last() -> None:
-    drawing = network.network([Talk("a", "/a", "s", 10, 1), Talk("b", "/b", "s", 10_000, 0)])
+    drawing = network.network([Pair("a", "/a", "s", 10, 1), Pair("b", "/b", "s", 10_000, 0)])
     assert drawing is not None
     widths = [line.width for line in drawing.lines]
     assert widths[0] is not None

@@ -37,7 +37,7 @@ def test_a_report_is_a_page_that_its_owner_alone_can_read(recorded: Path, tmp_pa
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     found = read(out.read_text())
     assert [heading.text for heading in found.all("h1")] == ["26 of 89 connections failed: 29.2 %."]
-    assert "readable by you alone" in result.stderr
+    assert "readable by you alone" in result.output
     assert set(tmp_path.iterdir()) == {recorded, out}
 
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_pa
     out.write_text("precious")
     result = report("-r", recorded, "-o", out)
     assert result.exit_code == ExitStatus.CANNOT_RUN
-    assert result.stderr == f"hangup: {out} is there already: name another file, or overwrite it with --force\n"
+    assert result.output == f"hangup: {out} is there already: name another file, or overwrite it with --force\n"
     assert out.read_text() == "precious"
     assert report("-r", recorded, "-o", out, "--force").exit_code == ExitStatus.OK
     assert out.read_text().startswith("<!doctype html>")
@@ -84,9 +84,9 @@ def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_pa
 def test_what_is_wrong_with_the_output_is_said_before_anything_is_read(tmp_path: Path) -> None:
     out = tmp_path / "nowhere" / "out.html"
     result = report("-r", tmp_path / "no capture", "-o", out)
-    assert result.stderr == f"hangup: there is no folder {out.parent}: make it, or name another file\n"
+    assert result.output == f"hangup: there is no folder {out.parent}: make it, or name another file\n"
     result = report("-r", tmp_path / "no capture", "-o", tmp_path / "out.html")
-    assert "cannot read" in result.stderr
+    assert "cannot read" in result.output
     assert not (tmp_path / "out.html").exists()
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_file_is_never_replaced(recorded: Path, tmp_path: Path, force
     for other in (pipe, link, tmp_path):
         result = report("-r", recorded, "-o", other, *forced)
         assert result.exit_code == ExitStatus.CANNOT_RUN
-        assert "is no regular file" in result.stderr
+        assert "is no regular file" in result.output
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
     assert link.is_symlink()
 

@@ -16,7 +16,7 @@ from hangup.cli.reporters.order import ordered
 from hangup.cli.reporters.page import charts
 from hangup.cli.reporters.page.collected import AlikeAlerts, Collected
 from hangup.cli.reporters.page.drawing import Drawing
-from hangup.cli.reporters.page.network import Talk, network
+from hangup.cli.reporters.page.network import Pair, network
 from hangup.cli.reporters.page.sequence import name_of, sequence
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.record.facts import HostFact
@@ -164,7 +164,7 @@ def page(collected: Collected, ended: Ended, source: Source) -> Page:
         rows_left_out=len(rows) - len(shown),
         over_time=charts.over_time(collected.over_time, begin, end),
         gaps=charts.gaps(ended.statistics.counts().gaps),
-        network=network(_talks(rows)),
+        network=network(_pairs(rows)),
         kinds=kinds,
         meanings=tuple((kind.label, kind.meaning) for kind in Kind if kind in named),
         version=VERSION,
@@ -246,14 +246,14 @@ def _gaps(gaps: Gaps) -> tuple[str, str]:
     return duration(gaps.percentile(50)), duration(gaps.maximum)
 
 
-def _talks(rows: Sequence[tuple[Key, Row]]) -> Iterator[Talk]:
+def _pairs(rows: Sequence[tuple[Key, Row]]) -> Iterator[Pair]:
     connections: dict[tuple[str, str, str], list[int]] = {}
     for key, row in rows:
         counts = connections.setdefault((key.client, key.path, key.server), [0, 0])
         counts[0] += row.connections
         counts[1] += _hurt(key, row)
     for names, (count, failed) in connections.items():
-        yield Talk(*names, count, failed)
+        yield Pair(*names, count, failed)
 
 
 def _kind(number: int, alike: Alike, alerts: AlikeAlerts, clocks: Clocks) -> ShownKind:

@@ -23,7 +23,7 @@ _TOP = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Pair:
     """What one program had to do with another over one path."""
 
     client: str
@@ -42,13 +42,13 @@ class _Node(NamedTuple):
     """Of its middle."""
 
 
-def network(talks: Iterable[Talk]) -> Drawing | None:
+def network(pairs: Iterable[Pair]) -> Drawing | None:
     """Return the picture; None: nobody talked."""
-    known = sorted(talks, key=lambda talk: (-talk.failed, -talk.connections, talk.client, talk.path, talk.server))
+    known = sorted(pairs, key=lambda pair: (-pair.failed, -pair.connections, pair.client, pair.path, pair.server))
     shown = known[:MOST]
     if not shown:
         return None
-    columns = [_unique(_names(talk)[column] for talk in shown) for column in range(3)]
+    columns = [_unique(_names(pair)[column] for pair in shown) for column in range(3)]
     height = _TOP + _ROW * max(map(len, columns)) + _TOP
     nodes = [_placed(names, height) for names in columns]
     lefts = (1, 1 + _NAMES + _SPACE, 1 + _NAMES + _SPACE + _PATHS + _SPACE)
@@ -56,21 +56,21 @@ def network(talks: Iterable[Talk]) -> Drawing | None:
     boxes: list[Box] = []
     texts: list[Text] = []
     for column, (left, width) in enumerate(zip(lefts, widths, strict=True)):
-        of_column = [_names(talk)[column] for talk in shown]
+        of_column = [_names(pair)[column] for pair in shown]
         for node in nodes[column].values():
-            mine = [talk for talk, name in zip(shown, of_column, strict=True) if name == node.name]
-            failed, connections = sum(talk.failed for talk in mine), sum(talk.connections for talk in mine)
+            mine = [pair for pair, name in zip(shown, of_column, strict=True) if name == node.name]
+            failed, connections = sum(pair.failed for pair in mine), sum(pair.connections for pair in mine)
             boxes.append(Box(left, node.y - _NODE / 2, width, _NODE, "node", node.name))
             room = width - 16
             count = f"{failed:,} of {connections:,} failed" if failed else f"{connections:,}"
             texts.append(Text(left + 8, node.y - 1, shortened(node.name, room, bold=True), "name"))
             texts.append(Text(left + 8, node.y + 11, count, "count bad" if failed else "count"))
-    lines = [line for talk in shown for line in _links(talk, nodes, lefts, widths)]
+    lines = [line for pair in shown for line in _links(pair, nodes, lefts, widths)]
     # What failed is drawn over what went well.
     lines.sort(key=lambda line: "bad" in line.style)
     failed_most = ", ".join(
-        f"{talk.client} to {talk.server} over {talk.path}: {talk.failed} of {talk.connections} failed"
-        for talk in shown[:5]
+        f"{pair.client} to {pair.server} over {pair.path}: {pair.failed} of {pair.connections} failed"
+        for pair in shown[:5]
     )
     left_out = len(known) - len(shown)
     more = f" {counted(left_out, 'more pair')} not drawn." if left_out else ""
@@ -85,9 +85,9 @@ def network(talks: Iterable[Talk]) -> Drawing | None:
     )
 
 
-def _names(talk: Talk) -> tuple[str, str, str]:
+def _names(pair: Pair) -> tuple[str, str, str]:
     """Return what stands in the columns."""
-    return talk.client, talk.path, talk.server
+    return pair.client, pair.path, pair.server
 
 
 def _unique(names: Iterable[str]) -> Sequence[str]:
@@ -101,12 +101,12 @@ def _placed(names: Sequence[str], height: float) -> dict[str, _Node]:
 
 
 def _links(
-    talk: Talk, nodes: Sequence[dict[str, _Node]], lefts: Sequence[int], widths: Sequence[int]
+    pair: Pair, nodes: Sequence[dict[str, _Node]], lefts: Sequence[int], widths: Sequence[int]
 ) -> Iterable[Line]:
     """Draw both halves of a way, as wide as there were many connections."""
-    width = round(1.5 + 1.5 * math.log10(max(talk.connections, 1)), 1)
-    style = "link bad" if talk.failed else "link"
-    names = _names(talk)
+    width = round(1.5 + 1.5 * math.log10(max(pair.connections, 1)), 1)
+    style = "link bad" if pair.failed else "link"
+    names = _names(pair)
     for column in (0, 1):
         x, y = lefts[column] + widths[column], nodes[column][names[column]].y
         other = nodes[column + 1][names[column + 1]].y
