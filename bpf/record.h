@@ -41,8 +41,6 @@ enum record_type {
 	RECORD_COUNTS = 6,
 	/* What was lost till now by one cause: SECTION_LOST, SECTION_PERIODS. It replaces what was told of that cause. */
 	RECORD_LOST = 7,
-	/* The last record of a capture that was not cut short. */
-	RECORD_END = 8,
 	/*
 	 * By the probes while they record: somebody has a connection who is in a cgroup that
 	 * nobody was seen in before: SECTION_USER. The live source makes a PROCESS of it.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hangup.cli.json_lines import SCHEMA
-from hangup.tracer.capture.file import FileSource
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.comparison import Counted, Run, run_of
 from hangup.tracer.errors import HangupError
 from hangup.tracer.escape import escape, escaped

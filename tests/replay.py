@@ -68,7 +68,7 @@ def summary(tracer: Tracer) -> list[str]:
 
     losses = dict(tracer.losses().by_cause)
     # The reader's own: a live host has none.
-    assert not losses.pop("capture_truncated", 0), "the capture was cut short"
+    assert not losses.pop("capture_damaged", 0), "the capture was cut short"
     ended = Ended(tracer.statistics, Losses(losses), 0.0, tracer.flavour, len(tracer.functions))
     return sorted(summary_lines(ended))
 
@@ -76,7 +76,7 @@ def summary(tracer: Tracer) -> list[str]:
 def replayed(capture: Path) -> Iterator[str]:
     """Yield what a capture tells, latent hang-ups included: alerts as they come, then what was counted and lost."""
     from hangup.cli.reporters.alert_json import alert_line  # noqa: PLC0415 - when the host is out of reach
-    from hangup.tracer.capture.file import FileSource  # noqa: PLC0415
+    from hangup.tracer.capture.reader import FileSource  # noqa: PLC0415
     from hangup.tracer.tracer import Tracer  # noqa: PLC0415
 
     with FileSource(capture) as source, Tracer(source=source, latent=True) as tracer:

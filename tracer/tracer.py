@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from hangup.tracer.capture.file import FileSource, Writer, WritingSource
+from hangup.tracer.capture.files import file_writer
+from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.source import WritingSource
+from hangup.tracer.capture.writer import Writer
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import escape_comm, escape_socket_path
 from hangup.tracer.filter.compile import over_connections, over_operations
@@ -28,7 +31,9 @@ from hangup.tracer.record.facts import (
     unpack_fact,
 )
 from hangup.tracer.record.layout import (
+    RING_TYPE_BYTES,
     STREAM,
+    TYPE,
     Counted,
     Event,
     Loss,
@@ -166,8 +171,9 @@ class Tracer:
         on_operation: Callable[[Traced], None] | None = None,
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
         on_places: Callable[[Sequence[Placed]], None] | None = None,
+        on_records: Callable[[Sequence[bytes]], None] | None = None,
         statistics: Statistics | None = None,
-        keep: Path | None = None,
+        keep: Writer | Path | None = None,
     ) -> None:
         """Say what to trace; nothing happens before the context is entered.
 
@@ -184,8 +190,9 @@ class Tracer:
         on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each.
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
+        on_records: the same for who wants nothing made of them: it is given the records as they were read.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
-        read (tracer/capture/file.py).
+        read, or what writes it elsewhere (tracer/capture/writer.py).
         """
         self.selection = selection or Selection(frozenset(pids or ()))
         # Of who was connected more is known to the kernel than it tells, but paths that fail by design it lets through.
@@ -195,15 +202,14 @@ class Tracer:
         self._wanted_probes = probes
         self._on_operation = on_operation
         self._on_operations = on_operations
-        is_told = on_operation is not None or on_operations is not None or on_places is not None
+        is_told = any(told is not None for told in (on_operation, on_operations, on_places, on_records))
         self.recording = source is None and not stream and not is_told
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
         self._source = source
         self._file = source if isinstance(source, FileSource) else None
         self._live: LiveSource | None = None
-        self._keep = keep
-        self._writer: Writer | None = None
+        self._writer = file_writer(keep) if isinstance(keep, Path) else keep
         self.latent = latent
         self.harmless = harmless
         self.verdicts = verdicts
@@ -228,6 +234,7 @@ class Tracer:
             on_other=self._take_in_turn,
         )
         self._on_places = on_places
+        self._on_records = on_records
         self._passes = None if only is None or not is_told else over_operations(only, self.find_cgroup)
         self._is_wanted = None if only is None or is_told else over_connections(only)
         # What the kernel has counted is known by names and paths alone.
@@ -249,8 +256,8 @@ class Tracer:
                 endpoints=self._history,
             )
         try:
-            if self._keep is not None:
-                self._writer = Writer(self._keep)
+            if self._writer is not None:
+                self._writer.open()
                 self._source = WritingSource(self._source, self._writer)
             self._take_all(self._source.opening())
         except BaseException:
@@ -267,8 +274,8 @@ class Tracer:
                 self._take_counts()
             if self._writer:
                 # What was left unread, or was cut off already, is missing behind what was written.
-                truncated = self._file is not None and self._file.truncated
-                self._writer.close(whole=self._source is not None and self._source.drained and not truncated)
+                damaged = self._file is not None and self._file.damage is not None
+                self._writer.close(whole=self._source is not None and self._source.drained and not damaged)
         finally:
             # Also if Ctrl-C comes in between: they go with the process, but that may live on.
             if self._live:
@@ -285,10 +292,15 @@ class Tracer:
         return self.host.functions if self.host else ()
 
     def stop(self) -> None:
-        """Take the probes away; what they have recorded can still be read."""
+        """Take the probes away; what they have recorded can still be read. Of a capture no more is read."""
         self._stopped = True
-        if self._live:
-            self._live.stop()
+        if reader := self._live or self._file:
+            reader.stop()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a capture has been read to its end; a live host has none."""
+        return self._file is not None and self._file.drained
 
     @property
     def ring(self) -> RingFill | None:
@@ -306,7 +318,7 @@ class Tracer:
         by_cause["connections_evicted"] = self._endpoints.evicted + self._places.evicted
         by_cause["releases_missed"] = self._endpoints.stale + self._places.stale
         if self._file:
-            by_cause["capture_truncated"] = int(self._file.truncated)
+            by_cause["capture_damaged"] = int(self._file.damage is not None)
         return Losses(by_cause)
 
     def cgroup(self, cgroup_id: int, pid: int) -> Cgroup | None:
@@ -334,8 +346,8 @@ class Tracer:
 
     def wake_by(self, descriptor: int) -> None:
         """Let whatever comes to be read from this descriptor end the waiting of a poll as well, until it is closed."""
-        if self._live:
-            self._live.wake_by(descriptor)
+        if reader := self._live or self._file:
+            reader.wake_by(descriptor)
 
     @property
     def _patience(self) -> float:
@@ -353,11 +365,15 @@ class Tracer:
             first, last = time_of(records[0]), time_of(records[-1])
             began, ended = self.span or (first, first)
             self.span = began, max(ended, last)
-        if self._on_places is None:
+        if self._on_places is None and self._on_records is None:
             self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
+        if self._on_records is not None:
+            self._on_records(batch.records)
+            self._take_all([data for data in batch.records if data[TYPE] not in RING_TYPE_BYTES])
+            return
         if self._on_places is not None:
             for begin in range(0, len(batch.records), _AT_A_TIME):
                 self._on_places(self._places.feed(batch.records[begin : begin + _AT_A_TIME]))

@@ -17,7 +17,7 @@ from hangup.cli.reporters.page.collected import Collected
 from hangup.cli.reporters.page.content import Source, page
 from hangup.cli.reporters.page.render import html
 from hangup.cli.verdict_options import verdict_options
-from hangup.tracer.capture.file import FileSource
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.escape import escape
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter

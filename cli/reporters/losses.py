@@ -19,6 +19,7 @@ _WORDS = {
         "connection forgotten, as too many were open",
         "connections forgotten, as too many were open",
     ),
+    "capture_damaged": ("part of a capture, which is damaged", "parts of captures, which are damaged"),
     "releases_missed": ("connection whose end was missed", "connections whose end was missed"),
 }
 

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from hangup.tracer.capture.file import Writer, WritingSource
+from hangup.tracer.capture.files import file_writer
+from hangup.tracer.capture.source import WritingSource
 from hangup.tracer.kernel.live import LiveSource
 from hangup.tracer.kernel.probes import Probes
 from hangup.tracer.tracer import POLL_SECONDS
@@ -32,7 +33,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     # That of the start before; a capture overwrites nothing.
     Path(path).unlink(missing_ok=True)
-    writer = Writer(Path(path))
+    writer = file_writer(Path(path))
+    writer.open()
     with Probes(flavour=flavour) as probes:
         capture = WritingSource(LiveSource(probes), writer)
         capture.opening()

@@ -22,7 +22,8 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from hangup.tracer.capture.file import FileSource, write_capture
+from hangup.tracer.capture.files import write_capture
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.record.layout import unpack
 from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.tracer import Tracer

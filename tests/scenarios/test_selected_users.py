@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.capture.file import FileSource
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.record.layout import Event, EventFlag, Handed, Operation
 from hangup.tracer.selection import Selection
 from hangup.tracer.tracer import Tracer

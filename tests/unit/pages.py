@@ -11,7 +11,7 @@ from typing import Any
 from hangup.cli.ended import Ended
 from hangup.cli.reporters.page.collected import Collected
 from hangup.cli.reporters.page.content import Page, Source, page
-from hangup.tracer.capture.file import write_capture
+from hangup.tracer.capture.files import write_capture
 from hangup.tracer.record.facts import HostFact, pack_fact
 from hangup.tracer.record.layout import Event, pack
 from hangup.tracer.tracer import Tracer

@@ -20,9 +20,7 @@ from hangup.tracer.record.facts import (
     LostPeriod,
     ProcessFact,
     SocketFact,
-    is_end,
     is_whole,
-    pack_end,
     pack_fact,
     unpack_fact,
 )
@@ -119,9 +117,9 @@ def test_every_fact_comes_back_as_it_was(kind: RecordType, data: st.DataObject) 
     assert is_whole(record)
 
 
-def test_all_kinds_of_records_are_the_kernels_or_one_of_these_or_the_end() -> None:
+def test_all_kinds_of_records_are_the_kernels_or_one_of_these() -> None:
     kernels = {RecordType.OPERATION, RecordType.HISTORY, RecordType.USER}
-    assert set(RecordType) == {*kernels, RecordType.END, *FACTS}
+    assert set(RecordType) == {*kernels, *FACTS}
 
 
 def test_the_longest_names_there_can_be_fit_into_a_record() -> None:
@@ -144,7 +142,7 @@ def test_cgroups_that_are_too_long_to_be_told_are_not_told_in_part() -> None:
     assert unpack_fact(pack_fact(many)) == many._replace(cgroups=())
 
 
-@given(st.sampled_from([*FACTS, RecordType.END, 77]), st.binary(max_size=200))
+@given(st.sampled_from([*FACTS, 77]), st.binary(max_size=200))
 def test_whatever_stands_behind_a_header_is_unpacked_or_refused(kind: int, content: bytes) -> None:
     record = pack_record(kind, 5, content)
     try:
@@ -209,13 +207,6 @@ def texts_of(fact: Fact) -> list[str]:
 def test_a_cause_that_is_not_known_is_passed_over() -> None:
     content = packed_section(SectionType.LOST, module._LOST.pack(total=5, cause=99))
     assert unpack_fact(pack_record(RecordType.LOST, 5, content)) is None
-
-
-def test_an_end_is_one() -> None:
-    assert is_end(pack_end(5))
-    assert is_whole(pack_end(5))
-    assert unpack_fact(pack_end(5)) is None
-    assert not is_end(pack_fact(HostFact(1, 2, 3, 4)))
 
 
 def test_records_that_are_not_the_kernels_are_handed_on_when_it_is_their_turn() -> None:

@@ -29,7 +29,8 @@ from hangup.cli.reporters.page.render import html
 from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.tracer import names
-from hangup.tracer.capture.file import FileSource, write_capture
+from hangup.tracer.capture.files import write_capture
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.host import inventory, mounts, unix_diag
 from hangup.tracer.host.cgroups import Hierarchy, parse, read_process_cgroup
 from hangup.tracer.host.inventory import read_holders
@@ -333,7 +334,7 @@ def test_a_capture_may_tell_anything_of_a_host(tmp_path: Path, facts: list[Fact]
             collected.add(alert, tracer.clocks)
             json.loads(alert_line(alert, tracer.clocks))
             assert all(line.isprintable() for line in alert_block(alert, tracer.clocks, width=80).splitlines())
-        assert not source.truncated
+        assert source.damage is None
         ended = Ended(tracer.statistics, tracer.losses(), 0.0, tracer.flavour, len(tracer.functions))
         for line in summary_lines(ended):
             json.loads(line)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hangup.tracer.capture.file import FileSource, write_capture
+from hangup.tracer.capture.files import write_capture
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.errors import HangupError
 from hangup.tracer.host.inventory import Inventory
 from hangup.tracer.host.unix_diag import UnixDiagMissingError
@@ -631,7 +632,7 @@ def test_a_truncated_capture_is_a_loss(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     with FileSource(path) as source, Tracer(source=source) as tracer:
         assert len(list(tracer.alerts())) == 1
-        assert tracer.losses().by_cause["capture_truncated"] == 1
+        assert tracer.losses().by_cause["capture_damaged"] == 1
 
 
 def test_an_unnamed_far_end_is_unknown_in_the_table() -> None:
@@ -731,7 +732,7 @@ def test_a_live_host_is_kept_as_it_is_read_and_says_the_same_again(
     with FileSource(tmp_path / "capture") as source, Tracer(source=source) as replayed:
         assert [alert.verdict for alert in replayed.alerts()] == told
         assert (replayed.flavour, replayed.functions) == ("fentry", ("unix_accept",))
-        assert not source.truncated
+        assert source.damage is None
     assert replayed.statistics.counts() == tracer.statistics.counts()
 
 
@@ -761,7 +762,7 @@ def test_what_is_kept_of_a_capture_that_was_cut_is_cut_too(tmp_path: Path) -> No
     for path, copy in pairwise(paths):
         with FileSource(path) as source, Tracer(source=source, keep=copy) as tracer:
             list(tracer.alerts())
-            assert tracer.losses().by_cause["capture_truncated"] == 1
+            assert tracer.losses().by_cause["capture_damaged"] == 1
 
 
 def test_what_is_kept_of_a_host_is_cut_where_somebody_stopped_reading(
@@ -776,7 +777,7 @@ def test_what_is_kept_of_a_host_is_cut_where_somebody_stopped_reading(
         with FileSource(path) as source:
             while source.read(0):
                 pass
-            assert source.truncated is not whole
+            assert (source.damage is None) is whole
 
 
 def test_probes_are_taken_away_again_if_there_is_no_file_to_write(

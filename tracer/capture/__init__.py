@@ -1,1 +1,1 @@
-"""The file source: records as they came, kept to be read elsewhere."""
+"""Capture files: records as they came, kept to be read elsewhere. docs/capture-format.md describes them."""

@@ -193,7 +193,6 @@ _CAUSES = {int(cause): cause for cause in Loss}
 # Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
-_END = int(RecordType.END)
 
 
 class _Content:
@@ -350,16 +349,6 @@ def pack_fact(fact: Fact) -> bytes:
         )
         return pack_record(RecordType.LOST, fact.when, lost + packed_section(SectionType.PERIODS, times))
     return pack_record(RecordType.HOST, fact.monotonic, _pack_host(fact))
-
-
-def pack_end(when: int) -> bytes:
-    """Return the record that ends a capture; when: in ns of CLOCK_MONOTONIC."""
-    return pack_record(RecordType.END, when)
-
-
-def is_end(record: bytes) -> bool:
-    """Whether a record ends its capture; struct.error if it is none."""
-    return type_of(record) == _END
 
 
 def _pack_host(fact: HostFact) -> bytes:

@@ -185,6 +185,9 @@ def reader_of(*names: str) -> Callable[[bytes], tuple[Any, ...]]:
 ON_SOCKET = slice(_place("sock")[0], _place("inode_number")[1])
 """Where in an operation's record stands on which socket it was: `sock`, `peer` and their inodes."""
 
+OPERATION_AT = _place("operation")[0]
+"""Where in an operation's record the byte is that says which one it was (Operation)."""
+
 SMALLEST = _RECORD.size
 """Bytes of a record without any section."""
 
@@ -363,7 +366,6 @@ if TYPE_CHECKING:
         SOCKET = 5
         COUNTS = 6
         LOST = 7
-        END = 8
         USER = 9
 
     class SectionType(enum.IntEnum):
@@ -517,6 +519,15 @@ else:
 RING_TYPES = (RecordType.OPERATION, RecordType.HISTORY)
 """The types of records that say what happened on connections; of the rest only who and where is learnt."""
 
+TYPE = slice(4, 6)
+"""Where in a record its type stands."""
+
+OPERATION_TYPE = RecordType.OPERATION.to_bytes(2, "little")
+"""What stands there in an operation's."""
+
+RING_TYPE_BYTES = frozenset(kind.to_bytes(2, "little") for kind in RING_TYPES)
+"""What stands there in one of RING_TYPES."""
+
 # Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
 
 DIED = int(EventFlag.EXITING | EventFlag.OWNER_EXITED)
@@ -543,7 +554,7 @@ class Handed(NamedTuple):
 
 
 _unpack = _LAYOUT.unpack_from
-_type_bytes: Callable[[bytes], bytes] = itemgetter(slice(4, 6))
+_type_bytes: Callable[[bytes], bytes] = itemgetter(TYPE)
 _new = tuple.__new__
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)

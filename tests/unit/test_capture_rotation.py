@@ -1,0 +1,278 @@
+"""A capture in several files: each is read by itself, and all of them together are what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hangup.tracer.capture.around import Around
+from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.rotation import Rotated, Series
+from hangup.tracer.capture.standing import MOST, Standing
+from hangup.tracer.capture.writer import Writer, packer
+from hangup.tracer.errors import HangupError
+from hangup.tracer.record import layout as record
+from hangup.tracer.record.facts import (
+    CountsFact,
+    HostFact,
+    LostFact,
+    LostPeriod,
+    ProcessFact,
+    SocketFact,
+    pack_fact,
+    unpack_fact,
+)
+from hangup.tracer.record.layout import Counted, Loss, RecordType, SocketFlag
+from hangup.tracer.tracer import Tracer
+from tests import stories
+from tests.captures import RECORDS, read_file
+from tests.recorder import Recorder
+from tests.stories import Story
+
+SECOND = 10**9
+
+
+class Clock:
+    """A clock that somebody sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time, in seconds."""
+        return self.now
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def store(output: Rotated | Around, records: list[bytes]) -> None:
+    """Have some records stored as one block, as a writer's thread does."""
+    for block, its_records in packer()(records):
+        output.take(block, its_records)
+
+
+def host(monotonic: int = 0) -> bytes:
+    return pack_fact(HostFact(monotonic, monotonic, monotonic, monotonic, kernel="6.1", probes="fentry"))
+
+
+def story(number: int, seconds: int) -> list[bytes]:
+    """Return the records of the classic failure, at a time."""
+    told = stories.seeds_failure(start=seconds * SECOND, inode_number=1000 + 2 * number)
+    return [record.pack(event._replace(connection=number)) for event in told.events]
+
+
+# ---- what holds is told again
+
+
+def test_what_was_told_last_of_each_thing_is_told_again_the_host_first() -> None:
+    standing = Standing()
+    named, renamed = (pack_fact(ProcessFact(5, 815, comm)) for comm in ("sh", "uwsgi"))
+    other = pack_fact(ProcessFact(5, 4711, "httpd"))
+    older = pack_fact(SocketFact(5, SocketFlag.CLIENT, "/run/app.s", 48_500, 48_501, (4711,)))
+    listener = pack_fact(SocketFact(5, SocketFlag.LISTENER, "/run/app.s", 7, waiting=1, backlog=128))
+    lost = [pack_fact(LostFact(5, Loss.SKIPPED, total, (LostPeriod(Loss.SKIPPED, 1, 2, total),))) for total in (1, 2)]
+    standing.learn([named, other, lost[0], host(1), older, listener])
+    standing.learn([renamed, lost[1], host(2)])
+    assert standing.records() == [host(2), other, renamed, older, listener, lost[1]]
+
+
+def test_that_somebody_listened_is_told_again_and_nothing_is_counted_twice() -> None:
+    standing = Standing()
+    row = Counted(7, 3, 30, b"httpd", b"uwsgi", b"/run/app.s", 10, 0, 0, 0, 0)
+    standing.learn([pack_fact(CountsFact(9, row)), pack_fact(CountsFact(9, row._replace(path=b"", path_length=0)))])
+    [told] = map(unpack_fact, standing.records())
+    assert isinstance(told, CountsFact)
+    assert (told.row.connections, told.row.operations, told.row.ready) == (0, 0, 7)
+    assert told.row.path.rstrip(b"\0") == b"/run/app.s"
+
+
+def test_a_socket_that_was_released_is_not_told_again() -> None:
+    told = Story(older=True, inode_number=48_500)
+    told.client.write(8)
+    sockets = [pack_fact(SocketFact(5, SocketFlag.CLIENT, "/x", number)) for number in (48_500, 48_501)]
+    standing = Standing()
+    standing.learn([*sockets, *map(record.pack, told.events)])
+    assert standing.records() == sockets
+    standing.learn([record.pack(told.server.release())])
+    assert standing.records() == sockets[:1]
+    # What the recorder hands over tells it as well.
+    failed = stories.seeds_failure(inode_number=48_500)
+    standing = Standing()
+    handed = [data for data in Recorder().record(failed.events) if record.type_of(data) == RecordType.HISTORY]
+    standing.learn([*sockets, *handed])
+    assert standing.records() == sockets[:1]
+
+
+def test_what_is_told_again_is_bounded() -> None:
+    standing = Standing()
+    for number in range(MOST + 3):
+        standing.learn(
+            [
+                pack_fact(ProcessFact(5, number + 1, "x")),
+                pack_fact(SocketFact(5, SocketFlag.CLIENT, "/x", number + 1)),
+                pack_fact(SocketFact(5, SocketFlag.LISTENER, f"/{number}")),
+            ]
+        )
+    assert len(standing.records()) == 3 * MOST
+    assert unpack_fact(standing.records()[0]) == ProcessFact(5, 4, "x")
+
+
+# ---- a file after the other
+
+
+def test_a_new_file_begins_when_one_is_full_and_each_stands_on_its_own(tmp_path: Path) -> None:
+    output = Rotated(Series(tmp_path / "load"), size=1500)
+    output.open()
+    known = [host(), pack_fact(ProcessFact(5, 815, "uwsgi"))]
+    store(output, known)
+    parts = [story(number, number) for number in range(1, 6)]
+    for part in parts:
+        store(output, part)
+    output.close(whole=True)
+    names = files(tmp_path)
+    assert len(names) > 1
+    assert names[0] == "load.00001"
+    for number, name in enumerate(names):
+        assert (tmp_path / name).stat().st_size < 1500 + 500
+        records, damage = read_file(tmp_path / name)
+        assert damage is None
+        assert records[: len(known)] == known
+        with FileSource(tmp_path / name) as source, Tracer(source=source) as tracer:
+            told = list(tracer.alerts())
+        assert len(told) == sum(data in records for part in parts for data in part[-1:]), number
+    records, damage = read_file(tmp_path / "load")
+    assert damage is None
+    assert [data for data in records if record.type_of(data) == RecordType.OPERATION] == [
+        data for part in parts for data in part
+    ]
+
+
+def test_a_new_file_begins_after_some_time(tmp_path: Path) -> None:
+    clock = Clock()
+    output = Rotated(Series(tmp_path / "load"), seconds=60, clock=clock)
+    output.open()
+    for clock.now in (0, 59, 60, 100, 121):
+        store(output, RECORDS)
+    output.close(whole=True)
+    assert files(tmp_path) == ["load.00001", "load.00002", "load.00003"]
+    counts = [len(read_file(tmp_path / name)[0]) for name in files(tmp_path)]
+    # The two facts stand at the beginning of each.
+    assert counts == [2 * len(RECORDS), 2 * len(RECORDS) + 2, len(RECORDS) + 2]
+
+
+def test_of_the_files_only_the_last_ones_are_kept(tmp_path: Path) -> None:
+    clock = Clock()
+    output = Rotated(Series(tmp_path / "load", count=2), seconds=1, clock=clock)
+    output.open()
+    for clock.now in range(5):
+        store(output, RECORDS)
+        assert len(files(tmp_path)) <= 2
+    output.close(whole=True)
+    assert files(tmp_path) == ["load.00004", "load.00005"]
+
+
+def test_files_of_an_earlier_capture_are_not_mixed_with_those_of_a_new_one(tmp_path: Path) -> None:
+    for number in ("00001", "00007"):
+        (tmp_path / f"load.{number}").write_text("old")
+    with pytest.raises(HangupError, match=r"there is a file .*load\.00001 already"):
+        Rotated(Series(tmp_path / "load")).open()
+    output = Rotated(Series(tmp_path / "load", force=True))
+    output.open()
+    output.close(whole=True)
+    assert files(tmp_path) == ["load.00001"]
+    with pytest.raises(HangupError, match="cannot create"):
+        Rotated(Series(tmp_path / "nowhere" / "load")).open()
+
+
+def test_a_writer_makes_files_of_it(tmp_path: Path) -> None:
+    writer = Writer(Rotated(Series(tmp_path / "load"), size=1), name="load")
+    writer.open()
+    for number in range(1, 4):
+        writer.write(story(number, number))
+        writer.mark(number)
+    writer.close()
+    assert len(files(tmp_path)) == 3
+    assert read_file(tmp_path / "load") == ([data for number in (1, 2, 3) for data in story(number, number)], None)
+
+
+# ---- around an alert
+
+
+def around(folder: Path, *, memory: int = 1 << 20) -> Around:
+    output = Around(Series(folder / "alert"), nanoseconds=5 * SECOND, memory=memory)
+    output.open()
+    store(output, [host()])
+    return output
+
+
+def test_nothing_is_written_while_nothing_happens(tmp_path: Path) -> None:
+    output = around(tmp_path)
+    for number in range(1, 10):
+        store(output, story(number, number))
+    output.close(whole=True)
+    assert files(tmp_path) == []
+
+
+def test_what_came_before_and_after_an_alert_is_a_file_that_stands_on_its_own(tmp_path: Path) -> None:
+    output = around(tmp_path)
+    parts = {number: story(number, number) for number in range(1, 40)}
+    for number in range(1, 21):
+        store(output, parts[number])
+    output.mark(20 * SECOND)
+    for number in range(21, 40):
+        store(output, parts[number])
+    output.close(whole=True)
+    assert files(tmp_path) == ["alert.00001"]
+    records, damage = read_file(tmp_path / "alert")
+    assert damage is None
+    assert records == [host(), *(data for number in range(15, 26) for data in parts[number])]
+
+
+def test_alerts_that_come_one_upon_the_other_are_one_file_and_later_ones_another(tmp_path: Path) -> None:
+    output = around(tmp_path)
+    for number in range(1, 60):
+        store(output, story(number, number))
+        if number in (10, 13, 40):
+            output.mark(number * SECOND)
+    output.close(whole=True)
+    kept = []
+    for name in files(tmp_path):
+        numbers = {int.from_bytes(data[16:24], "little") for data in read_file(tmp_path / name)[0]} - {0}
+        kept.append((min(numbers), max(numbers)))
+    assert kept == [(5, 18), (35, 45)]
+
+
+def test_no_more_is_kept_in_memory_than_was_said(tmp_path: Path) -> None:
+    output = around(tmp_path, memory=2000)
+    for number in range(1, 1000):
+        store(output, story(number, 1))
+        assert output._kept_bytes <= 2000
+    output.mark(SECOND)
+    output.close(whole=True)
+    records, damage = read_file(tmp_path / "alert")
+    assert damage is None
+    assert records[-1] == story(999, 1)[-1]
+    assert 0 < len(records) < 100
+
+
+def test_an_alert_at_the_end_is_written_though_nothing_comes_after_it(tmp_path: Path) -> None:
+    writer = Writer(Around(Series(tmp_path / "alert"), nanoseconds=5 * SECOND, memory=1 << 20), name="alert")
+    writer.open()
+    writer.write([host(), *story(1, 1)])
+    writer.mark(SECOND)
+    writer.close()
+    assert read_file(tmp_path / "alert") == ([host(), host(), *story(1, 1)], None)
+
+
+def test_a_file_that_cannot_be_made_for_an_alert_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    writer = Writer(Around(Series(folder / "alert"), nanoseconds=5, memory=1 << 20), name="alert")
+    writer.open()
+    folder.rmdir()
+    writer.write(RECORDS)
+    writer.mark(SECOND)
+    with pytest.raises(HangupError, match=r"cannot create .*No such file or directory"):
+        writer.close()

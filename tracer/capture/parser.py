@@ -1,0 +1,161 @@
+"""Makes records of the bytes of a capture file, which may come in parts of any size.
+
+Whatever the bytes are, it takes a bounded amount of memory, and raises nothing but FormatError, at the place where the
+file ceases to be a capture: all records before that have been given by then.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from hangup.tracer.capture.codec import decompressor
+from hangup.tracer.capture.format import (
+    BLOCK_BYTES,
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    BlockHeader,
+    BlockKind,
+    End,
+    FormatError,
+    check_stored,
+    unpack_block_header,
+    unpack_end,
+    unpack_header,
+)
+from hangup.tracer.capture.layouts import READABLE
+from hangup.tracer.record import layout as record
+from hangup.tracer.record.facts import is_whole
+
+_LENGTH_AND_TYPE = struct.Struct("<IH").unpack_from
+_SMALLEST, _LARGEST, _OPERATION_BYTES = record.SMALLEST, record.LARGEST, record.SIZE
+_OPERATION = int(record.RecordType.OPERATION)
+
+
+class Parser:
+    """A file that is read from its beginning to its end.
+
+    Behind its end another capture may stand, as after cat(1) of several.
+    """
+
+    def __init__(self) -> None:
+        """Stand before its first byte. Raises HangupError if there is no zstandard."""
+        self.offset = 0
+        """Where in the file that begins which was not taken yet, in bytes."""
+        self.record_version: int | None = None
+        """Of the records as they stand in the file; None: a header is the next thing to be taken."""
+        self._content_of = decompressor()
+        self._data = bytearray()
+        self._header: BlockHeader | None = None
+        self._begin = 0
+        self._begin_capture()
+
+    def _begin_capture(self) -> None:
+        self.record_version = None
+        self._begin = self.offset
+        self._blocks = 0
+        self._records = 0
+        self._indexed = 0
+        self._index_offset: int | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the file."""
+        self._data += data
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes more there must be for the next step, as far as that is known; 0: there are enough."""
+        needed = HEADER_BYTES
+        if self.record_version is not None:
+            needed = BLOCK_BYTES + (self._header.stored_length if self._header else 0)
+        return max(needed - len(self._data), 0)
+
+    def take(self) -> list[bytes] | None:
+        """Return the records of the next block, None if it has not been fed wholly. Raises FormatError."""
+        while not self.wanted:
+            if self.record_version is None:
+                self.record_version = self._unpacked_header()
+                self._drop(HEADER_BYTES)
+            elif self._header is None:
+                # Before there is memory for as much as it says.
+                self._header = unpack_block_header(bytes(self._data[:BLOCK_BYTES]))
+            else:
+                header, size = self._header, BLOCK_BYTES + self._header.stored_length
+                records = self._taken(header, bytes(memoryview(self._data)[BLOCK_BYTES:size]))
+                self._header = None
+                self._drop(size)
+                if header.kind == BlockKind.END:
+                    self._begin_capture()
+                if records:
+                    return records
+        return None
+
+    def end(self) -> None:
+        """Take it that there are no more bytes. Raises FormatError if some are missing."""
+        if self.record_version is not None:
+            raise FormatError("it was cut short")
+        if self._data or not self.offset:
+            self._unpacked_header()
+
+    def _unpacked_header(self) -> int:
+        data = bytes(self._data[:HEADER_BYTES])
+        if self.offset and not MAGIC.startswith(data[: len(MAGIC)]):
+            raise FormatError("something stands behind its end")
+        return unpack_header(data, READABLE)
+
+    def _drop(self, count: int) -> None:
+        del self._data[:count]
+        self.offset += count
+
+    def _taken(self, header: BlockHeader, stored: bytes) -> list[bytes]:
+        """Return the records of a block; none if it has something else. Raises FormatError."""
+        check_stored(header, stored)
+        if header.kind == BlockKind.INDEX:
+            self._take_index(header)
+            return []
+        content = self._content_of(header.codec, stored, header.raw_length)
+        if header.kind == BlockKind.END:
+            self._take_end(unpack_end(content))
+            return []
+        if self._index_offset is not None:
+            raise FormatError("records stand behind the index")
+        records = split(content)
+        if len(records) != header.records:
+            raise FormatError(f"a block has {len(records)} records, and says {header.records}")
+        assert self.record_version is not None
+        self._blocks += 1
+        self._records += len(records)
+        return READABLE[self.record_version](records)
+
+    def _take_index(self, header: BlockHeader) -> None:
+        # Whoever reads all of it need not know where something is.
+        if header.raw_length != header.records * ENTRY_BYTES:
+            raise FormatError("the index is not as long as its entries")
+        self._indexed += header.records
+        if self._index_offset is None:
+            self._index_offset = self.offset - self._begin
+
+    def _take_end(self, end: End) -> None:
+        index_offset = self.offset - self._begin if self._index_offset is None else self._index_offset
+        if end != End(index_offset, self._blocks, self._records) or self._indexed != self._blocks:
+            raise FormatError("its end does not say what is there")
+
+
+def split(content: bytes) -> list[bytes]:
+    """Return the records that a block consists of; FormatError if it consists of something else."""
+    records: list[bytes] = []
+    append = records.append
+    offset, end = 0, len(content)
+    try:
+        while offset < end:
+            length, kind = _LENGTH_AND_TYPE(content, offset)
+            if not _SMALLEST <= length <= _LARGEST or offset + length > end:
+                raise FormatError(f"a record says that it has {length} bytes")
+            one = content[offset : offset + length]
+            if length < _OPERATION_BYTES if kind == _OPERATION else not is_whole(one):
+                raise FormatError("a record is not what it says")
+            append(one)
+            offset += length
+    except struct.error:
+        raise FormatError("a record is shorter than its header") from None
+    return records

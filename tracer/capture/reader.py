@@ -1,0 +1,209 @@
+"""The file source: the records of one capture, of one file or of several, or of a pipe."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from hangup.tracer.capture.format import FormatError
+from hangup.tracer.capture.names import PIPE, numbered_files
+from hangup.tracer.capture.parser import Parser
+from hangup.tracer.errors import HangupError
+
+# So much is read at a time.
+_AT_ONCE = 1 << 18
+
+
+class NoCaptureError(HangupError):
+    """Nothing of a file can be read: it is no capture, or of a version that is not known."""
+
+    exit_status = 65
+
+
+class Damage(NamedTuple):
+    """Where a capture ceases to be one."""
+
+    path: Path
+    offset: int
+    """Where the block, or the header, begins that is not whole: in bytes from the beginning of the file."""
+    what: str
+    """What is wrong, in words that follow upon "it was cut short"."""
+    files_left: int
+    """How many files after it were not read."""
+
+    def __str__(self) -> str:
+        left = f"; {self.files_left} more not read" if self.files_left else ""
+        return f"{name_of(self.path)} can be read up to byte {self.offset}: {self.what}{left}"
+
+
+class FileSource:
+    """The records of a capture: of some files one after the other, each of which stands on its own.
+
+    Those of a pipe come when they are written, by a hangup that may still be running.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        """Open the first file, or PIPE. Raises HangupError if it is no capture that can be read.
+
+        A path that is not there, but is with numbers behind it (names.py), stands for all of these in their order.
+        """
+        self.damage: Damage | None = None
+        """Where the capture ceases to be one; None: it has not been found to. Nothing is read from there on."""
+        self._left = [file for path in paths for file in _files_of(path)]
+        self.size = sum(map(_size_of, self._left))
+        """Bytes of all files; of a pipe 0."""
+        self.position = 0
+        """How many of them have been read."""
+        self._descriptor: int | None = None
+        self._path = PIPE
+        self._is_pipe = False
+        self._wakes: int | None = None
+        self._ended = False
+        # What was read of the first file to see that it is one.
+        self._ahead: list[bytes] | None = None
+        try:
+            self._open_next()
+            while self._parser.record_version is None and not self._ended:
+                self._ahead = self._step(None)
+        except BaseException:
+            self.close()
+            raise
+        if self.damage and not self.damage.offset:
+            raise NoCaptureError(
+                f"cannot read {name_of(self._path)}: at its byte 0, {self.damage.what}",
+                "name a file that hangup has written with -w",
+            )
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file that is open, if one is."""
+        # Standard input is not ours.
+        if self._descriptor:
+            os.close(self._descriptor)
+        self._descriptor = None
+        self._ended = True
+
+    def wake_by(self, descriptor: int) -> None:
+        """Let whatever comes to be read from this descriptor end the waiting for a pipe."""
+        self._wakes = descriptor
+
+    def stop(self) -> None:
+        """Take it that this is the end."""
+        self._ended = True
+
+    def opening(self) -> Sequence[bytes]:
+        """Return nothing: it stands at the beginning of the file."""
+        return ()
+
+    def read(self, timeout: float) -> list[bytes]:
+        """Return some thousand records, none at the end. A pipe may make wait, for `timeout` seconds at most.
+
+        Raises HangupError if the file cannot be read any more.
+        """
+        if self._ended:
+            return []
+        records, self._ahead = self._ahead, None
+        while not records and not self._ended:
+            records = self._step(timeout)
+            if records is None:
+                break
+        return records or []
+
+    @property
+    def drained(self) -> bool:
+        """Whether it has been read to its end, or to where it is damaged."""
+        return self._ended
+
+    def counts(self) -> Sequence[bytes]:
+        """Return nothing: what was counted stands in the file."""
+        return ()
+
+    def losses(self) -> Sequence[bytes]:
+        """Return nothing: what was lost stands in the file."""
+        return ()
+
+    def _step(self, timeout: float | None) -> list[bytes] | None:
+        """Return some records, or none yet; None: a pipe had nothing to be read for `timeout` seconds.
+
+        timeout: None: it is waited for ever.
+        """
+        try:
+            records = self._parser.take()
+            if records is None:
+                if not self._is_readable(timeout):
+                    return None
+                data = self._read()
+                self._parser.feed(data)
+                if not data:
+                    self._parser.end()
+                    self._open_next()
+        except FormatError as error:
+            self.damage = Damage(self._path, self._parser.offset, str(error), len(self._left))
+            self._ended = True
+            return []
+        return records or []
+
+    def _open_next(self) -> None:
+        if not self._left:
+            self._ended = True
+            return
+        self.close()
+        self._ended = False
+        self._path = self._left.pop(0)
+        self._parser = Parser()
+        try:
+            self._descriptor = 0 if self._path == PIPE else os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            mode = os.fstat(self._descriptor).st_mode
+        except OSError as error:
+            self._fail(error, "name a capture file")
+        self._is_pipe = not stat.S_ISREG(mode)
+
+    def _is_readable(self, timeout: float | None) -> bool:
+        if not self._is_pipe or self._descriptor is None:
+            return True
+        readable = select.poll()
+        for descriptor in (self._descriptor, self._wakes):
+            if descriptor is not None:
+                readable.register(descriptor, select.POLLIN)
+        found = readable.poll(None if timeout is None else timeout * 1000)
+        return any(descriptor == self._descriptor for descriptor, _ in found)
+
+    def _read(self) -> bytes:
+        assert self._descriptor is not None
+        try:
+            data = os.read(self._descriptor, max(_AT_ONCE, self._parser.wanted))
+        except OSError as error:
+            self._fail(error, "is its disk still there?")
+        self.position += len(data)
+        return data
+
+    def _fail(self, error: OSError, remedy: str) -> NoReturn:
+        raise HangupError(f"cannot read {name_of(self._path)} ({error.strerror})", remedy) from None
+
+
+def name_of(path: Path) -> str:
+    """Return what a file is called, for a line that is printed."""
+    return "standard input" if path == PIPE else str(path)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path != PIPE and not os.path.lexists(path):
+        with suppress(OSError):
+            return numbered_files(path) or [path]
+    return [path]
+
+
+def _size_of(path: Path) -> int:
+    with suppress(OSError):
+        return 0 if path == PIPE else path.stat().st_size
+    return 0

@@ -1,0 +1,86 @@
+"""What still holds of what was told, to be told again where a file begins, so that each file stands on its own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import chain
+
+from hangup.tracer.record.facts import CountsFact, HostFact, LostFact, ProcessFact, SocketFact, pack_fact, unpack_fact
+from hangup.tracer.record.layout import (
+    OPERATION_AT,
+    OPERATION_TYPE,
+    TYPE,
+    HistoryState,
+    Operation,
+    RecordType,
+    SocketFlag,
+    origin_of,
+    type_of,
+    unpack_history,
+)
+
+MOST = 4096
+"""Of processes, of sockets and of paths so many are told again at most: those that were told last."""
+
+_OPERATION, _HISTORY = int(RecordType.OPERATION), int(RecordType.HISTORY)
+_RELEASE = int(Operation.RELEASE)
+
+
+class Standing:
+    """What was told of the host, and holds till now."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._host: bytes | None = None
+        # Records by what they are about, those that were told last at the end.
+        self._processes: OrderedDict[object, bytes] = OrderedDict()
+        self._sockets: OrderedDict[object, bytes] = OrderedDict()
+        self._paths: OrderedDict[object, bytes] = OrderedDict()
+        self._lost: dict[object, bytes] = {}
+
+    def learn(self, records: Iterable[bytes]) -> None:
+        """Take what some records say."""
+        # Most are operations that end nothing: of these this is all.
+        for record in [data for data in records if data[TYPE] != OPERATION_TYPE or data[OPERATION_AT] == _RELEASE]:
+            kind = type_of(record)
+            if kind == _OPERATION:
+                self._sockets.pop(origin_of(record)[2], None)
+            elif kind == _HISTORY:
+                handed = unpack_history(record)
+                for end in (handed.one, handed.other):
+                    if end is not None and end.state & HistoryState.RELEASED:
+                        self._sockets.pop(end.inode_number, None)
+            else:
+                self._learn_fact(record)
+
+    def records(self) -> list[bytes]:
+        """Return what is to be told again, in an order in which it can be understood."""
+        host = [] if self._host is None else [self._host]
+        told = (self._processes, self._sockets, self._paths, self._lost)
+        return [*host, *chain.from_iterable(facts.values() for facts in told)]
+
+    def _learn_fact(self, record: bytes) -> None:
+        fact = unpack_fact(record)
+        if isinstance(fact, HostFact):
+            self._host = record
+        elif isinstance(fact, ProcessFact):
+            _keep(self._processes, fact.pid, record)
+        elif isinstance(fact, SocketFact):
+            if fact.flags & SocketFlag.LISTENER:
+                _keep(self._paths, fact.path, record)
+            else:
+                _keep(self._sockets, fact.inode_number, record)
+        elif isinstance(fact, LostFact):
+            self._lost[fact.cause] = record
+        elif isinstance(fact, CountsFact) and fact.row.ready and fact.row.path_length:
+            # What it counted stands in the file before; that somebody listened there goes on to be so.
+            listened = fact._replace(row=fact.row._replace(connections=0, operations=0))
+            _keep(self._paths, fact.row.path, pack_fact(listened))
+
+
+def _keep(facts: OrderedDict[object, bytes], about: object, record: bytes) -> None:
+    facts[about] = record
+    facts.move_to_end(about)
+    if len(facts) > MOST:
+        facts.popitem(last=False)
