@@ -169,7 +169,7 @@ def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 _LONGEST = 100 * 366 * 86400.0
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+def seconds_of(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Read a time: a number of seconds, or one with its unit (30s, 5m, 1.5h)."""
     if value is None:
         return None
@@ -190,7 +190,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="How to attach: auto takes fentry where it misses nothing, and says so.",
     )
-    @click.option("--duration", callback=_seconds, metavar="TIME", help="End after so long: 10, 1.5, 30s, 5m, 1h.")
+    @click.option("--duration", callback=seconds_of, metavar="TIME", help="End after so long: 10, 1.5, 30s, 5m, 1h.")
     @click.option(
         "--ready-file",
         type=click.Path(dir_okay=False, path_type=Path),

@@ -33,6 +33,10 @@ class Watched(Protocol):
     def alerts(self) -> Iterable[Alert]:
         """Yield what is left."""
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether a capture has been read to its end."""
+
 
 class Signals:
     """The signals that end a run, noted while the context lasts; each interrupts a waiting poll."""
@@ -109,6 +113,8 @@ def run(
 ) -> int | None:
     """Run until SIGINT, SIGTERM or SIGHUP, for `duration` seconds, or while the command runs; then drain.
 
+    Of a capture what is left then is not read; its end ends the run as well.
+
     The tracer is attached already and stays in its context. on_ready: called when whatever happens is seen;
     after_batch: called after each look at the ring buffer. With a command, signals and the end of the duration (as
     SIGTERM) are passed on to it, and the run ends when it does; its status is returned.
@@ -138,6 +144,8 @@ def run(
             status = None
             while not signals.received and (deadline is None or time.monotonic() < deadline):
                 look()
+                if tracer.exhausted:
+                    break
         tracer.stop()
         for alert in tracer.alerts():
             on_alert(alert)

@@ -394,6 +394,8 @@ class Tracer:
         if batch.until is None:
             # What somebody did next may be in the records that are left. Those that were read have settled what was
             # before them.
+            if self._file is not None and self._file.silent:
+                yield from self._settle(None)
             return
         if self._live is not None:
             yield from self._settle(batch.until)

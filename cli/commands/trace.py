@@ -9,7 +9,9 @@ from typing import Literal, get_args
 import click
 
 from hangup.cli import terminal
+from hangup.cli.capture import Capture, capture_options
 from hangup.cli.ended import Ended
+from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import addresses_option, filter_options, json_option, run_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
@@ -25,6 +27,7 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
+from hangup.tracer.record.layout import OPERATION_TYPE, TYPE
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
@@ -43,8 +46,9 @@ OperatedLines = Callable[[Sequence[Operated], Clocks], list[str]]
 class _Printer:
     """Prints operations as they come, whole batches at a time."""
 
-    def __init__(self, output: Output, rows: OperationRows) -> None:
+    def __init__(self, output: Output, capture: Capture, rows: OperationRows) -> None:
         self._output = output
+        self._capture = capture
         self._rows = rows
         self.lines: OperatedLines = lambda _operated, _clocks: []
         """Makes the lines where there are not `rows`."""
@@ -65,15 +69,21 @@ class _Printer:
         self.print(self._rows(placed, self.clocks, self._width))
         self.count += len(placed)
 
+    def records(self, records: Sequence[bytes]) -> None:
+        """Print nothing, and count the operations."""
+        self.count += sum(record[TYPE] == OPERATION_TYPE for record in records)
+
     def print(self, lines: Sequence[str]) -> None:
         """Print these lines."""
         if lines:
+            self._capture.progress.hide()
             self._output.line("\n".join(lines))
 
     def after_batch(self) -> None:
         """Hand over what was printed; see whether somebody reads it; look at the terminal again."""
         self._output.flush()
         self._output.require_reader()
+        self._capture.show_progress()
         self._width = terminal.columns(self._output.file)
 
 
@@ -117,6 +127,7 @@ def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -
     help="Only this connection, by its number.",
 )
 @json_option
+@capture_options("probes", "duration", "ready_file", "ready_fd", alerts=False)
 @click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(
     *,
@@ -129,6 +140,8 @@ def command(
     line_format: LineFormat | None,
     zero: Zero | None,
     as_json: bool,
+    capture: Capture,
+    quiet: bool,
 ) -> None:
     """Print every operation on a Unix connection.
 
@@ -136,11 +149,13 @@ def command(
     its descriptor and what came of it, the number of the connection (#12; - if there is none), the process at the other
     end, and the path. On a terminal the last two are left out where they do not fit, but not the path where a
     connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
-    at Ctrl-C, SIGTERM or after --duration.
+    at Ctrl-C, SIGTERM or after --duration, with -r at the end of the capture.
 
     FILTER says which operations are printed, as in sysdig: `evt.failed=true and proc.name=httpd`; `hangup fields` lists
     what it can ask for. With --format sysdig each operation is two lines, one where it began and one where it ended, in
     the layout and the order of sysdig's; they are held back for a second, for what began earlier to stand before them.
+
+    A capture of `watch` without --stream has the operations of connections that went wrong, from then on.
     """
     if sum([as_json, layout is not None, line_format is not None]) > 1:
         raise click.UsageError("of --json, --format and -p only one can be")
@@ -149,10 +164,17 @@ def command(
         raise click.UsageError("-t changes nothing in JSON: its times are in UTC")
     zero = zero or "local"
     output = Output()
-    printer = _Printer(output, operation_rows(addresses=addresses, zero=zero))
+    printer = _Printer(output, capture, operation_rows(addresses=addresses, zero=zero))
     sysdig = SysdigLines(zero=zero)
+    # Nothing but the capture goes to standard output then.
+    is_shown = not (quiet or capture.is_piped)
     # Who reads lines of text does not see how connections went.
     is_text = not as_json and layout != "sysdig" and line_format is None
+    ended: Ended | None = None
+
+    def say(how: str) -> None:
+        if not as_json:
+            note(f"tracing with {how}; Ctrl-C ends")
 
     def after_batch() -> None:
         # What a capture holds is as old as it is: there later records say how far it has come.
@@ -160,14 +182,19 @@ def command(
             printer.print(sysdig.ready(time.monotonic_ns(), printer.clocks))
         printer.after_batch()
 
-    with Tracer(
-        selection=wanted.selection,
-        only=wanted.rest,
-        probes=probes,
-        on_operations=None if is_text else printer.operations,
-        on_places=printer.places if is_text else None,
-    ) as tracer:
-        began = time.monotonic()
+    with (
+        capture,
+        capture.ends_when_full(),
+        Tracer(
+            selection=wanted.selection,
+            only=wanted.rest,
+            probes=probes,
+            on_operations=printer.operations if is_shown and not is_text else None,
+            on_places=printer.places if is_shown and is_text else None,
+            on_records=None if is_shown else printer.records,
+            **capture.tracer_options(),
+        ) as tracer,
+    ):
         printer.clocks = tracer.clocks
         if as_json:
             objects = operation_lines()
@@ -176,30 +203,23 @@ def command(
             printer.lines = FormattedLines(line_format, tracer.find_cgroup, zero=zero).lines
         else:
             printer.lines = sysdig.lines
-
-        def attached() -> None:
-            flavour = tracer.flavour or "capture"
-            if not as_json:
-                note(f"tracing with {flavour} ({len(tracer.functions)} functions); Ctrl-C ends")
-            ready.report(flavour)
-
-        run(
-            tracer,
-            on_alert=lambda _alert: None,
-            after_batch=after_batch,
-            on_ready=attached,
-            duration=duration,
-        )
-        ended = Ended(
-            tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
-        )
+        with capture.ends_when_full():
+            run(
+                tracer,
+                on_alert=lambda _alert: None,
+                after_batch=after_batch,
+                on_ready=lambda: capture.begin(tracer, ready, say),
+                duration=duration,
+            )
+        ended = capture.ended(tracer)
     printer.print(sysdig.rest(printer.clocks))
     output.flush()
-    if as_json:
+    if ended is not None and as_json:
         for line in summary_lines(ended):
             output.line(line)
         output.flush()
-    else:
+    elif ended is not None:
         if sysdig.late:
             note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
         note(f"{counted(printer.count, 'operation')}; {losses_text(ended.losses)}")
+    click.get_current_context().exit(capture.end(ExitStatus.OK))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from hangup.cli import terminal
+from hangup.cli.capture import Capture, capture_options
 from hangup.cli.child import look_up
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
@@ -18,6 +21,7 @@ from hangup.cli.ready import Ready
 from hangup.cli.reporters.alert import alert_block
 from hangup.cli.reporters.alert_json import alert_line
 from hangup.cli.reporters.alerts import Alerts
+from hangup.cli.reporters.filter_text import uncounted_text
 from hangup.cli.reporters.summary import summary_text
 from hangup.cli.reporters.summary_json import summary_lines
 from hangup.cli.run import run
@@ -25,7 +29,6 @@ from hangup.cli.service.settings import Settings, keys
 from hangup.cli.verdict_options import verdict_options
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
-from hangup.tracer.filter.connected import uncounted
 from hangup.tracer.filter.filter import Filter
 from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.tracer import Alert, Tracer
@@ -55,6 +58,7 @@ _KEYS = {key.name: key for key in keys()}
 @key_option(_KEYS["history"])
 @run_options
 @json_option
+@capture_options("probes", "duration", "ready_file", "ready_fd", "stream", "history", "command_line", alerts=True)
 @click.argument(
     "command_line",
     metavar="[FILTER] [--] [COMMAND ...]",
@@ -77,6 +81,8 @@ def command(
     duration: float | None,
     ready: Ready,
     as_json: bool,
+    capture: Capture,
+    quiet: bool,
     command_line: tuple[str, ...],
 ) -> None:
     """Explain every connection that ends in a hang-up.
@@ -85,7 +91,8 @@ def command(
     then. Of alerts that are alike (verdict, programs, path) the first three are printed so, the next ten as one line
     each, and the rest is counted; --all and --json print all of them. Connections of systemd's own that every systemctl
     breaks are ignored, unless --ignore-path says what is. At the end a table counts all connections by what became of
-    them. It ends at Ctrl-C, SIGTERM, after --duration or with COMMAND, and with status 122 if there was an alert.
+    them. It ends at Ctrl-C, SIGTERM, after --duration, with COMMAND, or with -r at the end of the capture; and with
+    status 122 if there was an alert.
 
     FILTER (`hangup fields`) says which connections are looked at and counted; `--` stands between it and COMMAND.
 
@@ -96,69 +103,104 @@ def command(
     """
     if command_line:
         look_up(command_line[0])
-    output = Output()
-    paint = terminal.painter(output.file)
-
-    def block(alert: Alert, clocks: Clocks) -> str:
-        return alert_block(alert, clocks, width=terminal.columns(output.file), paint=paint, addresses=addresses)
-
-    alerts = Alerts(block, show_all=show_all)
-
-    def show(alert: Alert) -> None:
-        clocks = tracer.clocks
-        for text in [alert_line(alert, clocks)] if as_json else alerts.shown(alert, clocks, time.monotonic()):
-            output.line(text)
-        output.flush()
-
-    def look_around(*, ending: bool = False) -> None:
-        for text in alerts.counts(time.monotonic(), ending=ending):
-            output.line(text)
-            output.flush()
-        output.require_reader()
-
+    paint, columns = terminal.painter, terminal.columns
+    shown = _Shown(capture, as_json=as_json, show_all=show_all, quiet=quiet, addresses=addresses)
     defaults = Settings()
-    if not (defaults.stream if stream is None else stream) and wanted.rest is not None and uncounted(wanted.rest):
-        note(
-            "connections that end well are not counted: the kernel does not tell "
-            f"{' or '.join(uncounted(wanted.rest))} of them; --stream does"
-        )
-    with Tracer(
-        selection=replace(wanted.selection, ignored_paths=wanted.selection.ignored_paths or IGNORED_PATHS),
-        only=wanted.rest,
-        probes=probes,
-        stream=defaults.stream if stream is None else stream,
-        history=history or defaults.history,
-        latent=latent,
-        harmless=harmless,
-        verdicts=verdicts,
-    ) as tracer:
-        began = time.monotonic()
+    stream = defaults.stream if stream is None else stream
+    uncounted = uncounted_text(wanted)
+    if uncounted and not capture.is_read and not stream:
+        note(uncounted)
+    status: int | None = None
+    ended: Ended | None = None
 
-        def attached() -> None:
-            flavour = tracer.flavour or "capture"
-            if not as_json:
-                until = f" while {command_line[0]} runs" if command_line else "; Ctrl-C ends"
-                note(f"watching with {flavour} ({len(tracer.functions)} functions){until}")
-            ready.report(flavour)
+    def say(how: str) -> None:
+        if not as_json:
+            note(f"watching with {how}" + (f" while {command_line[0]} runs" if command_line else "; Ctrl-C ends"))
 
-        status = run(
-            tracer,
-            on_alert=show,
-            after_batch=look_around,
-            on_ready=attached,
-            duration=duration,
-            command=command_line,
+    with (
+        capture,
+        capture.ends_when_full(),
+        Tracer(
+            selection=replace(wanted.selection, ignored_paths=wanted.selection.ignored_paths or IGNORED_PATHS),
+            only=wanted.rest,
+            probes=probes,
+            stream=stream,
+            history=history or defaults.history,
+            latent=latent,
+            harmless=harmless,
+            verdicts=verdicts,
+            **capture.tracer_options(),
+        ) as tracer,
+    ):
+        shown.clocks = tracer.clocks
+        with capture.ends_when_full():
+            status = run(
+                tracer,
+                on_alert=shown.alert,
+                after_batch=shown.after_batch,
+                on_ready=lambda: capture.begin(tracer, ready, say),
+                duration=duration,
+                command=command_line,
+            )
+        ended = capture.ended(tracer)
+    shown.end()
+    if uncounted and capture.is_read and tracer.recording:
+        note(uncounted)
+    if ended is not None:
+        file = shown.output.file
+        for text in summary_lines(ended) if as_json else [summary_text(ended, width=columns(file), paint=paint(file))]:
+            shown.output.line(text)
+        shown.output.flush()
+        if not status and ended.statistics.alerts and not no_fail:
+            status = ExitStatus.ALERTS
+    click.get_current_context().exit(capture.end(status or ExitStatus.OK))
+
+
+class _Shown:
+    """Prints alerts as they come, if they are to be shown."""
+
+    def __init__(self, capture: Capture, *, as_json: bool, show_all: bool, quiet: bool, addresses: bool) -> None:
+        self._capture = capture
+        self._standard = Output()
+        # Nothing but the capture goes to standard output then.
+        self.output = Output(sys.stderr) if capture.is_piped else self._standard
+        self._is_shown = not (quiet or capture.is_piped)
+        self._as_json = as_json
+        self._alerts = Alerts(self._block, show_all=show_all)
+        self._addresses = addresses
+        self._paint = terminal.painter(self.output.file)
+        self.clocks = Clocks()
+        """Makes wall-clock times of the alerts'."""
+
+    def alert(self, alert: Alert) -> None:
+        """Print an alert, and have what is around it written if that is wanted."""
+        self._capture.mark(alert.when)
+        if not self._is_shown:
+            return
+        shown = (
+            [alert_line(alert, self.clocks)]
+            if self._as_json
+            else self._alerts.shown(alert, self.clocks, time.monotonic())
         )
-        ended = Ended(
-            tracer.statistics, tracer.losses(), time.monotonic() - began, tracer.flavour, len(tracer.functions)
-        )
-    look_around(ending=True)
-    if as_json:
-        for line in summary_lines(ended):
-            output.line(line)
-    else:
-        output.line(summary_text(ended, width=terminal.columns(output.file), paint=paint))
-    output.flush()
-    if not status and ended.statistics.alerts and not no_fail:
-        status = ExitStatus.ALERTS
-    click.get_current_context().exit(status or ExitStatus.OK)
+        self._print(shown)
+
+    def after_batch(self) -> None:
+        """Print what has become of those that are only counted; see whether somebody reads it."""
+        self._print(self._alerts.counts(time.monotonic(), ending=False))
+        self._standard.require_reader()
+        self._capture.show_progress()
+
+    def end(self) -> None:
+        """Print what is left of them."""
+        self._print(self._alerts.counts(time.monotonic(), ending=True))
+        self._standard.require_reader()
+
+    def _print(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self._capture.progress.hide()
+            self.output.line(text)
+            self.output.flush()
+
+    def _block(self, alert: Alert, clocks: Clocks) -> str:
+        width = terminal.columns(self.output.file)
+        return alert_block(alert, clocks, width=width, paint=self._paint, addresses=self._addresses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.connected import uncounted
 from hangup.tracer.filter.filter import Filter
 from hangup.tracer.filter.tree import Tree
 
@@ -18,6 +19,15 @@ def explained(wanted: Filter) -> str:
         f"hangup decides:      {_shown(wanted.rest)}",
     ]
     return "\n".join(lines)
+
+
+def uncounted_text(wanted: Filter) -> str:
+    """Return why connections that end well are not counted where the kernel has recorded; nothing, if they are."""
+    unknown = () if wanted.rest is None else uncounted(wanted.rest)
+    if not unknown:
+        return ""
+    told = " or ".join(unknown)
+    return f"connections that end well are not counted: the kernel does not tell {told} of them; --stream does"
 
 
 def _shown(tree: Tree | None) -> str:

@@ -212,6 +212,7 @@ def test_a_pipe_is_written_at_once_and_is_whole_at_its_end() -> None:
     assert header == pack_header()
     writer.write(RECORDS)
     writer.close()
+    os.close(writing)
     with os.fdopen(reading, "rb") as file:
         assert parse([header, file.read()]) == RECORDS
 
@@ -224,6 +225,7 @@ def test_whoever_writes_to_a_pipe_that_nobody_reads_is_told() -> None:
     writer.write(RECORDS)
     with pytest.raises(BrokenPipeError):
         writer.close()
+    os.close(writing)
 
 
 # ---- what may go wrong with a file

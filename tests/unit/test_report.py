@@ -109,7 +109,7 @@ def test_a_capture_that_was_cut_short_has_a_page_that_says_so(recorded: Path, tm
     out = tmp_path / "out.html"
     assert report("-r", recorded, "-o", out).exit_code == ExitStatus.OK
     [warning] = read(out.read_text()).all("p", "warning")
-    assert "capture damaged" in warning.text
+    assert "a capture, which is damaged" in warning.text
 
 
 def test_a_file_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,8 @@ class FakeTracer:
         """Remember it."""
         self.said.append("stopped")
 
+    exhausted = False
+
     def alerts(self) -> Iterator[Alert]:
         """Yield what is left."""
         return cast("Iterator[Alert]", iter(self._left))

@@ -114,15 +114,19 @@ class File:
 
 
 class Pipe(File):
-    """What reads from here, at once."""
+    """Standard output, or another descriptor, which stays open: what reads there may do so while it is written."""
 
-    def __init__(self, descriptor: int) -> None:
-        """descriptor: is closed with this."""
+    def __init__(self, descriptor: int = 1) -> None:
+        """Nothing happens before it is opened."""
         super().__init__(PIPE)
-        self._descriptor = descriptor
+        self._other = descriptor
 
     def open(self) -> None:
-        """Begin. Raises BrokenPipeError if nobody reads."""
+        """Begin. Raises HangupError if that cannot be done, BrokenPipeError if nobody reads."""
+        try:
+            self._descriptor = os.dup(self._other)
+        except OSError as error:
+            raise HangupError(f"cannot write to standard output ({error.strerror})", "is it closed?") from None
         self._begin()
 
 

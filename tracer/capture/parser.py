@@ -44,6 +44,8 @@ class Parser:
         """Where in the file that begins which was not taken yet, in bytes."""
         self.record_version: int | None = None
         """Of the records as they stand in the file; None: a header is the next thing to be taken."""
+        self.span: tuple[int, int] | None = None
+        """The earliest and the latest time of the records till now, in ns of CLOCK_MONOTONIC; None: there were none."""
         self._content_of = decompressor()
         self._data = bytearray()
         self._header: BlockHeader | None = None
@@ -123,6 +125,8 @@ class Parser:
         if len(records) != header.records:
             raise FormatError(f"a block has {len(records)} records, and says {header.records}")
         assert self.record_version is not None
+        first, last = self.span or (header.first, header.last)
+        self.span = min(first, header.first), max(last, header.last)
         self._blocks += 1
         self._records += len(records)
         return READABLE[self.record_version](records)

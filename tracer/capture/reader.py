@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,10 @@ from hangup.tracer.capture.format import FormatError
 from hangup.tracer.capture.names import PIPE, numbered_files
 from hangup.tracer.capture.parser import Parser
 from hangup.tracer.errors import HangupError
+
+# Whoever writes a pipe lets records lie for a second (BLOCK_SECONDS, writer.py): what was recorded together with those
+# that have come has come after so long.
+_SILENT_SECONDS = 2.0
 
 # So much is read at a time.
 _AT_ONCE = 1 << 18
@@ -59,9 +64,12 @@ class FileSource:
         """Bytes of all files; of a pipe 0."""
         self.position = 0
         """How many of them have been read."""
+        self._before = 0.0
+        self._parser = Parser()
         self._descriptor: int | None = None
         self._path = PIPE
         self._is_pipe = False
+        self._heard = 0.0
         self._wakes: int | None = None
         self._ended = False
         # What was read of the first file to see that it is one.
@@ -120,9 +128,20 @@ class FileSource:
         return records or []
 
     @property
+    def seconds(self) -> float:
+        """For how long was recorded what has been read till now, without the time between two files."""
+        first, last = self._parser.span or (0, 0)
+        return self._before + (last - first) / 10**9
+
+    @property
     def drained(self) -> bool:
         """Whether it has been read to its end, or to where it is damaged."""
         return self._ended
+
+    @property
+    def silent(self) -> bool:
+        """Whether a pipe has given nothing for so long that nothing more comes of what had been recorded by then."""
+        return self._is_pipe and time.monotonic() - self._heard >= _SILENT_SECONDS
 
     def counts(self) -> Sequence[bytes]:
         """Return nothing: what was counted stands in the file."""
@@ -159,6 +178,7 @@ class FileSource:
             return
         self.close()
         self._ended = False
+        self._before = self.seconds
         self._path = self._left.pop(0)
         self._parser = Parser()
         try:
@@ -185,6 +205,7 @@ class FileSource:
         except OSError as error:
             self._fail(error, "is its disk still there?")
         self.position += len(data)
+        self._heard = time.monotonic()
         return data
 
     def _fail(self, error: OSError, remedy: str) -> NoReturn:

@@ -1,0 +1,279 @@
+"""What `watch` and `trace` have in common when they write a capture, or read one in the place of this host."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from hangup.cli.ended import Ended
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.options import seconds_of
+from hangup.cli.output import note
+from hangup.cli.progress import Progress
+from hangup.cli.ready import Ready
+from hangup.tracer.capture.around import Around
+from hangup.tracer.capture.files import File, Pipe
+from hangup.tracer.capture.names import PIPE
+from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.rotation import Rotated, Series
+from hangup.tracer.capture.writer import Output, WriteError, Writer
+from hangup.tracer.tracer import Tracer
+
+_UNITS = {"": 10**6, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_LARGEST = 1 << 50
+_DEFAULT_MEMORY = "64M"
+
+
+class Capture:
+    """The capture that is read or written, if one is, while the context lasts."""
+
+    def __init__(self, read: tuple[Path, ...] = (), output: Output | None = None, name: str = "") -> None:
+        """read: the files. output: where to write, and its name."""
+        self._read = read
+        self.is_read = bool(read)
+        """Whether a capture is read in the place of this host."""
+        self._writer = Writer(output, name=name) if output else None
+        self.is_piped = isinstance(output, Pipe)
+        """Whether standard output is what is written to: nothing else may be."""
+        self.source: FileSource | None = None
+        """What is read; None: this host is watched."""
+        self.progress = Progress()
+        """How far it has been read; to be hidden before anything is printed."""
+        self._failed: WriteError | None = None
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Capture:
+        """Open what is read. Raises HangupError if it is no capture that can be."""
+        if self._read:
+            self.source = FileSource(*self._read)
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _value: object, _traceback: TracebackType | None) -> None:
+        self.progress.hide()
+        if self.source:
+            self.source.close()
+
+    def show_progress(self) -> None:
+        """Show how far it has been read, if that takes long."""
+        if self.source:
+            self.progress.show(self.source.position, self.source.size)
+
+    def tracer_options(self) -> dict[str, Any]:
+        """Return what a Tracer has to be told of it."""
+        if self.source:
+            return {"source": self.source}
+        return {"keep": self._writer} if self._writer else {}
+
+    def begin(self, tracer: Tracer, ready: Ready, say: Callable[[str], None]) -> None:
+        """Say that this host is watched from now on, if it is; ready: is told so, too. say: is told how."""
+        if self.source:
+            return
+        self._began = time.monotonic()
+        flavour = tracer.flavour or "capture"
+        say(f"{flavour} ({len(tracer.functions)} functions)")
+        ready.report(flavour)
+
+    def ended(self, tracer: Tracer) -> Ended:
+        """Return what there is to sum up: what was seen here, or where the capture was made."""
+        seconds = self.source.seconds if self.source else time.monotonic() - self._began
+        return Ended(tracer.statistics, tracer.losses(), seconds, tracer.flavour, len(tracer.functions))
+
+    def mark(self, when: int) -> None:
+        """Take it that there was an alert, at a time in ns of CLOCK_MONOTONIC."""
+        if self._writer:
+            self._writer.mark(when)
+
+    @contextmanager
+    def ends_when_full(self) -> Iterator[None]:
+        """Have what is inside end where the capture cannot be written any more; `end` raises that."""
+        try:
+            yield
+        except WriteError as error:
+            self._failed = self._failed or error
+
+    def end(self, status: int) -> int:
+        """Say what is wrong with the capture; return the status to end with, which is `status` if nothing is.
+
+        Raises WriteError if it could not be written.
+        """
+        if self._failed:
+            raise self._failed
+        if self.source and self.source.damage:
+            note(str(self.source.damage))
+            return ExitStatus.DAMAGED
+        return status
+
+
+read_option = click.option(
+    "-r",
+    "--read",
+    "read",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Read a capture in the place of this host, - from a pipe. May be given several times; of a capture in several "
+    "files FILE is the name without the numbers.",
+)
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read a size: in millions of bytes, as tcpdump and sysdig have it, or with its unit (512K, 100M, 1G)."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([KMG]?)", value.strip())
+    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if not 0 < size <= _LARGEST:
+        raise click.BadParameter(f"{value!r} is not a size; write it like 100, 512K, 100M or 1G", ctx, param)
+    return size
+
+
+_WRITE_OPTIONS = (
+    click.option(
+        "-w",
+        "--write",
+        "write",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write a capture to this new file while showing what is seen; - writes it to standard output, and nothing "
+        "else there.",
+    ),
+    click.option("--force", is_flag=True, help="Replace FILE if it is there already."),
+    click.option(
+        "-C",
+        "--rotate-size",
+        callback=_size,
+        metavar="SIZE",
+        help="Go on with another file (FILE.00001, ...) when one has this size: so many million bytes, or 512K, 1G.",
+    ),
+    click.option(
+        "-G",
+        "--rotate-time",
+        callback=seconds_of,
+        metavar="TIME",
+        help="Go on with another file when one has been written for so long: 60, 5m, 1h.",
+    ),
+    click.option(
+        "-W",
+        "--rotate-count",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep only the last N of these files.",
+    ),
+)
+
+_AROUND_OPTIONS = (
+    click.option(
+        "--around",
+        callback=seconds_of,
+        metavar="TIME",
+        help="Write only what was recorded so long before an alert and after it, a file for each: FILE.00001, ...",
+    ),
+    click.option(
+        "--around-memory",
+        callback=_size,
+        default=_DEFAULT_MEMORY,
+        show_default=True,
+        metavar="SIZE",
+        help="As much of what came before is kept in memory for that.",
+    ),
+)
+
+_quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show nothing but the summary.")
+
+
+def capture_options(*not_with_read: str, alerts: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds -w, -r and what belongs to them; the verb gets them as one `capture`, and `quiet`.
+
+    not_with_read: the verb's other parameters that make no sense when a capture is read. alerts: whether there are any,
+    around which something may be written.
+    """
+    options = (*_WRITE_OPTIONS, *(_AROUND_OPTIONS if alerts else ()))
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def with_capture(*args: Any, **given: Any) -> Any:
+            ctx = click.get_current_context()
+            names = [name for name in _NAMES if name in given]
+            written = {name: given.pop(name) for name in names}
+            read = given.pop("read")
+            if read:
+                _refuse(ctx, (*names, *not_with_read), "is for watching this host, and -r reads a capture", given)
+                capture = Capture(read)
+            elif written["write"] is None:
+                _refuse(ctx, names, "says how -w writes, which is not given")
+                capture = Capture()
+            else:
+                _check_write(ctx, names, written["write"], given)
+                capture = Capture((), _output(**written), str(written["write"]))
+            return function(*args, capture=capture, **given)
+
+        made = _quiet_option(with_capture)
+        for option in reversed(options):
+            made = option(made)
+        return read_option(made)
+
+    return add
+
+
+_NAMES = ("write", "force", "rotate_size", "rotate_time", "rotate_count", "around", "around_memory")
+
+
+# What prints, or runs what may.
+_PRINTING = ("as_json", "layout", "line_format", "command_line")
+
+
+def _refuse(
+    ctx: click.Context, names: Iterable[str], why: str, given: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Raise UsageError if one of these parameters was given; given: what is left of some that others have read."""
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in names and is_given and given.get(name, ctx.params[name]) != ():
+            said = parameter.opts[-1] if isinstance(parameter, click.Option) else "COMMAND"
+            raise click.UsageError(f"{said} {why}", ctx)
+
+
+def _check_write(ctx: click.Context, names: Iterable[str], path: Path, given: Mapping[str, Any]) -> None:
+    """Raise UsageError if what was given beside -w cannot be."""
+    if path == PIPE:
+        _refuse(ctx, set(names) - {"write"}, "is for files, and -w - is a pipe")
+        _refuse(ctx, _PRINTING, "would write to standard output, too, where -w - writes the capture", given)
+        if os.isatty(1):
+            raise click.UsageError("-w - writes to standard output, which is a terminal: let it be a pipe or a file")
+    elif ctx.params.get("around") is not None:
+        _refuse(ctx, ("rotate_size", "rotate_time"), "is for a capture of everything, and --around is given")
+    elif not (ctx.params["rotate_size"] or ctx.params["rotate_time"]):
+        _refuse(ctx, ("rotate_count",), "says how many files are kept: with -C or -G there are several")
+        _refuse(ctx, ("around_memory",), "is for --around, which is not given")
+
+
+def _output(
+    *,
+    write: Path,
+    force: bool,
+    rotate_size: int | None,
+    rotate_time: float | None,
+    rotate_count: int | None,
+    around: float | None = None,
+    around_memory: int = 0,
+) -> Output:
+    """Return where the capture goes."""
+    if write == PIPE:
+        return Pipe()
+    if around is None and rotate_size is None and rotate_time is None:
+        return File(write, force=force)
+    series = Series(write, force=force, count=rotate_count)
+    if around is None:
+        return Rotated(series, size=rotate_size, seconds=rotate_time)
+    return Around(series, nanoseconds=round(around * 10**9), memory=around_memory)

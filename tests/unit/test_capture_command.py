@@ -1,0 +1,381 @@
+"""`watch` and `trace` write captures and read them: what is shown, what is refused, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hangup.cli.commands import trace, watch
+from hangup.cli.exit_status import ExitStatus
+from hangup.cli.main import hangup
+from hangup.cli.progress import Progress
+from hangup.tracer.capture.files import write_capture
+from hangup.tracer.tracer import Tracer
+from tests.captures import RECORDS, read_file
+from tests.stories import Story, clean, seeds_failure
+from tests.unit.playback import Playback
+
+CHECKOUT = Path(__file__).parents[2]
+
+Tell = Callable[..., None]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Tell:
+    """Have the verbs trace stories in place of this host."""
+
+    def tell(*stories: Story) -> None:
+        def replay(**options: Any) -> Tracer:
+            events = [event for story in stories for event in story.events]
+            return Tracer(**{"source": Playback(events), **options})
+
+        for verb in (watch, trace):
+            monkeypatch.setattr(verb, "Tracer", replay)
+
+    return tell
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """Return a capture of one failure."""
+    path = tmp_path / "load.hup"
+    write_capture(path, RECORDS)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(hangup, [str(argument) for argument in arguments])
+
+
+def hangup_run(
+    *arguments: object, command: str = "from hangup.cli.main import main; main()", **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", command, *map(str, arguments)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+# ---- written
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_what_is_shown_is_written_too_and_says_the_same_again(verb: str, told: Tell, tmp_path: Path) -> None:
+    told(seeds_failure(), clean())
+    live = run(verb, "--duration", "0.01", "-w", tmp_path / "capture")
+    again = run(verb, "-r", tmp_path / "capture")
+    assert live.exit_code == again.exit_code == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
+    lines = [line for line in live.output.splitlines() if not line.startswith(("hangup:", "1 alert"))]
+    assert lines
+    assert [line for line in again.output.splitlines() if not line.startswith(("hangup:", "1 alert"))] == lines
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_quiet_shows_the_summary_alone(verb: str, told: Tell, tmp_path: Path) -> None:
+    told(seeds_failure(), clean())
+    result = run(verb, "--duration", "0.01", "--quiet", "-w", tmp_path / "capture")
+    assert "hung up" not in result.output
+    assert "writev" not in result.output
+    if verb == "watch":
+        assert "answered" in result.output
+        assert "1 alert in " in result.output
+    else:
+        count = len(seeds_failure().events) + len(clean().events)
+        assert result.output.endswith(f"hangup: {count} operations; nothing lost\n")
+    assert len(read_file(tmp_path / "capture")[0]) == len(seeds_failure().events) + len(clean().events)
+    # And what was written is read as quietly.
+    assert "hung up" not in run(verb, "-q", "-r", tmp_path / "capture").output
+
+
+def test_an_existing_file_is_replaced_with_force_only(told: Tell, capture: Path) -> None:
+    told(clean())
+    before = capture.read_bytes()
+    result = run("trace", "--duration", "0.01", "-w", capture)
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+    assert result.output.splitlines()[-1] == (
+        f"hangup: there is a file {capture} already: name a new one, or say --force"
+    )
+    assert capture.read_bytes() == before
+    assert run("trace", "--duration", "0.01", "-w", capture, "--force").exit_code == ExitStatus.OK
+    assert capture.read_bytes() != before
+
+
+def test_with_rotation_files_have_numbers_and_are_read_by_their_common_name(told: Tell, tmp_path: Path) -> None:
+    told(*[seeds_failure(start=number * 10**9) for number in range(1, 9)])
+    result = run("watch", "--duration", "0.01", "-q", "-w", tmp_path / "load", "-C", "1K", "-W", "3")
+    assert result.exit_code == ExitStatus.ALERTS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["load.00001"]
+    assert run("watch", "-r", tmp_path / "load").exit_code == ExitStatus.ALERTS
+
+
+def test_around_an_alert_is_written_what_was_around_it(told: Tell, tmp_path: Path) -> None:
+    told(clean(), clean())
+    assert run("watch", "--duration", "0.01", "-w", tmp_path / "load", "--around", "5s").exit_code == ExitStatus.OK
+    assert list(tmp_path.iterdir()) == []
+    told(clean(), seeds_failure())
+    assert run("watch", "--duration", "0.01", "-w", tmp_path / "load", "--around", "5s").exit_code == ExitStatus.ALERTS
+    assert [path.name for path in tmp_path.iterdir()] == ["load.00001"]
+    assert run("watch", "-r", tmp_path / "load").exit_code == ExitStatus.ALERTS
+
+
+def test_a_disk_that_is_full_ends_it_with_what_was_seen_and_one_line(told: Tell, tmp_path: Path) -> None:
+    told(seeds_failure(), clean())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        result = run("watch", "--duration", "0.01", "-w", tmp_path / "capture")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+    assert "1 alert in " in result.output
+    assert [line for line in result.output.splitlines() if "cannot write" in line] == [
+        f"hangup: cannot write {tmp_path / 'capture'} (File too large): what was written till then can be read"
+    ]
+    assert run("watch", "-r", tmp_path / "capture").exit_code == ExitStatus.DAMAGED
+
+
+_TOLD = """
+import sys
+from hangup.cli.commands import trace, watch
+from hangup.cli.main import main
+from hangup.tracer.tracer import Tracer
+from tests.stories import seeds_failure
+from tests.unit.playback import Playback
+def replay(**options):
+    return Tracer(source=Playback(seeds_failure().events), **options)
+watch.Tracer = trace.Tracer = replay
+main()
+"""
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_a_pipe_gets_the_capture_and_nothing_else_and_is_read_as_one(verb: str) -> None:
+    written = hangup_run(verb, "--duration", "0.01", "-w", "-", command=_TOLD)
+    assert written.returncode == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
+    assert written.stdout.startswith(b"\x89HANGUP\n")
+    assert (b"1 alert in" if verb == "watch" else b"operations; nothing lost") in written.stderr
+    read = hangup_run("watch", "-r", "-", input=written.stdout)
+    assert read.returncode == ExitStatus.ALERTS
+    assert read.stderr == b""
+    assert b"uwsgi[815] read 723 bytes" in read.stdout
+    # Several captures one behind the other, as cat(1) makes them, are one.
+    assert b"2 alerts in" in hangup_run("watch", "-r", "-", input=written.stdout * 2).stdout
+
+
+def test_a_pipe_that_nobody_reads_ends_it_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", _TOLD, "trace", "-w", "-"],
+        cwd=CHECKOUT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == ExitStatus.BROKEN_PIPE
+    assert b"Traceback" not in done.stderr
+
+
+# ---- read
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_a_capture_is_read_without_root_or_the_compiler(verb: str, capture: Path) -> None:
+    """Nothing of bcc is imported, and an import of it would fail."""
+    program = (
+        "import os, sys; sys.modules['bcc'] = None; os.geteuid = lambda: 65534\n"
+        "from hangup.cli.main import hangup\n"
+        "try: hangup.main()\n"
+        "finally: assert not [name for name in sys.modules if name.startswith('bcc.')]\n"
+    )
+    done = hangup_run(verb, "-r", capture, command=program)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
+    assert b"helloFastCGI" in done.stdout
+
+
+def test_a_capture_ends_by_itself_and_says_how_long_it_was_watched_there(capture: Path) -> None:
+    result = run("watch", "-r", capture)
+    assert "1 alert in 100 ms, watched with fentry" in result.output
+    [*_, total] = [json.loads(line) for line in run("watch", "--json", "-r", capture).stdout.splitlines()]
+    assert (total["record"], total["seconds"], total["probes"]) == ("total", 0.1, "fentry")
+
+
+def test_a_capture_may_be_asked_with_a_selection(capture: Path) -> None:
+    assert run("watch", "-r", capture, "--comm", "httpd").exit_code == ExitStatus.ALERTS
+    assert run("watch", "-r", capture, "--comm", "nginx").exit_code == ExitStatus.OK
+    assert run("trace", "-r", capture, "--pid", "815").output.count("uwsgi") > 5
+    assert "writev" not in run("trace", "-r", capture, "--pid", "1").output
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_of_a_damaged_capture_what_is_whole_is_shown_and_then_where_it_ends(verb: str, capture: Path) -> None:
+    whole = run(verb, "-r", capture)
+    capture.write_bytes(capture.read_bytes()[:-1])
+    result = run(verb, "-r", capture)
+    assert result.exit_code == ExitStatus.DAMAGED
+    offset = capture.stat().st_size - 63
+    assert result.output.splitlines()[-1] == f"hangup: {capture} can be read up to byte {offset}: it was cut short"
+    assert "1 part of a capture, which is damaged" in result.output
+    assert ("hung up" in result.output) == ("hung up" in whole.output)
+    assert ("writev" in result.output) == ("writev" in whole.output) is True
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_what_is_no_capture_is_one_line(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\x1b[2J no capture\n")
+    result = run(verb, "-r", tmp_path / "file")
+    assert result.exit_code == ExitStatus.DAMAGED
+    assert result.output == (
+        f"hangup: cannot read {tmp_path / 'file'}: at its byte 0, it is not a hangup capture: "
+        "name a file that hangup has written with -w\n"
+    )
+    assert run(verb, "-r", tmp_path / "none").output == (
+        f"hangup: cannot read {tmp_path / 'none'} (No such file or directory): name a capture file\n"
+    )
+
+
+def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_path: Path) -> None:
+    """It comes by a pipe that is not closed, so that nothing else can end it; its alert comes all the same."""
+    path = tmp_path / "capture"
+    write_capture(path, RECORDS)
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", "from hangup.cli.main import main; main()", "watch", "-r", "-"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(path.read_bytes()[:-64])
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.stdout.read(), process.stderr.read()
+    assert b"uwsgi[815] read 723 bytes" in first
+    assert b"1 alert in" in rest
+    assert errors == b""
+    assert process.returncode == ExitStatus.ALERTS
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("watch -r FILE --probes fentry", "--probes is for watching this host, and -r reads a capture"),
+        ("watch -r FILE --stream", "--stream is for watching this host, and -r reads a capture"),
+        ("watch -r FILE --history 5000", "--history is for watching this host, and -r reads a capture"),
+        ("watch -r FILE --duration 5", "--duration is for watching this host, and -r reads a capture"),
+        ("watch -r FILE --ready-file x", "--ready-file is for watching this host, and -r reads a capture"),
+        ("watch -r FILE --around 5s", "--around is for watching this host, and -r reads a capture"),
+        ("watch -r FILE -w x", "--write is for watching this host, and -r reads a capture"),
+        ("watch -r FILE -- true", "COMMAND is for watching this host, and -r reads a capture"),
+        ("trace -r FILE --duration 5", "--duration is for watching this host, and -r reads a capture"),
+        ("trace -r FILE -G 5", "--rotate-time is for watching this host, and -r reads a capture"),
+        ("trace --force", "--force says how -w writes, which is not given"),
+        ("trace -C 5", "--rotate-size says how -w writes, which is not given"),
+        ("watch --around 5s", "--around says how -w writes, which is not given"),
+        ("watch -w x --around 5s -C 5", "--rotate-size is for a capture of everything, and --around is given"),
+        ("watch -w x --around-memory 5M", "--around-memory is for --around, which is not given"),
+        ("trace -w x -W 5", "--rotate-count says how many files are kept: with -C or -G there are several"),
+        ("trace -w - --force", "--force is for files, and -w - is a pipe"),
+        ("trace -w - --json", "--json would write to standard output, too, where -w - writes the capture"),
+        ("watch -w - -- true", "COMMAND would write to standard output, too, where -w - writes the capture"),
+        (
+            "trace -w x -C many",
+            "Invalid value for '-C' / '--rotate-size': 'many' is not a size; write it like 100, 512K",
+        ),
+        ("trace -w x -C 0", "Invalid value for '-C' / '--rotate-size': '0' is not a size; write it like 100, 512K"),
+        ("trace -w x -G soon", "Invalid value for '-G' / '--rotate-time': 'soon' is not a time; write it like 10, 1.5"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused_in_one_line(
+    arguments: str, line: str, capture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def never(**_: Any) -> Tracer:
+        raise AssertionError("nothing is traced")
+
+    for verb in (watch, trace):
+        monkeypatch.setattr(verb, "Tracer", never)
+    monkeypatch.chdir(tmp_path)
+    words = [str(capture) if word == "FILE" else word for word in arguments.split()]
+    result = run(*words)
+    assert result.exit_code == (ExitStatus.CANNOT_RUN if words[0] == "watch" else ExitStatus.USAGE)
+    [*_, last] = result.output.splitlines()
+    assert last.startswith(f"Error: {line}")
+    assert [path.name for path in tmp_path.iterdir()] == ["load.hup"]
+
+
+# ---- how far it is
+
+
+class _Terminal:
+    """A file that says it is a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        """Everything is there at once."""
+
+
+def test_a_long_read_has_a_bar_on_a_terminal_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("hangup.cli.progress.time.monotonic", lambda: now)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = _Terminal()
+    progress = Progress(terminal)  # type: ignore[arg-type]
+    progress.show(1 << 20, 4 << 20)
+    assert terminal.text == ""
+    now = 1.0
+    progress.show(2 << 20, 4 << 20)
+    assert "2.1/4.2 MB" in terminal.text
+    shown = terminal.text
+    progress.show(3 << 20, 4 << 20)
+    assert terminal.text == shown
+    progress.hide()
+    # The cursor is shown again, and the line erased (ECMA-48).
+    assert terminal.text.endswith(("\x1b[?25h", "\x1b[2K"))
+    # Nothing is known of a pipe.
+    now = 5.0
+    shown = terminal.text
+    progress.show(3 << 20, 0)
+    assert terminal.text == shown
+
+
+def test_nothing_of_it_is_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr("hangup.cli.progress.time.monotonic", lambda: now)
+    progress = Progress()
+    now = 5.0
+    progress.show(5, 10)
+    progress.hide()
+    assert capsys.readouterr() == ("", "")
