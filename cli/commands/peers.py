@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
 from hangup.cli import json_lines, terminal
+from hangup.cli.capture import Capture, read_option
+from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options, json_option
 from hangup.cli.output import note
+from hangup.cli.recorded import Moment, WrongTimeError, open_at
 from hangup.cli.reporters.peers import peers_text
 from hangup.tracer.field import Field, of_part
 from hangup.tracer.fields import CGROUP
@@ -21,11 +25,13 @@ from hangup.tracer.filter.filter import Filter
 from hangup.tracer.host.inventory import Connection, Holder, Inventory, Socket, snapshot
 from hangup.tracer.story.process import Process
 
+_IN_CAPTURE = "if a capture does not have it"
+
 HOLDER: tuple[Field[Holder], ...] = (
     Field("pid", "number", "process id", lambda holder: holder.pid),
     Field("comm", "string", "the process's name, escaped", lambda holder: holder.comm),
-    Field("uid", "number", "its effective user id", lambda holder: holder.uid),
-    Field("descriptor", "number", "its file descriptor", lambda holder: holder.descriptor),
+    Field("uid", "number", "its effective user id", lambda holder: holder.uid, absent=_IN_CAPTURE),
+    Field("descriptor", "number", "its file descriptor", lambda holder: holder.descriptor, absent=_IN_CAPTURE),
     Field(
         "inner_pid",
         "number",
@@ -40,7 +46,9 @@ HOLDER: tuple[Field[Holder], ...] = (
 _INODE: Field[Socket] = Field(
     "inode", "number", "the socket's inode number, as `ss -xe`, lsof and /proc/PID/fd show it", lambda end: end.inode
 )
-_NETNS: Field[Socket] = Field("netns", "number", "the inode number of its network namespace", lambda end: end.netns)
+_NETNS: Field[Socket] = Field(
+    "netns", "number", "the inode number of its network namespace, 0 in a capture", lambda end: end.netns
+)
 _PROCESSES: Field[Socket] = Field(
     "processes",
     "objects",
@@ -125,11 +133,27 @@ _connection_line = json_lines.line("connection", CONNECTION)
 _listener_line = json_lines.line("listener", LISTENER)
 
 
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> Moment | None:
+    try:
+        return None if value is None else Moment(value.strip())
+    except WrongTimeError as error:
+        raise click.BadParameter(f"{error}; write it like 10:15:00 or +30s", ctx, param) from None
+
+
 @click.command("peers")
 @filter_options(Subject.OPEN)
 @json_option
+@read_option
+@click.option(
+    "--at",
+    "at",
+    callback=_moment,
+    metavar="TIME",
+    help="With -r: what was open then, by local time (10:15:00, '2026-01-31 10:15:00'), or so long after the capture "
+    "begins (+30s). [default: at its end]",
+)
 @click.argument("filter_text", metavar="[FILTER]", required=False)
-def command(wanted: Filter, as_json: bool) -> None:
+def command(wanted: Filter, as_json: bool, read: tuple[Path, ...], at: Moment | None) -> None:
     """List every Unix connection with the processes at both ends.
 
     Below each path: who listens there, how many connects wait of how many that may, and the connections, the client's
@@ -138,10 +162,32 @@ def command(wanted: Filter, as_json: bool) -> None:
     listener's. Socketpairs come last. FILTER (`hangup fields`) says which are listed, of listeners also those that one
     of them goes to. Where nothing matches, a line on standard error says so and the status is 0.
     Without root it lists the network namespace it runs in, and names your own processes.
+
+    With -r it lists what was open while a capture was made, with the processes that had been seen using it. One that
+    was made by `watch` without --stream has only what was open when it began, and what went wrong.
     """
+    if read:
+        with Capture(read) as capture:
+            assert capture.source is not None
+            recorded = open_at(capture.source, at, capture.show_progress)
+            _show(recorded.connections, recorded.listeners, wanted, as_json=as_json)
+            if recorded.is_partial:
+                note("the capture has only what was open when it began, and what went wrong")
+            click.get_current_context().exit(capture.end(ExitStatus.OK))
+    if at is not None:
+        raise click.UsageError("--at is for a capture, and -r names none")
     inventory = snapshot()
-    connections = sorted(select(inventory.connections(), wanted), key=_order)
-    listeners = sorted(select_listeners(inventory.listeners(), connections, wanted), key=lambda end: end.path or "")
+    _show(inventory.connections(), inventory.listeners(), wanted, as_json=as_json)
+    missing = incomplete(inventory)
+    if missing:
+        remedy = "run it as root for a complete list" if os.geteuid() else "the list is not complete"
+        note(f"{missing} could not be read: {remedy}")
+
+
+def _show(connections: Iterable[Connection], listeners: Iterable[Socket], wanted: Filter, *, as_json: bool) -> None:
+    """Print those of them that pass the filter."""
+    connections = sorted(select(connections, wanted), key=_order)
+    listeners = sorted(select_listeners(listeners, connections, wanted), key=lambda end: end.path or "")
     if as_json:
         for listener in listeners:
             click.echo(_listener_line(listener, json_lines.no_times))
@@ -153,10 +199,6 @@ def command(wanted: Filter, as_json: bool) -> None:
     if not connections and not listeners:
         sys.stdout.flush()
         note("no Unix connections" if wanted.tree is None else "no connection or listener matches")
-    missing = incomplete(inventory)
-    if missing:
-        remedy = "run it as root for a complete list" if os.geteuid() else "the list is not complete"
-        note(f"{missing} could not be read: {remedy}")
 
 
 def select(connections: Iterable[Connection], wanted: Filter) -> Iterable[Connection]:

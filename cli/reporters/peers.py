@@ -119,7 +119,7 @@ def _order(connection: Connection) -> list[tuple[int, int, int]]:
 
 
 def _order_of_end(end: Socket) -> tuple[int, int, int]:
-    first = min(((holder.pid, holder.descriptor) for holder in end.holders), default=(0, 0))
+    first = min(((holder.pid, holder.descriptor or 0) for holder in end.holders), default=(0, 0))
     return (*first, end.inode)
 
 
@@ -144,11 +144,14 @@ def _processes(ends: Sequence[Socket], width: int | None) -> str:
     descriptors: dict[tuple[int, str], set[int]] = {}
     for end in ends:
         for holder in end.holders:
-            descriptors.setdefault((holder.pid, holder.comm), set()).add(holder.descriptor)
+            numbers = descriptors.setdefault((holder.pid, holder.comm), set())
+            if holder.descriptor is not None:
+                numbers.add(holder.descriptor)
     if not descriptors:
         return "?"
     names = [
-        f"{comm}[{pid}]:{_numbers(sorted(numbers), width)}" for (pid, comm), numbers in sorted(descriptors.items())
+        f"{comm}[{pid}]" + (f":{_numbers(sorted(numbers), width)}" if numbers else "")
+        for (pid, comm), numbers in sorted(descriptors.items())
     ]
     shown = names if width is None else names[:_PROCESSES_SHOWN]
     more = len(names) - len(shown)

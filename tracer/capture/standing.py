@@ -30,8 +30,9 @@ _RELEASE = int(Operation.RELEASE)
 class Standing:
     """What was told of the host, and holds till now."""
 
-    def __init__(self) -> None:
-        """Know nothing."""
+    def __init__(self, most: int = MOST) -> None:
+        """Know nothing; most: how many processes, sockets and paths are remembered."""
+        self._most = most
         self._host: bytes | None = None
         # Records by what they are about, those that were told last at the end.
         self._processes: OrderedDict[object, bytes] = OrderedDict()
@@ -65,22 +66,21 @@ class Standing:
         if isinstance(fact, HostFact):
             self._host = record
         elif isinstance(fact, ProcessFact):
-            _keep(self._processes, fact.pid, record)
+            self._keep(self._processes, fact.pid, record)
         elif isinstance(fact, SocketFact):
             if fact.flags & SocketFlag.LISTENER:
-                _keep(self._paths, fact.path, record)
+                self._keep(self._paths, fact.path, record)
             else:
-                _keep(self._sockets, fact.inode_number, record)
+                self._keep(self._sockets, fact.inode_number, record)
         elif isinstance(fact, LostFact):
             self._lost[fact.cause] = record
         elif isinstance(fact, CountsFact) and fact.row.ready and fact.row.path_length:
             # What it counted stands in the file before; that somebody listened there goes on to be so.
             listened = fact._replace(row=fact.row._replace(connections=0, operations=0))
-            _keep(self._paths, fact.row.path, pack_fact(listened))
+            self._keep(self._paths, fact.row.path, pack_fact(listened))
 
-
-def _keep(facts: OrderedDict[object, bytes], about: object, record: bytes) -> None:
-    facts[about] = record
-    facts.move_to_end(about)
-    if len(facts) > MOST:
-        facts.popitem(last=False)
+    def _keep(self, facts: OrderedDict[object, bytes], about: object, record: bytes) -> None:
+        facts[about] = record
+        facts.move_to_end(about)
+        if len(facts) > self._most:
+            facts.popitem(last=False)

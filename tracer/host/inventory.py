@@ -30,8 +30,9 @@ class Holder:
 
     pid: int
     comm: str
-    uid: int
-    descriptor: int
+    uid: int | None
+    """None, as the descriptor: a capture does not have it."""
+    descriptor: int | None
     inner_pid: int | None = None
     """Its pid in its own pid namespace."""
     cgroup: Cgroup | None = None

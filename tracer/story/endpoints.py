@@ -169,6 +169,12 @@ class Endpoints:
         """How many connections have at least one end open."""
         return len(self._connections)
 
+    def open_connections(self) -> list[Connection]:
+        """Return the connections that have at least one end open, each end with who holds it as far as is known."""
+        for connection in self._connections.values():
+            self._name(connection)
+        return list(self._connections.values())
+
     @property
     def waiting(self) -> bool:
         """Whether it is waited for what somebody does after a failure."""

@@ -1,0 +1,223 @@
+"""Which connections were open at a time, by what a capture tells: what `hangup peers -r` lists."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from hangup.cli.clock import local
+from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.standing import Standing
+from hangup.tracer.clocks import Clocks
+from hangup.tracer.errors import HangupError
+from hangup.tracer.host.inventory import Connection, Holder, Socket, State
+from hangup.tracer.record.facts import HostFact, ProcessFact, SocketFact, unpack_fact
+from hangup.tracer.record.layout import SEQPACKET, SocketFlag, time_of
+from hangup.tracer.story import connection as told
+from hangup.tracer.story.endpoints import Endpoints
+from hangup.tracer.story.known import MAX_SOCKETS, Known
+from hangup.tracer.story.process import Process, process_of
+
+# By shutdown(2): no more is received, no more is sent.
+_RECEIVES_NO_MORE, _SENDS_NO_MORE = 1, 2
+
+# A pipe is waited for as long as it takes, but it is seen to other things so often, in seconds.
+_PATIENCE = 0.1
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class WrongTimeError(ValueError):
+    """A text is no time."""
+
+
+class Recorded(NamedTuple):
+    """What was open."""
+
+    connections: list[Connection]
+    listeners: list[Socket]
+    is_partial: bool
+    """Whether the capture has only what went wrong: of the others what was open at its beginning is all it knows."""
+
+
+class Moment:
+    """A time as somebody asks for it: of the wall clock, or so long after a capture begins."""
+
+    def __init__(self, text: str) -> None:
+        """Read it: +30s, 10:15:00, 2026-01-31 10:15:00.5, local time. Raises WrongTimeError."""
+        self._after: int | None = None
+        self._wall: int | None = None
+        self._time_of_day = ""
+        if found := re.fullmatch(r"\+(\d{1,9}(?:\.\d{1,9})?)([smh]?)", text):
+            self._after = round(float(found[1]) * _SECONDS[found[2]] * 10**9)
+        elif re.fullmatch(r"\d\d:\d\d:\d\d(\.\d{1,9})?", text):
+            self._time_of_day = text
+            _nanoseconds(f"2000-01-01 {text}")
+        else:
+            self._wall = _nanoseconds(text.replace("T", " "))
+
+    def is_over(self, begin: int, clocks: Clocks) -> Callable[[int], bool]:
+        """Return what says of a time whether it is later; begin: of the capture. Both in ns of CLOCK_MONOTONIC."""
+        if self._after is not None:
+            last = begin + self._after
+            return lambda when: when > last
+        wall = self._wall
+        if wall is None:
+            began = clocks.wall(begin)
+            day = 86_400 * 10**9
+            wall = _nanoseconds(f"{local(began, '%Y-%m-%d').split('.')[0]} {self._time_of_day}")
+            # A capture that goes on after midnight.
+            wall += day if wall < began else 0
+        return lambda when: clocks.wall(when) > wall
+
+
+def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[], None] = lambda: None) -> Recorded:
+    """Return what was open at a moment, or at the end of a capture; after_batch: is called now and then meanwhile.
+
+    Raises HangupError if the capture cannot be read, or begins later.
+    """
+    reading = _Reading()
+    is_over: Callable[[int], bool] | None = None
+    while not source.drained:
+        records = source.read(_PATIENCE)
+        if records and moment is not None and is_over is None:
+            reading.take([records[0]])
+            begin = time_of(records[0])
+            is_over = moment.is_over(begin, reading.clocks)
+            if is_over(begin):
+                raise HangupError(
+                    f"the capture begins later than that, at {local(reading.clocks.wall(begin))}",
+                    "name a time within it",
+                )
+            records = records[1:]
+        earlier = records if is_over is None else [data for data in records if not is_over(time_of(data))]
+        reading.take(earlier)
+        after_batch()
+        if records and not earlier:
+            break
+    return Recorded(list(reading.connections()), list(reading.listeners()), reading.is_partial)
+
+
+class _Reading:
+    """What has been told till now."""
+
+    def __init__(self) -> None:
+        self.clocks = Clocks()
+        self.is_partial = False
+        self._known = Known()
+        self._standing = Standing(most=MAX_SOCKETS)
+        self._endpoints = Endpoints(self._known, on_other=self._take_fact)
+
+    def take(self, records: list[bytes]) -> None:
+        self._standing.learn(records)
+        for _ in self._endpoints.feed(records):
+            # How connections went is not asked.
+            pass
+
+    def _take_fact(self, record: bytes) -> None:
+        fact = unpack_fact(record)
+        if isinstance(fact, HostFact):
+            self.clocks.take(fact)
+            self.is_partial = fact.recording
+        elif isinstance(fact, ProcessFact | SocketFact):
+            self._known.take(fact)
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield the connections that are open; last those that nobody has used since the capture began."""
+        seen: set[int] = set()
+        for connection in self._endpoints.open_connections():
+            seen.update((connection.client.inode_number, connection.server.inode_number))
+            yield self._connection(connection)
+        sockets = {
+            fact.inode_number: fact
+            for fact in self._facts()
+            if not fact.flags & SocketFlag.LISTENER and fact.inode_number not in seen
+        }
+        for number, fact in sockets.items():
+            if number not in seen:
+                seen.update((number, fact.peer_inode_number))
+                yield self._older(fact, sockets.get(fact.peer_inode_number))
+
+    def listeners(self) -> Iterator[Socket]:
+        """Yield the sockets that listen, as far as that was told."""
+        for fact in self._facts():
+            if fact.flags & SocketFlag.LISTENER:
+                yield Socket(fact.inode_number, None, fact.path, "stream", "listening", fact.waiting, fact.backlog, 0)
+
+    def _facts(self) -> Iterator[SocketFact]:
+        for record in self._standing.records():
+            fact = unpack_fact(record)
+            if isinstance(fact, SocketFact):
+                yield fact
+
+    def _connection(self, connection: told.Connection) -> Connection:
+        client, server = connection.client, connection.server
+        # Nobody can have used what has not been accepted.
+        is_accepted = not connection.complete or connection.pair or bool(server.count)
+        state: State = "open" if is_accepted else "not accepted"
+        if client.release is not None or server.release is not None:
+            state = "hung up"
+        return Connection(
+            None if client.release else self._socket(client),
+            self._socket(server) if is_accepted and not server.release else None,
+            connection.path,
+            state,
+        )
+
+    def _socket(self, end: told.Endpoint) -> Socket:
+        connection, other = end.connection, end.other
+        shutdown = _RECEIVES_NO_MORE if end.ended_receiving or other.ended_sending else 0
+        shutdown |= _SENDS_NO_MORE if end.ended_sending or other.ended_receiving else 0
+        unread = other.written_bytes - end.consumed_bytes if connection.complete else 0
+        path = connection.path if end.role == "server" and not connection.pair else None
+        return Socket(
+            end.inode_number,
+            other.inode_number or None,
+            path,
+            "seqpacket" if connection.type == SEQPACKET else "stream",
+            "established",
+            max(unread, 0),
+            0,
+            0,
+            tuple(self._holders(end)),
+            shutdown,
+        )
+
+    def _holders(self, end: told.Endpoint) -> Iterator[Holder]:
+        descriptors = {event.pid: event.descriptor for event in end.kept if event.descriptor >= 0}
+        for pid, event in end.users.items():
+            yield self._holder(process_of(event), descriptors.get(pid))
+        if not end.users and end.process:
+            yield self._holder(end.process, None)
+
+    def _holder(self, process: Process, descriptor: int | None) -> Holder:
+        placed = self._known.placed(process) or process
+        return Holder(placed.pid, placed.comm, placed.uid, descriptor, placed.inner_pid, placed.cgroup)
+
+    def _older(self, fact: SocketFact, other: SocketFact | None) -> Connection:
+        ends = {bool(each.flags & SocketFlag.SERVER): self._older_socket(each) for each in (fact, other) if each}
+        if fact.flags & SocketFlag.PAIR and other:
+            return Connection(self._older_socket(fact), self._older_socket(other), fact.path, "open")
+        return Connection(ends.get(False), ends.get(True), fact.path, "open" if other else "hung up")
+
+    def _older_socket(self, fact: SocketFact) -> Socket:
+        path = fact.path if fact.flags & SocketFlag.SERVER else None
+        holders = tuple(self._holder(self._known.process(pid, fact.when), None) for pid in fact.holders)
+        # What nobody has used since may be of either type: most are streams.
+        return Socket(
+            fact.inode_number, fact.peer_inode_number or None, path, "stream", "established", 0, 0, 0, holders
+        )
+
+
+def _nanoseconds(text: str) -> int:
+    """Return a local time of day, with its date, in ns since 1970. Raises WrongTimeError."""
+    whole, _, fraction = text.partition(".")
+    try:
+        seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%d %H:%M:%S")))
+    except (ValueError, OverflowError):
+        raise WrongTimeError(f"{text!r} is not a time") from None
+    if fraction and not re.fullmatch(r"\d{1,9}", fraction):
+        raise WrongTimeError(f"{text!r} is not a time")
+    return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)
