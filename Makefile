@@ -9,12 +9,16 @@ SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
 
 # The Debian that `make test-vagrant` brings up: bookworm, trixie, or all, one after the other.
 SUITE := bookworm
+# How long `make fuzz` goes on.
+FUZZ_SECONDS := 60
+
 # Which scenarios it runs there: tests/scenarios/test_agreement.py; none named: all.
 VAGRANT_SCENARIOS :=
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
-.PHONY: help setup format lint types unit scenarios test test-kernels demo bench deb test-pages test-package test-vagrant clean
+.PHONY: help setup format lint types unit fuzz scenarios test test-kernels demo bench deb test-pages test-package test-vagrant \
+    clean
 
 help: ## say what there is to make (this)
 	@awk -F ': [^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +40,12 @@ types: setup ## mypy, strict
 
 unit: setup ## everything after the source: no privileges, no guest
 	$(PYTHON) -m pytest -q
+
+fuzz: setup ## whatever a fuzzer comes upon, to the reader of captures; FUZZ_SECONDS=60
+	@$(PYTHON) -c 'import atheris' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check atheris
+	@mkdir -p .cache/fuzz-capture
+	$(PYTHON) -m tests.fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=512 \
+	    -artifact_prefix=.cache/fuzz-capture- .cache/fuzz-capture tests/data/fuzz-capture
 
 scenarios: setup ## real servers on the default kernel, in a guest
 	$(VMTEST) --servers --time-limit 1700 -- $(SCENARIOS)

@@ -1,7 +1,8 @@
 """What can be measured without loading anything into a kernel: on this machine, one core.
 
 throughput: operations a second, of generated records of the classic failure's connection, of which one in twenty fails
-(values: by what is done with them). alerts: ns to make one of what a recording kernel hands over. memory: MiB of a
+(values: by what is done with them). captures: how many bytes a capture has for each operation of a lifelike load, and
+how many a second are written and read. alerts: ns to make one of what a recording kernel hands over. memory: MiB of a
 tracer after the first operations over many short connections, and after all of them. start: what `hangup watch` does
 till its programs are loaded: seconds of the clock (ready) and of the processor (cpu), and MiB.
 
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -31,7 +33,7 @@ from tests import stories
 from tests.bench.data import Row, Run
 from tests.bench.guest import commit
 from tests.bench.pipeline import PIPELINE, alerts, exhaust, timed, trace
-from tests.bench.records import Records, Stream
+from tests.bench.records import Records, Stream, lifelike
 from tests.records import unpack_all
 from tests.vmtest import paths
 
@@ -70,6 +72,32 @@ def throughput(operations: int) -> Row:
         ]
         values = {name: [number / timed(work) for _ in range(_REPEATS)] for name, number, work in parts}
     return Row("throughput", PIPELINE, values)
+
+
+def captures(operations: int) -> Row:
+    """Return how long a capture is, and how many operations a second of one processor it takes to write and read it."""
+    records = lifelike(operations // 21)
+    values: dict[str, list[float]] = {name: [] for name in ("bytes", "written", "read", "with verdicts")}
+
+    def read(path: Path, look: Callable[[FileSource], object]) -> None:
+        with FileSource(path) as source:
+            look(source)
+
+    for _ in range(_REPEATS):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "capture"
+            # A thread of the writer's own does most of it.
+            begun = time.process_time()
+            write_capture(path, records)
+            took = {
+                "written": time.process_time() - begun,
+                "read": timed(partial(read, path, lambda source: exhaust(iter(partial(source.read, 0), [])))),
+                "with verdicts": timed(partial(read, path, trace)),
+            }
+            values["bytes"].append(path.stat().st_size / len(records))
+            for name, seconds in took.items():
+                values[name].append(len(records) / seconds)
+    return Row("captures", PIPELINE, values)
 
 
 def memory(operations: int) -> Row:
@@ -132,6 +160,7 @@ def _python(part: str) -> list[str]:
 
 PARTS: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "throughput": (throughput, _OPERATIONS),
+    "captures": (captures, _OPERATIONS),
     "alerts": (lambda _operations: alerts(), 1),
     "memory": (memory, _LIVED_THROUGH),
     "start": (start, 1),

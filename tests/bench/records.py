@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import count, islice
+from operator import itemgetter
+from random import Random
+from typing import Any
 
 from hangup.tracer.record.layout import pack
 from tests import stories
 from tests.recorder import Recorder
-from tests.stories import CLASSIC_ANSWER, CLIENT_SOCK, Story, classic_request
+from tests.stories import CLASSIC_ANSWER, CLIENT_SOCK, Story, Task, classic_request
 
 # How many connections are open at a time; the same addresses come back at once, as they do under load.
 _OPEN = 64
 _BATCH = 1024
 
 
-def answered(**options: int) -> Story:
+def answered(**options: Any) -> Story:
     """Return the connection of the classic failure when it goes well: the answer is read and both ends close."""
     story = classic_request(**options)
     client, server = story.client, story.server
@@ -54,6 +58,43 @@ class Records:
                 for connection in several:
                     yield connection.pop()
                 several = [connection for connection in several if connection]
+
+
+def lifelike(connections: int, *, seed: int = 1) -> list[bytes]:
+    """Return records of the classic load as a host has them: at any times, by several processes, at various addresses.
+
+    Addresses come back as those that a kernel frees and gives out again, inode numbers and connections count up. Five
+    are open at a time. What `Records` yields again and again is compressed better than this.
+    """
+    random = Random(seed)
+    clients = [Task("httpd", 4711 + number, 4720 + 7 * number) for number in range(5)]
+    servers = [Task("uwsgi", 815 + number, uid=998, gid=998) for number in range(4)]
+    socks = [CLIENT_SOCK + random.randrange(1 << 20) * 0x480 for _ in range(64)]
+    inodes = [CLIENT_SOCK + (1 << 32) + random.randrange(1 << 20) * 0x40 for _ in range(64)]
+    begins = [(5 * 10**12 + number * 13_000, number) for number in range(5)]
+    records: list[tuple[int, bytes]] = []
+    inode_number = 48_500
+    for number in range(1, connections + 1):
+        now, lane = heappop(begins)
+        inode_number += 2 + random.randrange(3)
+        # The one that is free for longest.
+        sock, peer, inode, peer_inode = (free.pop(0) for free in (socks, socks, inodes, inodes))
+        goes: Callable[..., Story] = stories.seeds_failure if random.random() < 0.05 else answered
+        client, server = random.choice(clients), random.choice(servers)
+        story = goes(client=client, server=server, client_sock=sock, server_sock=peer, inode_number=inode_number)
+        cpus = {sock: random.randrange(4), peer: random.randrange(4)}
+        real = {0: 0, story.client.inode: inode, story.server.inode: peer_inode}
+        for event in story.events:
+            start = now
+            # Mostly some microseconds, sometimes many.
+            now += int(random.lognormvariate(9.2, 0.8))
+            known = event._replace(start=start + random.randrange(now - start), end=now, connection=number)
+            known = known._replace(inode=real[event.inode], peer_inode=real[event.peer_inode], cpu=cpus[event.sock])
+            records.append((now, pack(known)))
+        socks += random.sample([sock, peer], 2)
+        inodes += [inode, peer_inode]
+        heappush(begins, (now + int(random.lognormvariate(11, 0.5)), lane))
+    return [record for _, record in sorted(records, key=itemgetter(0))]
 
 
 def histories() -> Iterator[bytes]:

@@ -289,6 +289,12 @@ def _native(run: Run) -> str:
     if row := rows.get("throughput"):
         cells = [[name, _value(row, name, _whole), _spread(row, name)] for name in row.values]
         text += f"{_table(['', 'a second', 'spread'], cells)}\n"
+    if row := rows.get("captures"):
+        size, *speeds = (row.median(name) or 0 for name in ("bytes", "written", "read", "with verdicts"))
+        text += (
+            f"A capture of a lifelike load takes {size:.1f} bytes an operation. In a second of a processor "
+            f"{speeds[0]:,.0f} are written, {speeds[1]:,.0f} read, {speeds[2]:,.0f} read and judged.\n\n"
+        )
     if (row := rows.get(ALERTS)) and (each := row.median("each")):
         text += f"An alert of a history that the kernel has handed over: {each / 1e3:,.0f} µs.\n\n"
     if row := rows.get("memory"):

@@ -24,6 +24,7 @@ from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import LostPeriod
 from hangup.tracer.record.layout import Counted, Loss, RecordType
+from tests.bench.records import lifelike
 from tests.captures import OPERATIONS, RECORDS, block, file_of, parse, read_all, read_file
 from tests.unit.sources import FakeProbes, Records, live
 
@@ -433,3 +434,11 @@ def _writer_to(path: Path, elsewhere: Path) -> Writer:
     os.dup2(other, output._descriptor)
     os.close(other)
     return writer
+
+
+def test_an_operation_takes_24_bytes_at_most_on_disk(tmp_path: Path) -> None:
+    """Of the classic load as a host has it: each operation at a time of its own, by one of several processes."""
+    records = lifelike(2000)
+    write_capture(tmp_path / "capture", records)
+    assert (tmp_path / "capture").stat().st_size <= 24 * len(records)
+    assert read_file(tmp_path / "capture") == (records, None)
