@@ -15,6 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from hangup.cli.child import invoking_user
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import seconds_of
@@ -271,9 +272,12 @@ def _output(
     """Return where the capture goes."""
     if write == PIPE:
         return Pipe()
+    # Who reads it needs no root, and has seen by root's leave what is in it.
+    user = invoking_user(os.environ)
+    owner = (user.uid, user.gid) if user else None
     if around is None and rotate_size is None and rotate_time is None:
-        return File(write, force=force)
-    series = Series(write, force=force, count=rotate_count)
+        return File(write, force=force, owner=owner)
+    series = Series(write, force=force, count=rotate_count, owner=owner)
     if around is None:
         return Rotated(series, size=rotate_size, seconds=rotate_time)
     return Around(series, nanoseconds=round(around * 10**9), memory=around_memory)

@@ -114,6 +114,24 @@ def test_an_existing_file_is_replaced_with_force_only(told: Tell, capture: Path)
     assert capture.read_bytes() != before
 
 
+def test_a_capture_belongs_to_whoever_called_sudo(told: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give a file away")
+    told(clean())
+    for names in ({"SUDO_UID": "65534", "SUDO_GID": "65533"}, {}):
+        for name in ("SUDO_UID", "SUDO_GID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+        for number, options in enumerate(([], ["-C", "100"])):
+            path = tmp_path / f"{len(names)}-{number}"
+            assert run("trace", "--duration", "0.01", "-w", path, *options).exit_code == ExitStatus.OK
+            [found] = tmp_path.glob(f"{path.name}*")
+            status = found.stat()
+            assert (status.st_uid, status.st_gid) == ((65534, 65533) if names else (0, 0))
+            assert status.st_mode & 0o777 == 0o600
+
+
 def test_with_rotation_files_have_numbers_and_are_read_by_their_common_name(told: Tell, tmp_path: Path) -> None:
     told(*[seeds_failure(start=number * 10**9) for number in range(1, 9)])
     result = run("watch", "--duration", "0.01", "-q", "-w", tmp_path / "load", "-C", "1K", "-W", "3")

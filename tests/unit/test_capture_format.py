@@ -22,9 +22,11 @@ from hangup.tracer.capture.format import (
     BlockKind,
     Codec,
     End,
+    Entry,
     FormatError,
     pack_block,
     pack_end,
+    pack_entry,
     pack_header,
 )
 from hangup.tracer.capture.parser import Parser, split
@@ -45,6 +47,14 @@ def read(data: bytes) -> tuple[list[bytes], str | None, int]:
     except FormatError as error:
         return records, str(error), parser.offset
     return records, None, parser.offset
+
+
+def _indexed(offset: int) -> bytes:
+    """Return a file of one block whose index says that it is at this place."""
+    data = pack_header() + block(RECORDS)
+    entry = pack_entry(Entry(offset, 0, 0, len(RECORDS)))
+    index = pack_block(BlockKind.INDEX, Codec.NONE, entry, raw_length=len(entry), records=1)
+    return data + index + pack_end(End(len(data), 1, len(RECORDS)))
 
 
 def summed(data: bytes) -> bytes:
@@ -200,6 +210,7 @@ def test_a_record_of_a_kind_that_is_not_known_is_given_as_it_is() -> None:
         (pack_header() + block(RECORDS, Codec.NONE, raw_length=5), "a block that is not compressed has two lengths"),
         (pack_header() + pack_block(BlockKind(1), Codec(0), b"", raw_length=0) + pack_end(End(16, 0, 0)), "its end"),
         (pack_header() + block(RECORDS) + pack_end(End(16, 1, 1)), "its end does not say what is there"),
+        (_indexed(17), "its index does not say where its blocks are"),
         (pack_header() + pack_block(BlockKind.END, Codec.NONE, b"x", raw_length=1), "not as long as an end"),
         (pack_header() + pack_block(BlockKind.INDEX, Codec.NONE, b"x", raw_length=1, records=1), "the index is not as"),
         (

@@ -31,10 +31,14 @@ _BATCH = 4096
 class File:
     """A file that is written from its beginning to its end; see `Output` (writer.py)."""
 
-    def __init__(self, path: Path, *, force: bool = False) -> None:
-        """Nothing happens before it is opened. force: replace a file that is there."""
+    def __init__(self, path: Path, *, force: bool = False, owner: tuple[int, int] | None = None) -> None:
+        """Nothing happens before it is opened. force: replace a file that is there.
+
+        owner: whose it becomes, uid and gid; None: it is ours.
+        """
         self._path = path
         self._force = force
+        self._owner = owner
         self._descriptor: int | None = None
         self._entries = bytearray()
         self.size = 0
@@ -45,6 +49,8 @@ class File:
         """Create it, readable by its owner only. Raises HangupError if there is such a file, or it cannot be made."""
         try:
             self._descriptor = _created(self._path, force=self._force)
+            if self._owner:
+                os.fchown(self._descriptor, *self._owner)
         except FileExistsError:
             raise HangupError(f"there is a file {self._path} already", "name a new one, or say --force") from None
         except OSError as error:

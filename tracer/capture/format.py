@@ -211,13 +211,6 @@ def pack_entry(entry: Entry) -> bytes:
     return _ENTRY.pack(*entry)
 
 
-def unpack_entries(content: bytes) -> list[Entry]:
-    """Return the entries of a block of the index; FormatError if these are none."""
-    if len(content) % _ENTRY.size:
-        raise FormatError("the index does not consist of entries")
-    return [Entry._make(values) for values in _ENTRY.iter_unpack(content)]
-
-
 def pack_end(end: End) -> bytes:
     """Return the last block of a file."""
     content = _END.pack(*end)

@@ -7,6 +7,7 @@ file ceases to be a capture: all records before that have been given by then.
 from __future__ import annotations
 
 import struct
+import zlib
 
 from hangup.tracer.capture.codec import decompressor
 from hangup.tracer.capture.format import (
@@ -17,8 +18,10 @@ from hangup.tracer.capture.format import (
     BlockHeader,
     BlockKind,
     End,
+    Entry,
     FormatError,
     check_stored,
+    pack_entry,
     unpack_block_header,
     unpack_end,
     unpack_header,
@@ -57,6 +60,9 @@ class Parser:
         self._begin = self.offset
         self._blocks = 0
         self._records = 0
+        # Of the entries that the index is to have, and of those that it has: how many bytes of it are kept need not
+        # depend on how many blocks there are.
+        self._expected = 0
         self._indexed = 0
         self._index_offset: int | None = None
 
@@ -112,10 +118,10 @@ class Parser:
     def _taken(self, header: BlockHeader, stored: bytes) -> list[bytes]:
         """Return the records of a block; none if it has something else. Raises FormatError."""
         check_stored(header, stored)
-        if header.kind == BlockKind.INDEX:
-            self._take_index(header)
-            return []
         content = self._content_of(header.codec, stored, header.raw_length)
+        if header.kind == BlockKind.INDEX:
+            self._take_index(header, content)
+            return []
         if header.kind == BlockKind.END:
             self._take_end(unpack_end(content))
             return []
@@ -127,22 +133,26 @@ class Parser:
         assert self.record_version is not None
         first, last = self.span or (header.first, header.last)
         self.span = min(first, header.first), max(last, header.last)
+        entry = Entry(self.offset - self._begin, header.first, header.last, header.records)
+        self._expected = zlib.crc32(pack_entry(entry), self._expected)
         self._blocks += 1
         self._records += len(records)
         return READABLE[self.record_version](records)
 
-    def _take_index(self, header: BlockHeader) -> None:
-        # Whoever reads all of it need not know where something is.
+    def _take_index(self, header: BlockHeader, content: bytes) -> None:
+        # Whoever reads all of it need not know where something is, but somebody else will.
         if header.raw_length != header.records * ENTRY_BYTES:
             raise FormatError("the index is not as long as its entries")
-        self._indexed += header.records
+        self._indexed = zlib.crc32(content, self._indexed)
         if self._index_offset is None:
             self._index_offset = self.offset - self._begin
 
     def _take_end(self, end: End) -> None:
         index_offset = self.offset - self._begin if self._index_offset is None else self._index_offset
-        if end != End(index_offset, self._blocks, self._records) or self._indexed != self._blocks:
+        if end != End(index_offset, self._blocks, self._records):
             raise FormatError("its end does not say what is there")
+        if self._indexed != self._expected:
+            raise FormatError("its index does not say where its blocks are")
 
 
 def split(content: bytes) -> list[bytes]:

@@ -18,14 +18,17 @@ from hangup.tracer.errors import HangupError
 class Series:
     """The files of one capture, one after the other: each begins with what was told before and still holds."""
 
-    def __init__(self, path: Path, *, force: bool = False, count: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, force: bool = False, count: int | None = None, owner: tuple[int, int] | None = None
+    ) -> None:
         """path: the files are called so, with a number behind it. force: those that are there are removed first.
 
-        count: of so many the oldest one is removed when there is one more; None: all are kept.
+        count: of so many the oldest one is removed when there is one more; None: all are kept. owner: see `File`.
         """
         self._path = path
         self._force = force
         self._count = count
+        self._owner = owner
         self._kept: deque[Path] = deque()
         self._number = 0
         self._file: File | None = None
@@ -59,7 +62,7 @@ class Series:
             with suppress(FileNotFoundError):
                 self._kept.popleft().unlink()
         self._kept.append(path)
-        self._file = File(path)
+        self._file = File(path, owner=self._owner)
         self._file.open()
         for block, records in self._pack(self._standing.records()):
             self._file.take(block, records)

@@ -188,6 +188,9 @@ class Writer:
             raise WriteError(
                 f"cannot write {self._name} ({error.strerror})", "what was written till then can be read"
             ) from None
+        if isinstance(error, HangupError):
+            # Of several files the next one could not be made.
+            raise WriteError(error.problem, error.remedy) from None
         raise error
 
     def _run(self) -> None:
