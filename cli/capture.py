@@ -28,7 +28,7 @@ from hangup.tracer.capture.names import PIPE
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.writer import Output, WriteError, Writer
-from hangup.tracer.tracer import Tracer
+from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
 
 _UNITS = {"": 10**6, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LARGEST = 1 << 50
@@ -38,9 +38,12 @@ _DEFAULT_MEMORY = "64M"
 class Capture:
     """The capture that is read or written, if one is, while the context lasts."""
 
-    def __init__(self, read: tuple[Path, ...] = (), output: Output | None = None, name: str = "") -> None:
-        """read: the files. output: where to write, and its name."""
+    def __init__(
+        self, read: tuple[Path, ...] = (), output: Output | None = None, name: str = "", *, begun: bytes = b""
+    ) -> None:
+        """read: the files; begun: what was read of the first one already. output: where to write, and its name."""
         self._read = read
+        self._begun = begun
         self.is_read = bool(read)
         """Whether a capture is read in the place of this host."""
         self._writer = Writer(output, name=name) if output else None
@@ -56,7 +59,7 @@ class Capture:
     def __enter__(self) -> Capture:
         """Open what is read. Raises HangupError if it is no capture that can be."""
         if self._read:
-            self.source = FileSource(*self._read)
+            self.source = FileSource(*self._read, begun=self._begun)
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _value: object, _traceback: TracebackType | None) -> None:
@@ -89,6 +92,14 @@ class Capture:
         seconds = self.source.seconds if self.source else time.monotonic() - self._began
         return Ended(tracer.statistics, tracer.losses(), seconds, tracer.flavour, len(tracer.functions))
 
+    def alerts(self, tracer: Tracer) -> Iterator[Alert]:
+        """Yield all alerts of what is read, and show how far it has been read meanwhile."""
+        while not tracer.exhausted:
+            yield from tracer.poll(QUIET_SECONDS)
+            self.show_progress()
+        yield from tracer.alerts()
+        self.progress.hide()
+
     def mark(self, when: int) -> None:
         """Take it that there was an alert, at a time in ns of CLOCK_MONOTONIC."""
         if self._writer:
@@ -115,16 +126,20 @@ class Capture:
         return status
 
 
-read_option = click.option(
-    "-r",
-    "--read",
-    "read",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="Read a capture in the place of this host, - from a pipe. May be given several times; of a capture in several "
-    "files FILE is the name without the numbers.",
-)
+def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option that names captures; required: the verb cannot look at this host."""
+    what = "Read a capture" if required else "Read a capture in the place of this host"
+    return click.option(
+        "-r",
+        "--read",
+        "read",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        required=required,
+        metavar="FILE",
+        help=f"{what}, - from a pipe. May be given several times; of a capture in several files FILE is the name "
+        "without the numbers.",
+    )
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -221,7 +236,7 @@ def capture_options(*not_with_read: str, alerts: bool) -> Callable[[Callable[...
         made = _quiet_option(with_capture)
         for option in reversed(options):
             made = option(made)
-        return read_option(made)
+        return read_option()(made)
 
     return add
 

@@ -9,17 +9,21 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from hangup.cli.capture import Capture
 from hangup.cli.json_lines import SCHEMA
-from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.names import PIPE
+from hangup.tracer.capture.reader import Damage, NoCaptureError, name_of
 from hangup.tracer.comparison import Counted, Run, run_of
 from hangup.tracer.errors import HangupError
 from hangup.tracer.escape import escape, escaped
+from hangup.tracer.filter.compile import over_connections
+from hangup.tracer.filter.connected import counted
+from hangup.tracer.filter.filter import Filter
 from hangup.tracer.path_pattern import path_pattern
-from hangup.tracer.selection import IGNORED_PATHS, Selection
-from hangup.tracer.statistics import MAX_NAMES, Statistics
-from hangup.tracer.tracer import Tracer
+from hangup.tracer.statistics import MAX_NAMES, OTHER, Statistics
+from hangup.tracer.tracer import SOCKETPAIR, UNKNOWN, Tracer
 from hangup.tracer.verdicts import Kind
 
 # An alert with its whole story is some 50 kB.
@@ -27,38 +31,61 @@ _LONGEST_LINE = 16 << 20
 # No run has more rows: those of MAX_NAMES clients, servers and paths, and of the others.
 _MOST_ROWS = (MAX_NAMES + 1) * len(Kind)
 _LARGEST = 1 << 62
+# What stands in the place of a path where there is none.
+_WITHOUT_PATH = (UNKNOWN, SOCKETPAIR, OTHER)
 
 
-def read_run(path: Path) -> Run:
-    """Return what was counted in the run that a file is of. Raises HangupError if it can be read as neither."""
+class IncompleteError(HangupError):
+    """What `--json` printed is not whole, or was printed by another hangup."""
+
+    exit_status = NoCaptureError.exit_status
+
+
+def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
+    """Return what was counted of the connections that are wanted, and where a capture ceases to be one, if it does.
+
+    path: a capture, what `--json` printed, or PIPE, which is either. Raises HangupError if it can be read as neither.
+    """
+    if path == PIPE:
+        # Whatever of it was looked at is not read again.
+        with os.fdopen(0, "rb", closefd=False) as file:
+            if _begins_with_json(begun := file.peek(1)):
+                return _of_json(path, file, wanted), None
+        return _of_capture(path, wanted, begun)
     try:
         with path.open("rb") as file:
-            is_json = _is_json(file.readline(_LONGEST_LINE))
+            if _begins_with_json(file.peek(1)):
+                return _of_json(path, file, wanted), None
+    except FileNotFoundError:
+        # It may be the name of several files: whoever reads captures knows.
+        pass
     except OSError as error:
         remedy = "name a capture, or what `hangup watch --json` printed"
         raise HangupError(f"cannot read {_name(path)} ({error.strerror})", remedy) from None
-    return _of_json(path) if is_json else _of_capture(path)
+    return _of_capture(path, wanted)
 
 
 def _name(path: Path) -> str:
-    return escape(os.fsencode(path))
+    return escape(os.fsencode(name_of(path)))
 
 
-def _is_json(line: bytes) -> bool:
-    """Whether a file that begins with this line is of `--json`, and no capture."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and "schema" in record
+def _begins_with_json(data: bytes) -> bool:
+    """Whether this is how `--json` begins, and no capture (docs/capture-format.md)."""
+    return data.startswith(b"{")
 
 
-def _of_capture(path: Path) -> Run:
+def _of_capture(path: Path, wanted: Filter, begun: bytes = b"") -> tuple[Run, Damage | None]:
     statistics = Statistics(pattern=path_pattern)
-    selection = Selection(ignored_paths=IGNORED_PATHS)
-    with FileSource(path) as source, Tracer(source=source, selection=selection, statistics=statistics) as tracer:
-        for _ in tracer.alerts():
+    with (
+        Capture((path,), begun=begun) as capture,
+        Tracer(
+            selection=wanted.selection_to_judge, only=wanted.rest, statistics=statistics, **capture.tracer_options()
+        ) as tracer,
+    ):
+        for _ in capture.alerts(tracer):
             pass
+        assert capture.source is not None
+        damage = capture.source.damage
     rows = (
         Counted(
             key.client,
@@ -72,52 +99,57 @@ def _of_capture(path: Path) -> Run:
         )
         for key, row in statistics.rows.items()
     )
-    return run_of(rows, lost=tracer.losses().total)
+    return run_of(rows, lost=tracer.losses().total), damage
 
 
-def _of_json(path: Path) -> Run:
+def _of_json(path: Path, file: IO[bytes], wanted: Filter) -> Run:
+    passes = over_connections(wanted.tree) if wanted.tree is not None else lambda _: True
     rows: list[Counted] = []
     lost: int | None = None
-    for number, record in _records(path):
+    for number, record in _records(path, file):
         try:
             if record.get("record") == "summary":
-                rows.append(_row(record))
+                row = _row(record)
+                path_of = None if row.path in _WITHOUT_PATH else row.path
+                if passes(counted(path_of, row.client, row.server, row.kind.label)):
+                    rows.append(row)
             elif record.get("record") == "total":
                 lost = _count(record, "lost")
         except (KeyError, TypeError, ValueError):
-            raise HangupError(
+            raise IncompleteError(
                 f"line {number} of {_name(path)} has no counts as this hangup knows them",
                 "read it with the hangup that wrote it",
             ) from None
         if len(rows) > _MOST_ROWS:
-            raise HangupError(f"{_name(path)} has more counts than one run can have", "give each run a file of its own")
+            raise IncompleteError(
+                f"{_name(path)} has more counts than one run can have", "give each run a file of its own"
+            )
     if lost is None:
-        raise HangupError(
+        raise IncompleteError(
             f"{_name(path)} ends without the counts of its run",
             "let `hangup watch --json` come to its end, by Ctrl-C, SIGTERM or --duration",
         )
     return run_of(rows, lost=lost)
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path, file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the lines that have counts, with their numbers."""
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
-            # Alerts are long, and nothing in them is asked for.
-            if b'"summary"' not in line[:100] and b'"total"' not in line[:100]:
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            if not isinstance(record, dict):
-                raise HangupError(f"line {number} of {_name(path)} is no JSON", "was it cut off there?")
-            schema = record.get("schema")
-            if schema != SCHEMA:
-                raise HangupError(
-                    f"line {number} of {_name(path)} is not of schema {SCHEMA}", "read it with the hangup that wrote it"
-                )
-            yield number, record
+    for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+        # Alerts are long, and nothing in them is asked for.
+        if b'"summary"' not in line[:100] and b'"total"' not in line[:100]:
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise IncompleteError(f"line {number} of {_name(path)} is no JSON", "was it cut off there?")
+        schema = record.get("schema")
+        if schema != SCHEMA:
+            raise IncompleteError(
+                f"line {number} of {_name(path)} is not of schema {SCHEMA}", "read it with the hangup that wrote it"
+            )
+        yield number, record
 
 
 def _row(record: dict[str, Any]) -> Counted:

@@ -27,7 +27,7 @@ class ExitStatus(IntEnum):
     OK = 0, "all went well, and nothing to report"
     WORSE = 1, "diff: more failed after than before, by more than chance explains"
     USAGE = 2, "the command line is wrong (watch: 125)"
-    DAMAGED = 65, "a capture (-r) is damaged, was cut short or is none: what is whole of it was shown"
+    DAMAGED = 65, "a file that was read is damaged, was cut short or is no capture: what is whole of it was shown"
     FAULT = 70, "a fault of hangup itself: HANGUP_TRACEBACK=1 shows where (watch: 125)"
     ALERTS = 122, "watch saw at least one alert, and its COMMAND, if any, ended with 0"
     CANNOT_RUN = 125, "this host cannot run it: see `hangup doctor`; or has no room (watch: any fault of its own)"

@@ -15,6 +15,7 @@ from hangup.cli.reporters.filter_text import explained
 from hangup.cli.users import uid_of
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
+from hangup.tracer.filter.fields import BY_NAME
 from hangup.tracer.filter.filter import filter_of, shorthand, understood
 
 if TYPE_CHECKING:
@@ -41,23 +42,20 @@ _FILTER = re.compile(
 )
 
 
-def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
+_filter_option = click.option(
+    "-f",
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="FILTER",
+    help="Only what passes this filter, as in sysdig; `hangup fields` lists what it can ask for.",
+)
 
-    subject: what filters are asked about. Of a verb's own arguments `filter_text` is a filter, and so is what stands
-    before `--` in its `command_line`, or alone there and is no program's name. `connections` are such filters, too.
-    """
-
-    def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
-        @click.option(
-            "-f",
-            "--filter",
-            "filters",
-            multiple=True,
-            metavar="FILTER",
-            help="Only what passes this filter, as in sysdig; `hangup fields` lists what it can ask for.",
-        )
-        @click.option(
+# Each with the field that it asks for.
+_WRITTEN_SHORTER = (
+    (
+        "conn.pid",
+        click.option(
             "--pid",
             "pids",
             # PID_MAX_LIMIT, include/linux/threads.h
@@ -65,46 +63,80 @@ def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[
             multiple=True,
             metavar="PID",
             help="Only this process, at either end.",
-        )
-        @click.option(
+        ),
+    ),
+    (
+        "conn.uid",
+        click.option(
             "--uid",
             "uids",
             callback=_uids,
             multiple=True,
             metavar="USER",
             help="Only processes of this user, a name or a number, at either end.",
-        )
-        @click.option(
+        ),
+    ),
+    (
+        "conn.cgroup",
+        click.option(
             "--cgroup",
             "cgroups",
             callback=_cgroups,
             multiple=True,
             metavar="CGROUP",
             help="Only processes in this cgroup or below it, at either end: a path below /sys/fs/cgroup, or a unit.",
-        )
-        @click.option(
+        ),
+    ),
+    (
+        "conn.comm",
+        click.option(
             "--comm", "comms", multiple=True, metavar="GLOB", help="Only processes of this name, at either end."
-        )
-        @click.option(
+        ),
+    ),
+    (
+        "conn.path",
+        click.option(
             "--path",
             "paths",
             multiple=True,
             metavar="GLOB",
             help="Only connections to this socket path; abstract names are written @name.",
-        )
-        @click.option(
+        ),
+    ),
+    (
+        "conn.comm",
+        click.option(
             "--ignore-comm",
             "ignored_comms",
             multiple=True,
             metavar="GLOB",
             help="Not connections with a process of this name at either end.",
-        )
-        @click.option(
+        ),
+    ),
+    (
+        "conn.path",
+        click.option(
             "--ignore-path", "ignored_paths", multiple=True, metavar="GLOB", help="Not connections to this socket path."
-        )
-        @click.option("--explain-filter", is_flag=True, help="Say what of the filter the kernel decides; do nothing.")
+        ),
+    ),
+)
+
+_explain_option = click.option(
+    "--explain-filter", is_flag=True, help="Say what of the filter the kernel decides; do nothing."
+)
+
+
+def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
+
+    subject: what filters are asked about. live: whether the verb looks at this host; not where its `read` names
+    captures. Of a verb's own arguments `filter_text` is a filter, and so is what stands before `--` in its
+    `command_line`, or alone there and is no program's name. `connections` are such filters, too.
+    """
+
+    def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool, **rest: Any) -> Any:
+        def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool = False, **rest: Any) -> Any:
             texts = list(filters)
             if "filter_text" in rest:
                 texts += [text for text in [rest.pop("filter_text")] if text is not None]
@@ -119,11 +151,16 @@ def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[
             except FilterError as error:
                 raise click.BadParameter(error.pointed, click.get_current_context(), param_hint="FILTER") from None
             if explain_filter:
-                click.echo(explained(wanted))
+                click.echo(explained(wanted, is_live=not rest.get("read")))
                 return None
             return function(*args, wanted=wanted, **rest)
 
-        return with_filter
+        options = [_filter_option, *[option for field, option in _WRITTEN_SHORTER if subject.has(BY_NAME[field])]]
+        made: Callable[..., Any] = with_filter
+        # Where no kernel is asked there is nothing to explain.
+        for option in reversed([*options, *([_explain_option] if live else [])]):
+            made = option(made)
+        return made
 
     return with_options
 

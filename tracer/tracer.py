@@ -61,6 +61,7 @@ QUIET_SECONDS = 1.0
 """How often it is looked at while the kernel records and nothing is waited for."""
 
 UNKNOWN = "?"
+SOCKETPAIR = "(socketpair)"
 
 # Of so many records it is told at once where they were.
 _AT_A_TIME = 512
@@ -568,7 +569,7 @@ class Tracer:
                 or not self._is_counted_wanted(counted(path, client, server, kind.label))
             ):
                 return
-            key = Key(client, server, path or ("(socketpair)" if pair else UNKNOWN), kind)
+            key = Key(client, server, path or (SOCKETPAIR if pair else UNKNOWN), kind)
         if self._are_counts_selected:
             self.statistics.count_ended(key, row.connections, row.operations)
 
@@ -666,6 +667,6 @@ def _key(path: str | None, client: Process | None, server: Process | None, kind:
     return Key(
         client.comm if client else UNKNOWN,
         server.comm if server else UNKNOWN,
-        path or ("(socketpair)" if pair else UNKNOWN),
+        path or (SOCKETPAIR if pair else UNKNOWN),
         kind,
     )

@@ -10,33 +10,49 @@ import click
 from hangup.cli import terminal
 from hangup.cli.counted_run import read_run
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import json_option
+from hangup.cli.options import filter_options, json_option
+from hangup.cli.output import note
 from hangup.cli.reporters.difference import difference_text
 from hangup.cli.reporters.difference_json import difference_lines
+from hangup.tracer.capture.names import PIPE
 from hangup.tracer.comparison import compare
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import Filter
 
 _file = click.Path(path_type=Path)
 
 
 @click.command("diff")
+@filter_options(Subject.COUNTS, live=False)
 @json_option
 @click.argument("before", type=_file)
 @click.argument("after", type=_file)
-def command(*, as_json: bool, before: Path, after: Path) -> int:
+@click.argument("filter_text", metavar="[FILTER]", required=False)
+def command(*, wanted: Filter, as_json: bool, before: Path, after: Path) -> int:
     """Compare what failed before a change with what fails after it.
 
-    BEFORE and AFTER are captures, or what `hangup watch --json` printed, one of each as well. For each client, server
-    and path: how many connections of a thousand failed, by which verdicts, how soon after the hang-up, and how many
-    hang-ups were latent. What nobody misses anything by is no failure here.
+    BEFORE and AFTER are captures, or what `hangup watch --json` printed, one of each as well; one of them may be -, a
+    pipe. Of a capture in several files it is the name without the numbers. For each client, server and path: how many
+    connections of a thousand failed, by which verdicts, how soon after the hang-up, and how many hang-ups were latent.
+    What nobody misses anything by is no failure here. FILTER (`hangup fields`) says whose connections are compared, of
+    both.
 
     A difference that chance explains is said to be none: of each there are the bounds between which it lies. The status
     is 1 if it got worse, in all or for a client, server and path that are in both runs, and 0 if that is not shown.
     That few connections show little is said, too.
     """
-    comparison = compare(read_run(before), read_run(after))
+    if before == after == PIPE:
+        raise click.UsageError("only one of BEFORE and AFTER can be -, which is standard input")
+    runs = [read_run(path, wanted) for path in (before, after)]
+    comparison = compare(*[run for run, _ in runs])
     if as_json:
         for line in difference_lines(comparison):
             click.echo(line)
     else:
         click.echo(difference_text(comparison, paint=terminal.painter(sys.stdout)))
+    damage = [damage for _, damage in runs if damage is not None]
+    for each in damage:
+        note(str(each))
+    if damage:
+        return ExitStatus.DAMAGED
     return ExitStatus.WORSE if comparison.is_worse else ExitStatus.OK

@@ -143,7 +143,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> Mo
 @click.command("peers")
 @filter_options(Subject.OPEN)
 @json_option
-@read_option
+@read_option()
 @click.option(
     "--at",
     "at",

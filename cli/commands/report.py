@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from hangup.cli import new_file
-from hangup.cli.ended import Ended
+from hangup.cli.capture import Capture, read_option
+from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options
 from hangup.cli.output import note
+from hangup.cli.reporters.filter_text import uncounted_text
 from hangup.cli.reporters.page.collected import Collected
 from hangup.cli.reporters.page.content import Source, page
 from hangup.cli.reporters.page.render import html
 from hangup.cli.verdict_options import verdict_options
-from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.reader import name_of
 from hangup.tracer.escape import escape
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter
-from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import size
 from hangup.tracer.verdicts import Kind
@@ -30,16 +30,7 @@ _STANDARD_OUTPUT = Path("-")
 
 
 @click.command("report")
-@click.option(
-    "-r",
-    "--read",
-    "captures",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    help="The capture to report on.",
-)
+@read_option(required=True)
 @click.option(
     "-o",
     "--output",
@@ -51,11 +42,11 @@ _STANDARD_OUTPUT = Path("-")
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @click.option("--all", "draw_all", is_flag=True, help="Draw every alert, however many are alike.")
 @verdict_options
-@filter_options(Subject.CONNECTIONS)
+@filter_options(Subject.CONNECTIONS, live=False)
 @click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(
     *,
-    captures: tuple[Path, ...],
+    read: tuple[Path, ...],
     output: Path,
     force: bool,
     draw_all: bool,
@@ -63,7 +54,7 @@ def command(
     harmless: bool,
     verdicts: frozenset[Kind],
     wanted: Filter,
-) -> None:
+) -> int:
     """Write what a capture says as a page to hand to somebody.
 
     The page is one HTML file that loads nothing and runs nothing: how many connections failed and by which verdicts,
@@ -74,32 +65,34 @@ def command(
     It needs no privileges, and nothing of the host on which the capture was made. The file is readable by its owner
     alone, as it names processes, users and paths: whoever may see these, give it to them.
     """
-    if len(captures) > 1:
-        raise click.UsageError("one capture at a time, so far")
     if output != _STANDARD_OUTPUT:
         new_file.check(output, force=force)
     collected = Collected(draw_all=draw_all)
     with (
-        FileSource(*captures) as source,
+        Capture(read) as capture,
         Tracer(
-            source=source,
-            selection=replace(wanted.selection, ignored_paths=wanted.selection.ignored_paths or IGNORED_PATHS),
+            selection=wanted.selection_to_judge,
             only=wanted.rest,
             latent=latent,
             harmless=harmless,
             verdicts=verdicts,
+            **capture.tracer_options(),
         ) as tracer,
     ):
-        for alert in tracer.alerts():
+        for alert in capture.alerts(tracer):
             collected.add(alert, tracer.clocks)
-    begin, end = tracer.span or (0, 0)
-    ended = Ended(tracer.statistics, tracer.losses(), (end - begin) / 10**9, tracer.flavour, len(tracer.functions))
-    names = [escape(os.fsencode(capture.name)) for capture in captures]
-    content = html(page(collected, ended, Source(names, tracer.host, (begin, end), tracer.clocks))).encode()
+        ended = capture.ended(tracer)
+    uncounted = uncounted_text(wanted)
+    if uncounted and tracer.recording:
+        note(uncounted)
+    names = [escape(os.fsencode(name_of(Path(path.name)))) for path in read]
+    source = Source(names, tracer.host, tracer.span or (0, 0), tracer.clocks)
+    content = html(page(collected, ended, source)).encode()
     if output == _STANDARD_OUTPUT:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
-        return
-    new_file.write(output, content, force=force)
-    written = escape(os.fsencode(output))
-    note(f"wrote {written} ({size(len(content))}), readable by you alone: it names processes, users and paths")
+    else:
+        new_file.write(output, content, force=force)
+        written = escape(os.fsencode(output))
+        note(f"wrote {written} ({size(len(content))}), readable by you alone: it names processes, users and paths")
+    return capture.end(ExitStatus.OK)

@@ -64,7 +64,7 @@ def command(*, config: Path | None, check: bool, explain_filter: bool, flags: di
         return
     wanted = filter_of_settings(settings)
     if explain_filter:
-        click.echo(explained(wanted))
+        click.echo(explained(wanted, is_live=True))
         return
     tell = notifier()
     with (

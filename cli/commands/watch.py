@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +29,6 @@ from hangup.cli.verdict_options import verdict_options
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter
-from hangup.tracer.selection import IGNORED_PATHS
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 
@@ -121,7 +119,7 @@ def command(
         capture,
         capture.ends_when_full(),
         Tracer(
-            selection=replace(wanted.selection, ignored_paths=wanted.selection.ignored_paths or IGNORED_PATHS),
+            selection=wanted.selection_to_judge,
             only=wanted.rest,
             probes=probes,
             stream=stream,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,10 @@ from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.cli.reporters.difference import difference_text
 from hangup.cli.reporters.summary_json import summary_lines
-from hangup.tracer.capture.reader import NoCaptureError
 from hangup.tracer.comparison import Counted, Run, compare, run_of
 from hangup.tracer.errors import HangupError
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import filter_of
 from hangup.tracer.statistics import Key, Statistics
 from hangup.tracer.tracer import Losses, Tracer
 from hangup.tracer.verdicts import Kind
@@ -31,6 +34,8 @@ from tests.unit.pages import capture, one_after_the_other
 from tests.unit.playback import Playback
 from tests.unit.snapshots import check
 
+CHECKOUT = Path(__file__).parents[2]
+EVERYTHING = filter_of([], Subject.COUNTS)
 FASTCGI = ("httpd", "uwsgi", "/tmp/helloFastCGI.s")
 PHP = ("nginx", "php-fpm", "/run/php/php8.2-fpm.sock")
 POOL = ("gunicorn", "postgres", "/run/postgresql/.s.PGSQL.5432")
@@ -255,7 +260,7 @@ def summary(**changes: Any) -> str:
 def test_what_is_missing_from_a_run_is_known_of_json_as_well(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(f"{summary()}\n{totals()}\n")
-    run = read_run(path)
+    run, _ = read_run(path, EVERYTHING)
     assert run.lost == 3
     assert run.total.hurt == 1
 
@@ -286,10 +291,66 @@ def test_a_file_that_is_neither_is_one_line(tmp_path: Path, text: str, complaint
     path = tmp_path / "run"
     path.write_text(text)
     with pytest.raises(HangupError, match=complaint):
-        read_run(path)
+        read_run(path, EVERYTHING)
     result = diff(path, path)
-    assert result.exit_code == (NoCaptureError.exit_status if "capture" in complaint else ExitStatus.CANNOT_RUN)
+    assert result.exit_code == ExitStatus.DAMAGED
     assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("conn.path=/run/php/fpm.sock",),
+        ("-f", "conn.server.comm startswith php"),
+        ("--comm", "php*"),
+        ("--ignore-path", "/tmp/*", "--ignore-path", "/run/app*"),
+    ],
+)
+def test_a_filter_holds_for_both_sides(files: Callable[..., Path], as_json: bool, options: tuple[str, ...]) -> None:
+    bad, good = files("bad", BAD, as_json=as_json), files("good", GOOD, as_json=as_json)
+    result = diff("--json", bad, good, *options)
+    assert result.exit_code == ExitStatus.OK, result.output
+    *rows, total = map(json.loads, result.stdout.splitlines())
+    assert [row["path"] for row in rows] == ["/run/php/fpm.sock"]
+    assert (total["failed_before"], total["connections_before"]) == (1, 1)
+    assert (total["failed_after"], total["connections_after"]) == (1, 1)
+
+
+@pytest.mark.parametrize("options", [("verdict=killed",), ("conn.pid=7",), ("evt.res=EPIPE",)])
+def test_what_is_not_known_of_all_connections_cannot_be_asked(tmp_path: Path, options: tuple[str, ...]) -> None:
+    result = diff(tmp_path / "a", tmp_path / "b", *options)
+    assert result.exit_code == ExitStatus.USAGE
+    assert "does not work with diff, but with " in result.output
+    assert diff(tmp_path / "a", tmp_path / "b", "--pid", 7).exit_code == ExitStatus.USAGE
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_one_side_may_be_a_pipe_of_either_kind(files: Callable[..., Path], as_json: bool) -> None:
+    bad, good = files("bad", BAD, as_json=as_json), files("good", GOOD, as_json=as_json)
+    command = [sys.executable, "-m", "hangup", "diff", str(good), "-"]
+    piped = subprocess.run(command, input=bad.read_bytes(), capture_output=True, cwd=CHECKOUT, check=False)
+    assert piped.returncode == ExitStatus.WORSE
+    assert piped.stdout.decode() == diff(good, bad).stdout
+    result = diff("-", "-")
+    assert result.exit_code == ExitStatus.USAGE
+    assert "only one of BEFORE and AFTER can be -" in result.output
+
+
+def test_the_files_of_a_capture_in_several_are_one_run(files: Callable[..., Path], tmp_path: Path) -> None:
+    for number in (1, 2):
+        files(f"all.hup.0000{number}", [clean, pages.killed], as_json=False)
+    *_, total = map(json.loads, diff("--json", tmp_path / "all.hup", tmp_path / "all.hup.00001").stdout.splitlines())
+    assert (total["connections_before"], total["connections_after"]) == (4, 2)
+
+
+def test_a_capture_that_was_cut_short_is_no_ground_to_pass(files: Callable[..., Path]) -> None:
+    bad, good = files("bad", BAD, as_json=False), files("good", GOOD, as_json=False)
+    good.write_bytes(good.read_bytes()[:-5])
+    result = diff(bad, good)
+    assert result.exit_code == ExitStatus.DAMAGED
+    assert f"hangup: {good} can be read up to byte " in result.stderr
+    assert "better: 31 of 102 failed before, 1 of 101 after" in result.stdout
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -311,7 +372,7 @@ def test_more_rows_than_a_run_can_have_are_refused(tmp_path: Path, monkeypatch: 
     path = tmp_path / "run"
     path.write_text("\n".join([summary()] * 4 + [totals()]))
     with pytest.raises(HangupError, match="more counts than one run can have"):
-        read_run(path)
+        read_run(path, EVERYTHING)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -320,4 +381,4 @@ def test_no_file_makes_a_traceback(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "run"
     path.write_bytes(data)
     with pytest.raises(HangupError):
-        read_run(path)
+        read_run(path, EVERYTHING)

@@ -32,7 +32,7 @@ from hangup.tracer.filter.tree import Comparison
         ("fd.sock=xyz", 9, "'xyz' where an address in hexadecimal was expected"),
         ("evt.res=EPIPPE", 9, "evt.res is never 'EPIPPE'; did you mean EPIPE"),
         ("evt.operation=x", 15, "evt.operation is never 'x'; they are connect, accept, socketpair, read, write"),
-        ("verdict=answered", 1, "verdict does not work with trace, but with watch, serve"),
+        ("verdict=answered", 1, "verdict does not work with trace, but with watch, serve, report"),
         ("verdict=answred", 9, "verdict is never 'answred'; did you mean answered"),
         ("evt.buffer contains x", 1, "evt.buffer cannot be asked for: payload is not recorded"),
         ("evt.num=3", 1, "evt.num cannot be asked for: it is only printed, by -p"),
@@ -49,9 +49,9 @@ def test_a_mistake_is_told_with_its_place_and_what_was_expected(text: str, colum
 @pytest.mark.parametrize(
     ("text", "subject", "problem"),
     [
-        ("evt.failed=true", Subject.OPEN, "evt.failed does not work with peers, but with trace, watch, serve"),
-        ("verdict.gap>1ms", Subject.OPEN, "verdict.gap does not work with peers, but with watch, serve"),
-        ("thread.vtid=3", Subject.CONNECTIONS, "thread.vtid does not work with watch, serve, but with trace"),
+        ("evt.failed=true", Subject.OPEN, "evt.failed does not work with peers, but with trace, watch, serve, report"),
+        ("verdict.gap>1ms", Subject.OPEN, "verdict.gap does not work with peers, but with watch, serve, report"),
+        ("thread.vtid=3", Subject.CONNECTIONS, "thread.vtid does not work with watch, serve, report, but with trace"),
     ],
 )
 def test_a_field_that_is_not_known_of_something_says_where_it_works(text: str, subject: Subject, problem: str) -> None:

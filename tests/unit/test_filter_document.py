@@ -21,7 +21,7 @@ from hangup.tracer.filter.tree import OPERATORS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "filters.md"
 _TABLE = re.compile(r"<!-- filter fields -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
-_SUBJECTS = {"trace": Subject.OPERATIONS, "watch": Subject.CONNECTIONS, "peers": Subject.OPEN}
+_SUBJECTS = {"trace": Subject.OPERATIONS, "watch": Subject.CONNECTIONS, "peers": Subject.OPEN, "diff": Subject.COUNTS}
 
 
 def table() -> str:
@@ -58,7 +58,7 @@ def test_a_pipe_gets_a_line_a_field() -> None:
     lines = CliRunner().invoke(hangup, ["fields"]).output.splitlines()
     assert [line.split()[0] for line in lines] == ["FIELD", *BY_NAME]
     assert lines[1].startswith("proc.pid")
-    assert lines[1].endswith("process id; none if not known [trace, watch, serve, peers, -p]")
+    assert lines[1].endswith("process id; none if not known [trace, watch, serve, report, peers, -p]")
 
 
 def test_a_terminal_gets_folded_meanings() -> None:
@@ -72,8 +72,8 @@ def test_json_has_every_field_with_what_can_be_asked_of_it() -> None:
     found = {each["name"]: each for each in map(json.loads, lines)}
     assert list(found) == list(BY_NAME)
     assert found["evt.dur"]["unit"] == "ns"
-    assert found["evt.dur"]["works_with"] == ["trace", "watch", "serve", "-p"]
-    assert found["verdict"]["works_with"] == ["watch", "serve"]
+    assert found["evt.dur"]["works_with"] == ["trace", "watch", "serve", "report", "-p"]
+    assert found["verdict"]["works_with"] == ["watch", "serve", "report"]
     assert found["evt.num"]["works_with"] == ["-p"]
     assert found["evt.num"]["operators"] == []
     assert found["evt.buffer"]["works_with"] == []

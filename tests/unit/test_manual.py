@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_the_page_of_a_verb_has_every_section_and_every_option_with_its_meaning(
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_a_verb_are_calls_that_the_command_understands(verb: str) -> None:
     for example in texts()["verb"][verb]["example"]:
-        words = example["command"].removeprefix("sudo ").split()
+        words = shlex.split(example["command"].removeprefix("sudo "))
         if words[0] == "hangup":
             assert words[1] == verb
             command = hangup.get_command(click.Context(hangup), verb)

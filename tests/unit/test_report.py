@@ -15,8 +15,9 @@ from hangup.cli import new_file
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.tracer.errors import HangupError
+from tests.stories import seeds_failure
 from tests.unit import pages
-from tests.unit.pages import capture, read
+from tests.unit.pages import capture, one_after_the_other, read
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -69,6 +70,40 @@ def test_the_options_that_say_what_is_an_alert_are_those_of_watch(recorded: Path
     assert kinds("selected", "--comm", "nginx") == {"killed"}
 
 
+def test_a_filter_says_what_is_on_the_page(recorded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.html"
+    result = report("-r", recorded, "-o", out, "verdict=killed or conn.server.comm=uwsgi and verdict.gap > 1s")
+    assert result.exit_code == ExitStatus.OK
+    assert {heading.text.split()[0] for heading in read(out.read_text()).all("h3")} == {"killed"}
+
+
+def test_a_report_is_of_several_captures_or_of_what_comes_through_a_pipe(tmp_path: Path) -> None:
+    for name, start in (("b.hup", 1), ("a.hup.00001", 101), ("a.hup.00002", 201)):
+        capture(tmp_path / name, one_after_the_other([seeds_failure], start=start * 10**9))
+    out = tmp_path / "out.html"
+    result = report("-r", tmp_path / "b.hup", "-r", tmp_path / "a.hup", "-o", out)
+    assert result.exit_code == ExitStatus.OK, result.output
+    page = read(out.read_text())
+    assert [heading.text for heading in page.all("h1")] == ["3 of 3 connections failed: 100.0 %."]
+    assert page.all("dd")[0].text == "b.hup a.hup"
+    command = [sys.executable, "-m", "hangup", "report", "-r", "-", "-o", "-"]
+    with (tmp_path / "b.hup").open("rb") as file:
+        done = subprocess.run(["cat"], stdin=file, stdout=subprocess.PIPE, check=True)
+    piped = subprocess.run(command, input=done.stdout, capture_output=True, cwd=CHECKOUT, check=True)
+    page = read(piped.stdout.decode())
+    assert [heading.text for heading in page.all("h1")] == ["1 of 1 connection failed: 100.0 %."]
+    assert page.all("dd")[0].text == "standard input"
+
+
+def test_it_is_said_when_connections_that_ended_well_are_not_on_the_page(tmp_path: Path) -> None:
+    said = "connections that end well are not counted: the kernel does not tell evt.res of them"
+    events = one_after_the_other([seeds_failure])
+    for name, recording in (("a.hup", True), ("b.hup", False)):
+        path = capture(tmp_path / name, events, host=pages.HOST._replace(recording=recording))
+        result = report("-r", path, "-o", tmp_path / f"{name}.html", "evt.res=EPIPE")
+        assert (said in result.stderr) == recording
+
+
 def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.html"
     out.write_text("precious")
@@ -107,7 +142,9 @@ def test_what_is_no_file_is_never_replaced(recorded: Path, tmp_path: Path, force
 def test_a_capture_that_was_cut_short_has_a_page_that_says_so(recorded: Path, tmp_path: Path) -> None:
     recorded.write_bytes(recorded.read_bytes()[:-5])
     out = tmp_path / "out.html"
-    assert report("-r", recorded, "-o", out).exit_code == ExitStatus.OK
+    result = report("-r", recorded, "-o", out)
+    assert result.exit_code == ExitStatus.DAMAGED
+    assert f"hangup: {recorded} can be read up to byte " in result.stderr
     [warning] = read(out.read_text()).all("p", "warning")
     assert "a capture, which is damaged" in warning.text
 

@@ -52,10 +52,11 @@ class FileSource:
     Those of a pipe come when they are written, by a hangup that may still be running.
     """
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, *paths: Path, begun: bytes = b"") -> None:
         """Open the first file, or PIPE. Raises HangupError if it is no capture that can be read.
 
         A path that is not there, but is with numbers behind it (names.py), stands for all of these in their order.
+        begun: how the first begins, if that was read already and is not to be had again.
         """
         self.damage: Damage | None = None
         """Where the capture ceases to be one; None: it has not been found to. Nothing is read from there on."""
@@ -76,6 +77,7 @@ class FileSource:
         self._ahead: list[bytes] | None = None
         try:
             self._open_next()
+            self._take_in(begun)
             while self._parser.record_version is None and not self._ended:
                 self._ahead = self._step(None)
         except BaseException:
@@ -162,7 +164,7 @@ class FileSource:
                 if not self._is_readable(timeout):
                     return None
                 data = self._read()
-                self._parser.feed(data)
+                self._take_in(data)
                 if not data:
                     self._parser.end()
                     self._open_next()
@@ -204,9 +206,12 @@ class FileSource:
             data = os.read(self._descriptor, max(_AT_ONCE, self._parser.wanted))
         except OSError as error:
             self._fail(error, "is its disk still there?")
+        return data
+
+    def _take_in(self, data: bytes) -> None:
+        self._parser.feed(data)
         self.position += len(data)
         self._heard = time.monotonic()
-        return data
 
     def _fail(self, error: OSError, remedy: str) -> NoReturn:
         raise HangupError(f"cannot read {name_of(self._path)} ({error.strerror})", remedy) from None

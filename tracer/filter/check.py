@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from hangup.tracer.field import FilterField, FilterType
+from hangup.tracer.filter.connected import BETWEEN
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import BY_NAME, LINE
 from hangup.tracer.filter.tree import EXISTS, OPERATORS, Comparison, Tree, comparisons_of
@@ -18,13 +19,17 @@ class Subject(Enum):
     """What a filter is asked about; the value is where that is."""
 
     OPERATIONS = "trace"
-    CONNECTIONS = "watch, serve"
+    CONNECTIONS = "watch, serve, report"
     OPEN = "peers"
+    COUNTS = "diff"
+    """Of how many connections how many failed: what became of them is no question then, only whose they are."""
 
     def has(self, field: FilterField) -> bool:
         """Whether a field is known of it."""
         if self is Subject.OPERATIONS:
             return field.of_operation is not None
+        if self is Subject.COUNTS:
+            return field.name in BETWEEN
         return field.of_connection is not None and (self is Subject.CONNECTIONS or field.of_open)
 
 

@@ -46,9 +46,10 @@ class Connected(NamedTuple):
 Place = Callable[[Process], Process | None]
 """Returns a process with its cgroup, as far as that is known."""
 
-COUNTED = frozenset(
-    ("conn.client.comm", "conn.server.comm", "conn.comm", "conn.path", "fd.type", "proc.name", "verdict")
-)
+BETWEEN = frozenset(("conn.client.comm", "conn.server.comm", "conn.comm", "conn.path", "fd.type", "proc.name"))
+"""What is known of all that was counted: between whom it was."""
+
+COUNTED = BETWEEN | {"verdict"}
 """What is known of connections that the kernel has only counted: that they ended so, and between whom."""
 
 

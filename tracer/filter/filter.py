@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hangup.tracer.errors import HangupError
 from hangup.tracer.filter.check import Subject, check
 from hangup.tracer.filter.split import Split, split
 from hangup.tracer.filter.tree import Comparison, Not, Tree, all_of, any_of, spelled
-from hangup.tracer.selection import Selection
+from hangup.tracer.selection import IGNORED_PATHS, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,11 @@ class Filter:
     def selection(self) -> Selection:
         """What the kernel selects by."""
         return self.parts.selection
+
+    @property
+    def selection_to_judge(self) -> Selection:
+        """The same for who judges: without the paths on which failures mean nothing, unless it names such paths."""
+        return replace(self.selection, ignored_paths=self.selection.ignored_paths or IGNORED_PATHS)
 
     @property
     def rest(self) -> Tree | None:
