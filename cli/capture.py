@@ -32,6 +32,11 @@ from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
 
 _UNITS = {"": 10**6, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LARGEST = 1 << 50
+
+# What is to be written around an alert is around those that come so soon after it, too, in ns: in a storm of them not
+# each one needs to be told.
+_MARK_NS = 100_000_000
+
 _DEFAULT_MEMORY = "64M"
 
 
@@ -49,6 +54,8 @@ class Capture:
         self._writer = Writer(output, name=name) if output else None
         self.is_piped = isinstance(output, Pipe)
         """Whether standard output is what is written to: nothing else may be."""
+        self._is_around = isinstance(output, Around)
+        self._marked = -_MARK_NS
         self.source: FileSource | None = None
         """What is read; None: this host is watched."""
         self.progress = Progress()
@@ -102,7 +109,8 @@ class Capture:
 
     def mark(self, when: int) -> None:
         """Take it that there was an alert, at a time in ns of CLOCK_MONOTONIC."""
-        if self._writer:
+        if self._writer and self._is_around and when - self._marked >= _MARK_NS:
+            self._marked = when
             self._writer.mark(when)
 
     @contextmanager
@@ -126,6 +134,12 @@ class Capture:
         return status
 
 
+def _readable(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
+    if PIPE in files and os.isatty(0):
+        raise click.BadParameter("standard input is a terminal, and no capture comes from there", ctx, param)
+    return files
+
+
 def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option that names captures; required: the verb cannot look at this host."""
     what = "Read a capture" if required else "Read a capture in the place of this host"
@@ -133,6 +147,7 @@ def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
         "-r",
         "--read",
         "read",
+        callback=_readable,
         type=click.Path(path_type=Path),
         multiple=True,
         required=required,
@@ -230,7 +245,8 @@ def capture_options(*not_with_read: str, alerts: bool) -> Callable[[Callable[...
                 capture = Capture()
             else:
                 _check_write(ctx, names, written["write"], given)
-                capture = Capture((), _output(**written), str(written["write"]))
+                name = "standard output" if written["write"] == PIPE else str(written["write"])
+                capture = Capture((), _output(**written), name)
             return function(*args, capture=capture, **given)
 
         made = _quiet_option(with_capture)
@@ -269,9 +285,10 @@ def _check_write(ctx: click.Context, names: Iterable[str], path: Path, given: Ma
             raise click.UsageError("-w - writes to standard output, which is a terminal: let it be a pipe or a file")
     elif ctx.params.get("around") is not None:
         _refuse(ctx, ("rotate_size", "rotate_time"), "is for a capture of everything, and --around is given")
-    elif not (ctx.params["rotate_size"] or ctx.params["rotate_time"]):
-        _refuse(ctx, ("rotate_count",), "says how many files are kept: with -C or -G there are several")
+    else:
         _refuse(ctx, ("around_memory",), "is for --around, which is not given")
+        if not (ctx.params["rotate_size"] or ctx.params["rotate_time"]):
+            _refuse(ctx, ("rotate_count",), "says how many files are kept: with -C or -G there are several")
 
 
 def _output(

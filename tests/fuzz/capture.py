@@ -15,6 +15,7 @@ from hangup.tracer.capture.format import (
     BLOCK_BYTES,
     HEADER_BYTES,
     LARGEST_RAW,
+    MAGIC,
     BlockKind,
     Codec,
     End,
@@ -34,9 +35,9 @@ CORPUS = Path(__file__).parents[1] / "data" / "fuzz-capture"
 _MOST_RECORDS = 2000
 
 
-def as_it_is(data: bytes) -> bytes:
-    """Return a file that is what the fuzzer made."""
-    return data
+def behind_header(data: bytes) -> bytes:
+    """Return a file that is this behind a header, or if it has the beginning of one only this."""
+    return data if data.startswith(MAGIC[:1]) else pack_header() + data
 
 
 def with_content(data: bytes) -> bytes:
@@ -63,7 +64,7 @@ def with_headers(data: bytes) -> bytes:
     return made + pack_end(End(HEADER_BYTES, 0, 0))
 
 
-SHAPES: tuple[Callable[[bytes], bytes], ...] = (as_it_is, with_content, with_frame, with_headers)
+SHAPES: tuple[Callable[[bytes], bytes], ...] = (behind_header, with_content, with_frame, with_headers)
 
 
 def one_input(data: bytes) -> None:

@@ -20,6 +20,7 @@ from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.cli.progress import Progress
 from hangup.tracer.capture.files import write_capture
+from hangup.tracer.capture.format import BLOCK_BYTES, END_BYTES, unpack_end
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, read_file
 from tests.stories import Story, clean, seeds_failure
@@ -148,6 +149,13 @@ def test_around_an_alert_is_written_what_was_around_it(told: Tell, tmp_path: Pat
     assert run("watch", "--duration", "0.01", "-w", tmp_path / "load", "--around", "5s").exit_code == ExitStatus.ALERTS
     assert [path.name for path in tmp_path.iterdir()] == ["load.00001"]
     assert run("watch", "-r", tmp_path / "load").exit_code == ExitStatus.ALERTS
+
+
+def test_alerts_do_not_make_the_blocks_of_a_capture_any_smaller(told: Tell, tmp_path: Path) -> None:
+    told(*[seeds_failure(start=number * 10**9) for number in range(1, 9)])
+    assert run("watch", "--duration", "0.01", "-w", tmp_path / "capture").exit_code == ExitStatus.ALERTS
+    content = (tmp_path / "capture").read_bytes()
+    assert unpack_end(content[BLOCK_BYTES - END_BYTES :]).blocks == 1
 
 
 def test_a_disk_that_is_full_ends_it_with_what_was_seen_and_one_line(told: Tell, tmp_path: Path) -> None:
@@ -316,6 +324,7 @@ def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_pa
         ("watch --around 5s", "--around says how -w writes, which is not given"),
         ("watch -w x --around 5s -C 5", "--rotate-size is for a capture of everything, and --around is given"),
         ("watch -w x --around-memory 5M", "--around-memory is for --around, which is not given"),
+        ("watch -w x -C 5 --around-memory 5M", "--around-memory is for --around, which is not given"),
         ("trace -w x -W 5", "--rotate-count says how many files are kept: with -C or -G there are several"),
         ("trace -w - --force", "--force is for files, and -w - is a pipe"),
         ("trace -w - --json", "--json would write to standard output, too, where -w - writes the capture"),
