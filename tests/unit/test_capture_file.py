@@ -280,6 +280,15 @@ def test_what_is_no_capture_is_refused(tmp_path: Path, content: bytes) -> None:
         FileSource(path)
 
 
+def test_a_capture_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(pack_header(record.VERSION + 1) + file_of([RECORDS])[HEADER_BYTES:])
+    with pytest.raises(
+        NoCaptureError, match=r"this hangup reads .*: read it with the hangup that wrote it, or a later"
+    ):
+        FileSource(path)
+
+
 def test_a_capture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(HangupError, match="No such file"):
         FileSource(tmp_path / "nowhere")

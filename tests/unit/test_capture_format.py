@@ -124,13 +124,12 @@ def test_what_is_no_capture_is_called_so() -> None:
 @pytest.mark.parametrize(
     ("version", "of_records"), [(VERSION + 1, record.VERSION), (VERSION, record.VERSION + 1), (0, 0)]
 )
-def test_another_version_is_named_with_what_to_do(version: int, of_records: int) -> None:
+def test_another_version_is_named(version: int, of_records: int) -> None:
     header = summed(MAGIC + struct.pack("<HH", version, of_records))
     _, wrong, offset = read(header + FILE[HEADER_BYTES:])
     assert offset == 0
     assert wrong is not None
     assert f"it is of version {version} with records of version {of_records}, this hangup reads {VERSION} with" in wrong
-    assert "read it with the hangup that wrote it" in wrong
 
 
 @pytest.mark.parametrize("more", [b"x", RECORDS[2], FILE[HEADER_BYTES:]])

@@ -112,6 +112,10 @@ class FormatError(Exception):
     """What is there is not what a capture has there; the text says what is wrong."""
 
 
+class OtherVersionError(FormatError):
+    """It is a capture, but of a version that is not known here."""
+
+
 class BlockHeader(NamedTuple):
     """A block's header; the fields are described in BLOCK."""
 
@@ -164,9 +168,9 @@ def unpack_header(data: bytes, readable: Iterable[int]) -> int:
     known = sorted(readable)
     if version != VERSION or record_version not in known:
         # Whatever somebody may have put there, it is a number.
-        raise FormatError(
+        raise OtherVersionError(
             f"it is of version {version} with records of version {record_version}, this hangup reads {VERSION} with "
-            f"{' or '.join(map(str, known))}: read it with the hangup that wrote it, or a later one"
+            f"{' or '.join(map(str, known))}"
         )
     return int(record_version)
 

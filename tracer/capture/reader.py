@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from hangup.tracer.capture.format import FormatError
+from hangup.tracer.capture.format import FormatError, OtherVersionError
 from hangup.tracer.capture.names import PIPE, numbered_files
 from hangup.tracer.capture.parser import Parser
 from hangup.tracer.errors import HangupError
@@ -73,6 +73,7 @@ class FileSource:
         self._heard = 0.0
         self._wakes: int | None = None
         self._ended = False
+        self._is_of_other_version = False
         # What was read of the first file to see that it is one.
         self._ahead: list[bytes] | None = None
         try:
@@ -86,7 +87,9 @@ class FileSource:
         if self.damage and not self.damage.offset:
             raise NoCaptureError(
                 f"cannot read {name_of(self._path)}: at its byte 0, {self.damage.what}",
-                "name a file that hangup has written with -w",
+                "read it with the hangup that wrote it, or a later one"
+                if self._is_of_other_version
+                else "name a file that hangup has written with -w",
             )
 
     def __enter__(self) -> FileSource:
@@ -170,6 +173,7 @@ class FileSource:
                     self._open_next()
         except FormatError as error:
             self.damage = Damage(self._path, self._parser.offset, str(error), len(self._left))
+            self._is_of_other_version = isinstance(error, OtherVersionError)
             self._ended = True
             return []
         return records or []
