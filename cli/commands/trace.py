@@ -186,7 +186,7 @@ def command(
         capture,
         capture.ends_when_full(),
         Tracer(
-            selection=wanted.selection,
+            selection=wanted.selection_of_read if capture.is_read else wanted.selection,
             only=wanted.rest,
             probes=probes,
             on_operations=printer.operations if is_shown and not is_text else None,

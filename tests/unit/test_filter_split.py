@@ -137,6 +137,16 @@ _TREES: st.SearchStrategy[Tree] = st.recursive(
 _PROCESSES = st.tuples(
     st.sampled_from([1, 2, 3]), st.sampled_from(["a", "b", "xa"]), st.sampled_from([1, 2, None])
 ).map(lambda of: Process(of[0], of[1], uid=of[2]))
+
+
+def test_where_a_capture_is_read_nothing_is_selected_by_that_the_rest_decides() -> None:
+    def of_read(text: str) -> Selection:
+        return filter_of([understood(text, Subject.OPERATIONS)], Subject.OPERATIONS).selection_of_read
+
+    assert of_read("proc.pid=22000 or proc.pid=20881") == Selection()
+    assert of_read("proc.pid=7 and conn.path=/a and not conn.comm=b") == selection(paths=("/a",), ignored_comms=("b",))
+
+
 _CONNECTIONS = st.tuples(
     st.sampled_from([None, "/a", "/b/x", "a"]),
     st.lists(_PROCESSES, max_size=2).map(tuple),
@@ -157,14 +167,15 @@ def test_so_it_is_with_operations_whoever_did_them(
     ends = [Participant(one.pid, name, event.uid) for name in (one.comm, "b")] + [Participant(other.pid, other.comm)]
     wanted = filter_of([tree], Subject.OPERATIONS)
     passes_rest = wanted.rest is None or over_operations(wanted.rest, lambda *_: None)(pack(event), place)
-    is_selected = wanted.selection.matches(path, ends)
-    assert (is_selected and passes_rest) == over_operations(tree, lambda *_: None)(pack(event), place)
+    for selected in (wanted.selection, wanted.selection_of_read):
+        passes = selected.matches(path, ends) and passes_rest
+        assert passes == over_operations(tree, lambda *_: None)(pack(event), place)
 
 
 @given(_TREES, _CONNECTIONS)
 def test_what_is_selected_and_passes_the_rest_is_what_passes_the_filter(tree: Tree, connected: Connected) -> None:
     wanted = filter_of([tree], Subject.CONNECTIONS)
     ends = [Participant(user.pid, user.comm, user.uid) for user in connected.users]
-    is_selected = wanted.selection.matches(connected.path, ends)
     passes_rest = wanted.rest is None or over_connections(wanted.rest)(connected)
-    assert (is_selected and passes_rest) == over_connections(tree)(connected)
+    for selected in (wanted.selection, wanted.selection_of_read):
+        assert (selected.matches(connected.path, ends) and passes_rest) == over_connections(tree)(connected)

@@ -28,6 +28,11 @@ class Filter:
         return self.parts.selection
 
     @property
+    def selection_of_read(self) -> Selection:
+        """What has to be selected where a capture is read: what the rest decides is not selected by before that."""
+        return self.parts.undecided
+
+    @property
     def selection_to_judge(self) -> Selection:
         """The same for who judges: without the paths on which failures mean nothing, unless it names such paths."""
         return replace(self.selection, ignored_paths=self.selection.ignored_paths or IGNORED_PATHS)

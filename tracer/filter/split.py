@@ -37,6 +37,8 @@ class Split:
     """The parts of the filter from which that follows; None: there are none."""
     rest: Tree | None
     """What is decided here; None: nothing is left."""
+    undecided: Selection
+    """What of the selection the rest does not decide once more: all that is needed where no kernel has selected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def split(tree: Tree | None, subject: Subject) -> Split:
     """Return who decides what of a filter that has been checked; None: of no filter."""
     parts = [] if tree is None else list(_parts(tree))
     found: dict[str, tuple[Any, ...]] = {}
+    exact: dict[str, tuple[Any, ...]] = {}
     pushed: set[int] = set()
     decided: set[int] = set()
     conditions = [_conditions(part, subject) for part in parts]
@@ -68,18 +71,24 @@ def split(tree: Tree | None, subject: Subject) -> Split:
             pushed.add(number)
             if condition.exact:
                 decided.add(number)
+                exact[kind] = exact.get(kind, ()) + condition.values
     return Split(
-        Selection(
-            frozenset(found.get("pids", ())),
-            found.get("comms", ()),
-            found.get("paths", ()),
-            found.get("ignored_comms", ()),
-            found.get("ignored_paths", ()),
-            frozenset(found.get("uids", ())),
-            found.get("cgroups", ()),
-        ),
+        _selection(found),
         all_of(part for number, part in enumerate(parts) if number in pushed),
         all_of(part for number, part in enumerate(parts) if number not in decided),
+        _selection(exact),
+    )
+
+
+def _selection(found: dict[str, tuple[Any, ...]]) -> Selection:
+    return Selection(
+        frozenset(found.get("pids", ())),
+        found.get("comms", ()),
+        found.get("paths", ()),
+        found.get("ignored_comms", ()),
+        found.get("ignored_paths", ()),
+        frozenset(found.get("uids", ())),
+        found.get("cgroups", ()),
     )
 
 
