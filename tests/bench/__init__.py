@@ -1,7 +1,7 @@
 """What hangup costs, and what other tracers cost at the same work: figures, not judgements. Nothing is asserted.
 
     python -m tests.bench all                         everything, as `make bench` does it: takes hours without KVM
-    python -m tests.bench native [PART...]            on this machine, nothing loaded: throughput memory start
+    python -m tests.bench native [PART...]            on this machine, nothing loaded: throughput captures ...
     python -m tests.bench guest PART [--kernel NAME]  in a guest: start latency preempted wall cost
     python -m tests.bench report                      write docs/performance.md and its chart from the data file
 

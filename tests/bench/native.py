@@ -2,9 +2,12 @@
 
 throughput: operations a second, of generated records of the classic failure's connection, of which one in twenty fails
 (values: by what is done with them). captures: how many bytes a capture has for each operation of a lifelike load, and
-how many a second are written and read. alerts: ns to make one of what a recording kernel hands over. memory: MiB of a
-tracer after the first operations over many short connections, and after all of them. start: what `hangup watch` does
-till its programs are loaded: seconds of the clock (ready) and of the processor (cpu), and MiB.
+how many a second are written, read, judged, and looked through by `hangup trace` with a filter that lets nearly none
+pass. page: how long `hangup report --all` takes to draw a thousand alerts (clock, cpu), and how many bytes they are.
+alerts: ns to make one of what a recording kernel hands over. memory: MiB of a tracer after the first operations over
+many short connections, and after all of them. file-memory: the same of a capture of a GB, which is read and judged.
+start: what `hangup watch` does till its programs are loaded: seconds of the clock (ready) and of the processor (cpu),
+and MiB.
 
 The figures of one machine compare with each other, those of two do not.
 """
@@ -22,12 +25,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 from hangup.tracer.capture.files import write_capture
 from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.filter import filter_of, understood
 from hangup.tracer.record.layout import unpack
 from hangup.tracer.story.endpoints import Endpoints
+from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
 from tests import stories
 from tests.bench.data import Row, Run
@@ -42,6 +49,10 @@ _REPEATS = 5
 _LIVED_THROUGH = 10_000_000
 _AT_FIRST = 100_000
 _BATCH = 1024
+_REPORTED = 1000
+_IN_THE_FILE = 54_000_000
+# What is looked for in the classic load: one operation in some hundred.
+_RARE = "evt.res=EPIPE and proc.name=httpd"
 
 
 def resident(what: str = "VmRSS") -> float:
@@ -77,7 +88,7 @@ def throughput(operations: int) -> Row:
 def captures(operations: int) -> Row:
     """Return how long a capture is, and how many operations a second of one processor it takes to write and read it."""
     records = lifelike(operations // 21)
-    values: dict[str, list[float]] = {name: [] for name in ("bytes", "written", "read", "with verdicts")}
+    values: dict[str, list[float]] = {name: [] for name in ("bytes", "written", "read", "with verdicts", "filtered")}
 
     def read(path: Path, look: Callable[[FileSource], object]) -> None:
         with FileSource(path) as source:
@@ -93,11 +104,66 @@ def captures(operations: int) -> Row:
                 "written": time.process_time() - begun,
                 "read": timed(partial(read, path, lambda source: exhaust(iter(partial(source.read, 0), [])))),
                 "with verdicts": timed(partial(read, path, trace)),
+                "filtered": timed(partial(read, path, look_through)),
             }
             values["bytes"].append(path.stat().st_size / len(records))
             for name, seconds in took.items():
                 values[name].append(len(records) / seconds)
     return Row("captures", PIPELINE, values)
+
+
+def look_through(source: FileSource) -> int:
+    """Return how many operations of a capture pass a filter that nearly none does, as `hangup trace` looks for them."""
+    wanted = filter_of([understood(_RARE, Subject.OPERATIONS)], Subject.OPERATIONS)
+    passed: list[Placed] = []
+    with Tracer(source=source, selection=wanted.selection_of_read, only=wanted.rest, on_places=passed.extend) as tracer:
+        exhaust(tracer.alerts())
+    return len(passed)
+
+
+def page(alerts: int) -> Row:
+    """Return how long `hangup report` takes to draw so many alerts, with the start of Python, and how long that is."""
+    values: dict[str, list[float]] = {name: [] for name in ("clock", "cpu", "bytes")}
+    with tempfile.TemporaryDirectory() as folder:
+        capture, written = Path(folder) / "capture", Path(folder) / "page.html"
+        write_capture(capture, lifelike(alerts, failing=1.0))
+        command = [sys.executable, "-m", "hangup", "report", "-r", str(capture), "-o", str(written), "--force", "--all"]
+        for _ in range(_REPEATS):
+            begun, before = time.perf_counter(), _children_ran()
+            subprocess.run(command, capture_output=True, check=True)
+            values["clock"].append(time.perf_counter() - begun)
+            values["cpu"].append(_children_ran() - before)
+            values["bytes"].append(written.stat().st_size)
+    return Row("page", PIPELINE, {**values, "alerts": [alerts]})
+
+
+def file_memory(operations: int) -> Row:
+    """Return how much memory the reading of a long capture leaves behind; for a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        part, path = Path(folder) / "part", Path(folder) / "capture"
+        some = min(operations, _OPERATIONS)
+        # In a process of its own: what the making of records leaves behind is not to be counted.
+        maker = get_context("spawn").Process(target=_make_capture, args=(part, some))
+        maker.start()
+        maker.join()
+        size = part.stat().st_size
+        with path.open("wb") as file:
+            # One behind the other, as after cat(1).
+            for _ in range(max(operations // some, 1)):
+                file.write(part.read_bytes())
+        before = 0.0
+        with FileSource(path) as source, Tracer(source=source) as tracer:
+            while not tracer.exhausted:
+                exhaust(tracer.poll(0))
+                if not before and source.position >= size:
+                    before = resident()
+            exhaust(tracer.alerts())
+            after = resident()
+        return Row("file-memory", PIPELINE, {"first": [before], "after": [after], "bytes": [path.stat().st_size]})
+
+
+def _make_capture(path: Path, operations: int) -> None:
+    write_capture(path, lifelike(operations // 21))
 
 
 def memory(operations: int) -> Row:
@@ -161,11 +227,13 @@ def _python(part: str) -> list[str]:
 PARTS: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "throughput": (throughput, _OPERATIONS),
     "captures": (captures, _OPERATIONS),
+    "page": (page, _REPORTED),
     "alerts": (lambda _operations: alerts(), 1),
     "memory": (memory, _LIVED_THROUGH),
+    "file-memory": (file_memory, _IN_THE_FILE),
     "start": (start, 1),
 }
-"""By their names on the command line, and of how many operations."""
+"""By their names on the command line, and of how many operations, or of how many alerts a page."""
 
 
 def measure(parts: Sequence[str], *, quick: bool) -> Run:

@@ -60,11 +60,11 @@ class Records:
                 several = [connection for connection in several if connection]
 
 
-def lifelike(connections: int, *, seed: int = 1) -> list[bytes]:
+def lifelike(connections: int, *, failing: float = 0.05, seed: int = 1) -> list[bytes]:
     """Return records of the classic load as a host has them: at any times, by several processes, at various addresses.
 
     Addresses come back as those that a kernel frees and gives out again, inode numbers and connections count up. Five
-    are open at a time. What `Records` yields again and again is compressed better than this.
+    are open at a time. What `Records` yields again and again is compressed better than this. failing: how many of one.
     """
     random = Random(seed)
     clients = [Task("httpd", 4711 + number, 4720 + 7 * number) for number in range(5)]
@@ -79,7 +79,7 @@ def lifelike(connections: int, *, seed: int = 1) -> list[bytes]:
         inode_number += 2 + random.randrange(3)
         # The one that is free for longest.
         sock, peer, inode, peer_inode = (free.pop(0) for free in (socks, socks, inodes, inodes))
-        goes: Callable[..., Story] = stories.seeds_failure if random.random() < 0.05 else answered
+        goes: Callable[..., Story] = stories.seeds_failure if random.random() < failing else answered
         client, server = random.choice(clients), random.choice(servers)
         story = goes(client=client, server=server, client_sock=sock, server_sock=peer, inode_number=inode_number)
         cpus = {sock: random.randrange(4), peer: random.randrange(4)}

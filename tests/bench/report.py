@@ -290,10 +290,18 @@ def _native(run: Run) -> str:
         cells = [[name, _value(row, name, _whole), _spread(row, name)] for name in row.values]
         text += f"{_table(['', 'a second', 'spread'], cells)}\n"
     if row := rows.get("captures"):
-        size, *speeds = (row.median(name) or 0 for name in ("bytes", "written", "read", "with verdicts"))
+        names = ("bytes", "written", "read", "with verdicts", "filtered")
+        size, *speeds = (row.median(name) or 0 for name in names)
         text += (
             f"A capture of a lifelike load takes {size:.1f} bytes an operation. In a second of a processor "
-            f"{speeds[0]:,.0f} are written, {speeds[1]:,.0f} read, {speeds[2]:,.0f} read and judged.\n\n"
+            f"{speeds[0]:,.0f} are written, {speeds[1]:,.0f} read, {speeds[2]:,.0f} read and judged, {speeds[3]:,.0f} "
+            "read with a filter that nearly none passes.\n\n"
+        )
+    if row := rows.get("page"):
+        count, clock, cpu, length = (row.median(name) or 0 for name in ("alerts", "clock", "cpu", "bytes"))
+        text += (
+            f"A page on which each of {count:,.0f} alerts is drawn is written in {clock:.1f} s ({cpu:.1f} s of a "
+            f"processor), and has {length / 1e6:.2f} MB.\n\n"
         )
     if (row := rows.get(ALERTS)) and (each := row.median("each")):
         text += f"An alert of a history that the kernel has handed over: {each / 1e3:,.0f} µs.\n\n"
@@ -301,6 +309,12 @@ def _native(run: Run) -> str:
         before, after, operations = (row.median(name) or 0 for name in ("first", "after", "operations"))
         text += (
             f"After {operations:,.0f} operations over short connections: {after:.1f} MiB, at first {before:.1f}.\n\n"
+        )
+    if row := rows.get("file-memory"):
+        before, after, length = (row.median(name) or 0 for name in ("first", "after", "bytes"))
+        text += (
+            f"After a capture of {length / 1e9:.2f} GB was read and judged: {after:.1f} MiB, after the beginning of it "
+            f"{before:.1f}.\n\n"
         )
     cells = []
     for name, words in (("start-nothing-kept", "nothing kept"), ("start-kept", "programs kept")):

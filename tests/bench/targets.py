@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -188,6 +189,39 @@ def _kernel_memory(runs: Sequence[Run]) -> Measured:
     return Measured(text if taken is None else f"{text}, all maps together", missed)
 
 
+def _native(
+    load: str, name: str, unit: str, *, most: float = math.inf, least: float = 0.0, digits: int = 0
+) -> Measured_of:
+    """Compare a value of what is measured on the machine itself with the most, or the least, that it may be."""
+
+    def measured(runs: Sequence[Run]) -> Measured:
+        found = data.find(runs, "native", "", load, PIPELINE)
+        value = found[1].median(name) if found else None
+        if value is not None and value < least:
+            return Measured(f"{value:,.{digits}f} {unit}", f"{least - value:,.{digits}f} {unit}")
+        return Measured(*_limited(value, most, unit, digits))
+
+    return measured
+
+
+def _page(runs: Sequence[Run]) -> Measured:
+    found = data.find(runs, "native", "", "page", PIPELINE)
+    clock, length = (found[1].median(name) if found else None for name in ("clock", "bytes"))
+    time_text, time_missed = _limited(clock, 5, "s", 1)
+    size_text, size_missed = _limited(None if length is None else length / 1e6, 5, "MB", 2)
+    missed = ", ".join(each for each in (time_missed, size_missed) if each)
+    return Measured(time_text if length is None else f"{time_text}, {size_text}", missed)
+
+
+def _flat(runs: Sequence[Run]) -> Measured:
+    found = data.find(runs, "native", "", "file-memory", PIPELINE)
+    before, after = (found[1].median(name) if found else None for name in ("first", "after"))
+    if before is None or after is None:
+        return Measured(NOT_MEASURED)
+    more = after - before
+    return Measured(f"{more:+,.1f} MiB ({before:,.1f} MiB at first)", f"{more - 10:,.1f} MiB" if more > 10 else "")
+
+
 TARGETS = (
     Target(
         "`watch`, all included, no failures, two processes",
@@ -228,5 +262,25 @@ TARGETS = (
         "≤ 4 s in a guest; natively (all but loading) ≤ 0.25 s",
         _ready,
     ),
+    Target(
+        "capture read and judged, one core",
+        "-",
+        "≥ 200,000 operations a second",
+        _native("captures", "with verdicts", "a second", least=200_000),
+    ),
+    Target(
+        "capture read with a filter that drops nearly all, one core",
+        "-",
+        "≥ 500,000 operations a second",
+        _native("captures", "filtered", "a second", least=500_000),
+    ),
+    Target(
+        "capture on disk, the classic load, without payload",
+        "-",
+        "≤ 24 bytes an operation",
+        _native("captures", "bytes", "bytes", most=24, digits=1),
+    ),
+    Target("`report --all` of 1,000 alerts", "-", "≤ 5 s, ≤ 5 MB", _page),
+    Target("memory over a capture of a GB", "-", "flat: ≤ +10 MiB", _flat),
     Target("kernel memory of the histories", "-", "65,536 endpoints within 64 MB", _kernel_memory),
 )
