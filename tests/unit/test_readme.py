@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
+from hangup.cli.main import hangup
 from hangup.cli.reporters.alert import alert_block
+from tests.scenarios.test_investigation import commands
 from tests.stories import seeds_failure
 from tests.unit.playback import CLOCKS, shown
 
@@ -58,6 +62,18 @@ def test_the_alert_at_the_top_is_what_is_printed(monkeypatch: pytest.MonkeyPatch
 def test_every_file_that_readme_points_to_is_there() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", README.read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_the_investigation_s_commands_are_understood() -> None:
+    steps = commands()
+    for command in steps.values():
+        words = shlex.split(command.removeprefix("sudo ").split(" > ")[0])
+        if words[0] == "hangup":
+            verb = hangup.get_command(click.Context(hangup), words[1])
+            assert verb is not None
+            verb.make_context(words[1], words[2:])
+    assert steps["egrep calls"] == "egrep '(connect|writev|close|read|PIPE)' both.txt"
+    assert steps["egrep address"] == "egrep '(ffff880108bcc440|EPIPE)' both.txt"
 
 
 def test_readme_and_the_guests_have_every_package_that_the_debian_package_depends_on() -> None:
