@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
 from typing import Protocol
 
@@ -81,8 +82,9 @@ class Signals:
 class _Command:
     """Starts the command, passes signals on to it, and leaves none behind."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._child = Child(command)
+    def __init__(self, command: Sequence[str], starting: AbstractContextManager[None]) -> None:
+        with starting:
+            self._child = Child(command)
 
     def __enter__(self) -> _Command:
         return self
@@ -110,6 +112,7 @@ def run(
     on_ready: Callable[[], None] = lambda: None,
     duration: float | None = None,
     command: Sequence[str] = (),
+    starting: AbstractContextManager[None] | None = None,
 ) -> int | None:
     """Run until SIGINT, SIGTERM or SIGHUP, for `duration` seconds, or while the command runs; then drain.
 
@@ -117,7 +120,8 @@ def run(
 
     The tracer is attached already and stays in its context. on_ready: called when whatever happens is seen;
     after_batch: called after each look at the ring buffer. With a command, signals and the end of the duration (as
-    SIGTERM) are passed on to it, and the run ends when it does; its status is returned.
+    SIGTERM) are passed on to it, and the run ends when it does; its status is returned. starting: it is started within
+    this context.
     """
     with Wake() as wake, Signals() as signals:
         tracer.wake_by(wake.descriptor)
@@ -133,7 +137,7 @@ def run(
             after_batch()
 
         if command:
-            with _Command(command) as child:
+            with _Command(command, starting or nullcontext()) as child:
                 while (status := child.status) is None:
                     look()
                     child.pass_on(signals.take())

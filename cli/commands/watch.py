@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,7 @@ from hangup.cli.capture import Capture, capture_options
 from hangup.cli.child import look_up
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
+from hangup.cli.follow import Followed
 from hangup.cli.options import addresses_option, filter_options, json_option, key_option, run_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
@@ -52,11 +55,16 @@ _KEYS = {key.name: key for key in keys()}
 @click.option("--all", "show_all", is_flag=True, help="Show every alert in full, however many are alike.")
 @addresses_option
 @click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
+@click.option(
+    "--follow", is_flag=True, help="Only connections of COMMAND and of what it starts: these get a cgroup of their own."
+)
 @key_option(_KEYS["stream"])
 @key_option(_KEYS["history"])
 @run_options
 @json_option
-@capture_options("probes", "duration", "ready_file", "ready_fd", "stream", "history", "command_line", alerts=True)
+@capture_options(
+    *("probes", "duration", "ready_file", "ready_fd", "follow", "stream", "history", "command_line"), alerts=True
+)
 @click.argument(
     "command_line",
     metavar="[FILTER] [--] [COMMAND ...]",
@@ -73,6 +81,7 @@ def command(
     show_all: bool,
     addresses: bool,
     no_fail: bool,
+    follow: bool,
     stream: bool | None,
     history: int | None,
     probes: str,
@@ -101,6 +110,11 @@ def command(
     """
     if command_line:
         look_up(command_line[0])
+    elif follow:
+        raise click.UsageError("--follow is for a COMMAND, and there is none")
+    selection = wanted.selection_to_judge
+    if follow and selection.cgroups:
+        raise click.UsageError("--follow selects by the cgroup that it makes, and another is named")
     paint, columns = terminal.painter, terminal.columns
     shown = _Shown(capture, as_json=as_json, show_all=show_all, quiet=quiet, addresses=addresses)
     defaults = Settings()
@@ -116,10 +130,11 @@ def command(
             note(f"watching with {how}" + (f" while {command_line[0]} runs" if command_line else "; Ctrl-C ends"))
 
     with (
+        Followed() if follow else nullcontext() as followed,
         capture,
         capture.ends_when_full(),
         Tracer(
-            selection=wanted.selection_to_judge,
+            selection=replace(selection, cgroups=(followed.path,)) if followed else selection,
             only=wanted.rest,
             probes=probes,
             stream=stream,
@@ -139,6 +154,7 @@ def command(
                 on_ready=lambda: capture.begin(tracer, ready, say),
                 duration=duration,
                 command=command_line,
+                starting=followed.starting() if followed else None,
             )
         ended = capture.ended(tracer)
     shown.end()
