@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hangup.cli.service.settings import Settings
 from hangup.tracer.selection import IGNORED_PATHS, Selection
 from hangup.tracer.tracer import Tracer
 from tests.stories import seeds_failure
+from tests.unit import pages
 from tests.unit.playback import Playback
 
 Given = list[dict[str, Any]]
@@ -136,6 +138,35 @@ def test_it_is_said_when_connections_that_end_well_are_not_counted(given: Given)
     for arguments in (("--stream", "evt.res=EPIPE"), ("verdict=answered",), ("conn.pid=7",), ()):
         assert "not counted" not in run("watch", "--duration", "0.01", *arguments).output
     assert given
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    return pages.capture(tmp_path / "a.hup", pages.mixed())
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace", "peers"])
+def test_of_a_capture_the_kernel_decides_nothing(recorded: Path, verb: str) -> None:
+    result = run(verb, "--explain-filter", "-r", str(recorded), "proc.pid=7")
+    assert (result.exit_code, result.output) == (0, "hangup decides:      proc.pid=7\n")
+
+
+def test_a_capture_is_asked_as_this_host_is(recorded: Path) -> None:
+    result = run("watch", "-r", str(recorded), "--json", "verdict=killed and conn.server.comm=php-fpm")
+    assert {json.loads(line).get("verdict", "killed") for line in result.stdout.splitlines()} == {"killed"}
+    assert result.exit_code == ExitStatus.ALERTS
+    result = run("trace", "-r", str(recorded), "evt.res=EPIPE and proc.name=httpd")
+    assert len(result.stdout.splitlines()) == sum("EPIPE" in line for line in result.stdout.splitlines()) == 23
+    result = run("watch", "-r", str(recorded), "conn.path=/none", "--", "true")
+    assert "COMMAND is for watching this host, and -r reads a capture" in result.output
+
+
+@pytest.mark.parametrize("recording", [True, False])
+def test_it_is_said_of_a_capture_too(tmp_path: Path, recording: bool) -> None:
+    host = pages.HOST._replace(recording=recording)
+    path = pages.capture(tmp_path / "a.hup", seeds_failure().events, host=host)
+    result = run("watch", "-r", str(path), "evt.res=EPIPE")
+    assert ("connections that end well are not counted" in result.stderr) == recording
 
 
 def test_the_service_has_a_key_for_a_filter_and_the_others_are_filters_too(tmp_path: Path) -> None:

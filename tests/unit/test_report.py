@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from hangup.cli import new_file
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
+from hangup.cli.progress import Progress
 from hangup.tracer.errors import HangupError
 from tests.stories import seeds_failure
 from tests.unit import pages
@@ -93,6 +94,28 @@ def test_a_report_is_of_several_captures_or_of_what_comes_through_a_pipe(tmp_pat
     page = read(piped.stdout.decode())
     assert [heading.text for heading in page.all("h1")] == ["1 of 1 connection failed: 100.0 %."]
     assert page.all("dd")[0].text == "standard input"
+
+
+def test_it_is_shown_how_far_the_capture_has_been_read(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, int] | None] = []
+    monkeypatch.setattr(Progress, "show", lambda _, position, size: shown.append((position, size)))
+    monkeypatch.setattr(Progress, "hide", lambda _: shown.append(None))
+    assert report("-r", recorded, "-o", tmp_path / "out.html").exit_code == ExitStatus.OK
+    size = recorded.stat().st_size
+    # Till the end, and then it is taken away.
+    assert (size, size) in shown
+    assert shown[-1] is None
+
+
+def test_ctrl_c_leaves_no_page(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "show", interrupted)
+    assert report("-r", recorded, "-o", tmp_path / "out.html").exit_code == ExitStatus.INTERRUPTED
+    assert list(tmp_path.iterdir()) == [recorded]
 
 
 def test_it_is_said_when_connections_that_ended_well_are_not_on_the_page(tmp_path: Path) -> None:
