@@ -17,7 +17,7 @@ from hangup.tracer.names import error_name, shutdown_name
 from hangup.tracer.record.layout import STREAM, Event, Operation, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
-from hangup.tracer.story.operation import operation_name, syscall_of
+from hangup.tracer.story.operation import descriptor_of, operation_name, syscall_of
 from hangup.tracer.story.process import process_of
 
 _CONNECT, _ACCEPT, _SOCKETPAIR = int(Operation.CONNECT), int(Operation.ACCEPT), int(Operation.SOCKETPAIR)
@@ -47,8 +47,9 @@ def arguments(event: Event, place: Place) -> tuple[str, str]:
     """Return what a call was given, and what came of it, each as sysdig prints it."""
     name = fd_name(event.sock, event.peer, place.path)
     operation, result = event.operation, event.result
+    descriptor = descriptor_of(event)
     # Before it is connected there is nothing to name.
-    fd = f"fd={event.descriptor}(<u>{'' if operation == _CONNECT else name})"
+    fd = f"fd={-1 if descriptor is None else descriptor}(<u>{'' if operation == _CONNECT else name})"
     res = f"res={result}({error_name(-result)})" if result < 0 else f"res={result}"
     if operation == _READ:
         return _read_arguments(event, fd, res)

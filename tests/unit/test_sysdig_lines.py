@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from hangup.cli.reporters import sysdig as module
-from hangup.cli.reporters.sysdig import LOOK_AHEAD, SysdigLines
+from hangup.cli.reporters.sysdig import LOOK_AHEAD, SysdigLines, type_of
 from hangup.cli.reporters.times import Zero
-from hangup.tracer.record.layout import SEQPACKET, Event, brief_of, pack
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.compile import over_operations
+from hangup.tracer.filter.filter import understood
+from hangup.tracer.record.layout import SEQPACKET, Event, EventFlag, brief_of, pack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.tracer import Tracer
@@ -209,3 +212,15 @@ def test_times_count_from_what_was_asked_for() -> None:
         "0.000010000",
         "0.000010000",
     ]
+
+
+def test_who_is_killed_in_the_middle_of_a_call_releases_its_sockets_by_its_exit() -> None:
+    story = established()
+    # nanosleep(2), which has no descriptor: what its registers hold is none.
+    event = story.server.release(killed_by=9, syscall=35, descriptor=12, flags=int(EventFlag.EXITING))
+    assert type_of(event) == "exit"
+    before, _ = arguments_of(event)
+    assert before.startswith("fd=-1(<u>")
+    for text, passes in (("evt.type=exit", True), ("evt.type=nanosleep", False), ("fd.num=12", False)):
+        asked = over_operations(understood(text, Subject.OPERATIONS), lambda *_: None)
+        assert asked(pack(event), Place("server", 1, "/run/a.s", False)) == passes, text
