@@ -134,8 +134,9 @@ class Capture:
         return status
 
 
-def _readable(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
-    if PIPE in files and os.isatty(0):
+def readable(ctx: click.Context, param: click.Parameter, files: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
+    """Return the files that an option or an argument names. Raises BadParameter where nobody would write one."""
+    if PIPE in (files if isinstance(files, tuple) else (files,)) and os.isatty(0):
         raise click.BadParameter("standard input is a terminal, and no capture comes from there", ctx, param)
     return files
 
@@ -147,7 +148,7 @@ def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
         "-r",
         "--read",
         "read",
-        callback=_readable,
+        callback=readable,
         type=click.Path(path_type=Path),
         multiple=True,
         required=required,

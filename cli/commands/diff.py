@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hangup.cli import terminal
+from hangup.cli.capture import readable
 from hangup.cli.counted_run import read_run
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options, json_option
@@ -25,8 +26,8 @@ _file = click.Path(path_type=Path)
 @click.command("diff")
 @filter_options(Subject.COUNTS, live=False)
 @json_option
-@click.argument("before", type=_file)
-@click.argument("after", type=_file)
+@click.argument("before", type=_file, callback=readable)
+@click.argument("after", type=_file, callback=readable)
 @click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(*, wanted: Filter, as_json: bool, before: Path, after: Path) -> int:
     """Compare what failed before a change with what fails after it.

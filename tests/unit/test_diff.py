@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -335,6 +336,15 @@ def test_one_side_may_be_a_pipe_of_either_kind(files: Callable[..., Path], as_js
     result = diff("-", "-")
     assert result.exit_code == ExitStatus.USAGE
     assert "only one of BEFORE and AFTER can be -" in result.output
+
+
+def test_nobody_waits_for_a_capture_that_is_to_be_typed(
+    files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 0)
+    result = diff(files("good", GOOD, as_json=False), "-")
+    assert result.exit_code == ExitStatus.USAGE
+    assert "standard input is a terminal, and no capture comes from there" in result.output
 
 
 def test_the_files_of_a_capture_in_several_are_one_run(files: Callable[..., Path], tmp_path: Path) -> None:
