@@ -26,7 +26,7 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def test_the_wheel_carries_hangup_with_every_file_of_the_three_folders_and_nothing_else(wheel: Path) -> None:
-    patterns = ("*.py", "*.c", "*.h")
+    patterns = ("*.py", "*.c", "*.h", "*.html", "*.css")
     files = [
         path for name in ("bpf", "cli", "tracer") for pattern in patterns for path in (CHECKOUT / name).rglob(pattern)
     ]
