@@ -773,6 +773,26 @@ class TwoThreads(Recorder):
             history.operations -= 1
 
 
+def test_whose_shutdown_it_was_is_doubted_where_one_is_not_kept() -> None:
+    story = established()
+    for _ in range(FIRST_MOMENTS):
+        story.client.write(10)
+        story.server.read()
+    story.client.shutdown(socket.SHUT_WR)
+    for _ in range(LAST_MOMENTS + 1):
+        story.server.write(10)
+        story.client.read()
+    story.server.shutdown(socket.SHUT_WR)
+    story.client.write(60, error=errno.EPIPE)
+    story.client.release()
+    story.server.release()
+    (stream,) = streamed(story.events)
+    assert (stream.verdict.kind, stream.verdict.certain) == (Kind.OWN_SHUTDOWN, True)
+    (alert,) = recorded(story.events)
+    assert alert.verdict.kind is Kind.PEER_SHUTDOWN
+    assert not alert.verdict.certain
+
+
 @pytest.mark.parametrize("messages", [1, 8, 40])
 @pytest.mark.parametrize("lost", [0, 3, -1])
 def test_what_two_threads_write_in_the_same_instant_is_counted_and_its_order_doubted(messages: int, lost: int) -> None:

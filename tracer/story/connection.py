@@ -83,6 +83,7 @@ class Endpoint:
         "release",
         "renamed",
         "role",
+        "shutdown_not_kept",
         "silence",
         "sock",
         "tail",
@@ -148,6 +149,8 @@ class Endpoint:
         """Its first successful shutdown(SHUT_RD or SHUT_RDWR)."""
         self.ended_sending: Event | None = None
         """Its first successful shutdown(SHUT_WR or SHUT_RDWR)."""
+        self.shutdown_not_kept = False
+        """Whether a shutdown of it had no room in its history, which tells no more than that there was one."""
         self.failed = False
         """Whether it has suffered a failure: only its first one is judged."""
         self.release: Event | None = None

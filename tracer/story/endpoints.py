@@ -68,6 +68,8 @@ _PAIR = int(HistoryState.PAIR)
 _BEGUN = int(HistoryState.BEGUN)
 _USERS_LOST = int(HistoryState.USERS_LOST)
 _UNTOLD = int(HistoryState.UNTOLD)
+_ENDED_RECEIVING = int(HistoryState.ENDED_RECEIVING)
+_ENDED_SENDING = int(HistoryState.ENDED_SENDING)
 _BOUND = int(EventFlag.BOUND)
 _PEER_BOUND = int(EventFlag.PEER_BOUND)
 
@@ -366,6 +368,10 @@ class Endpoints:
             for history in histories:
                 end = connection.client if connection.client.sock == history.sock else connection.server
                 end.recall(history, are_turns_known=not connection.guessed)
+                end.shutdown_not_kept = bool(
+                    (history.state & _ENDED_RECEIVING and end.ended_receiving is None)
+                    or (history.state & _ENDED_SENDING and end.ended_sending is None)
+                )
 
     def _has_recalled(self, event: Event) -> bool:
         """Whether an operation that ended while its connection was handed over stood in the history, too."""

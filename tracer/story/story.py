@@ -69,6 +69,8 @@ class End:
     """Its first shutdown(SHUT_RD or SHUT_RDWR)."""
     ended_sending: Event | None
     """Its first shutdown(SHUT_WR or SHUT_RDWR)."""
+    shutdown_not_kept: bool
+    """Whether it had been shut down by one of which only that is known: it is none of these two."""
 
     @property
     def operations_not_kept(self) -> int:
@@ -182,6 +184,7 @@ def _end(endpoint: Endpoint, failed: Event | None, number: int) -> End:
         endpoint.release,
         endpoint.ended_receiving,
         endpoint.ended_sending,
+        endpoint.shutdown_not_kept,
     )
 
 

@@ -566,6 +566,10 @@ def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
         facts.gone, facts.failure.event, facts.failure.symptom
     ):
         doubts.append("the shutdown was not recorded: it may have been the process's own")
+    elif kind in (Kind.PEER_SHUTDOWN, Kind.OWN_SHUTDOWN) and (
+        facts.story.client.shutdown_not_kept or facts.story.server.shutdown_not_kept
+    ):
+        doubts.append("an earlier shutdown is not kept: that may have been it")
     elif (
         kind in (Kind.KILLED, Kind.EXITED)
         and facts.failure.symptom is Symptom.CUT_READ
