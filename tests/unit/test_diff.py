@@ -359,7 +359,7 @@ def test_a_capture_that_was_cut_short_is_no_ground_to_pass(files: Callable[..., 
     good.write_bytes(good.read_bytes()[:-5])
     result = diff(bad, good)
     assert result.exit_code == ExitStatus.DAMAGED
-    assert f"hangup: {good} can be read up to byte " in result.stderr
+    assert f"hangup: {good} can be read up to byte " in result.output
     assert "better: 31 of 102 failed before, 1 of 101 after" in result.stdout
 
 

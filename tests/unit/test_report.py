@@ -124,7 +124,7 @@ def test_it_is_said_when_connections_that_ended_well_are_not_on_the_page(tmp_pat
     for name, recording in (("a.hup", True), ("b.hup", False)):
         path = capture(tmp_path / name, events, host=pages.HOST._replace(recording=recording))
         result = report("-r", path, "-o", tmp_path / f"{name}.html", "evt.res=EPIPE")
-        assert (said in result.stderr) == recording
+        assert (said in result.output) == recording
 
 
 def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_capture_that_was_cut_short_has_a_page_that_says_so(recorded: Path, tm
     out = tmp_path / "out.html"
     result = report("-r", recorded, "-o", out)
     assert result.exit_code == ExitStatus.DAMAGED
-    assert f"hangup: {recorded} can be read up to byte " in result.stderr
+    assert f"hangup: {recorded} can be read up to byte " in result.output
     [warning] = read(out.read_text()).all("p", "warning")
     assert "a capture, which is damaged" in warning.text
 
