@@ -445,13 +445,18 @@ def test_of_many_users_the_first_and_the_last_ones_are_known_and_that_there_were
     assert essence(alert)["figures"] == essence(other)["figures"]
 
 
-def test_who_released_an_end_is_not_said_to_have_only_inherited_it_where_users_are_missing() -> None:
-    story = established()
-    for task in (Task("worker", 900), Task("a", 901), Task("b", 902), Task("c", 903)):
+def answer(story: Story, *tasks: Task) -> None:
+    """Have each of these, one after the other, take a request and answer it."""
+    for task in tasks:
         story.client.write(10)
         story.server.read(by=task)
         story.server.write(100, by=task)
         story.client.read()
+
+
+def test_who_released_an_end_is_not_said_to_have_only_inherited_it_where_users_are_missing() -> None:
+    story = established()
+    answer(story, Task("worker", 900), Task("a", 901), Task("b", 902), Task("c", 903))
     # It did more than that, which is not known any more.
     story.server.release(by=Task("worker", 900), exit_status=1)
     story.client.read(0)
@@ -476,11 +481,7 @@ def test_who_has_another_name_or_user_by_the_time_it_leaves_is_told_as_who_it_is
 
 def test_who_leaves_under_another_name_is_not_said_to_have_only_inherited_its_end() -> None:
     story = established()
-    for task in [Task("worker", 900)] * 10 + [UWSGI] * 20:
-        story.client.write(10)
-        story.server.read(by=task)
-        story.server.write(100, by=task)
-        story.client.read()
+    answer(story, *[Task("worker", 900)] * 10, *[UWSGI] * 20)
     # What it did is among the operations that are not kept.
     story.server.release(by=Task("renamed", 900), exit_status=1)
     story.client.read(0)

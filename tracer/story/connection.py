@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record.layout import MSG_PEEK, SEQPACKET, Event, History, unpack
+from hangup.tracer.record.layout import SEQPACKET, Event, History, unpack
 from hangup.tracer.selection import Participant
 from hangup.tracer.story.process import Process, is_nobodys, leader_of, process_of
-from hangup.tracer.story.recall import Omitted
+from hangup.tracer.story.recall import Omitted, is_transfer
 
 Role = Literal["client", "server"]
 
@@ -517,8 +517,7 @@ def _first_write(endpoint: Endpoint) -> int:
 
 def _taken(event: Event) -> int:
     """Return how many bytes an operation took out of its end's queue."""
-    is_read = event.operation == _READ and event.result > 0 and not event.message_flags & MSG_PEEK
-    return event.result if is_read else 0
+    return event.result if is_transfer(event, _READ) else 0
 
 
 # enum operation_type, bpf/record.h: plain numbers, an IntEnum's comparison costs more.

@@ -55,7 +55,8 @@ class Omitted(NamedTuple):
     """What it had written in that turn."""
 
 
-def _is_transfer(moment: KeptMoment, operation: int) -> bool:
+def is_transfer(moment: KeptMoment | Event, operation: int) -> bool:
+    """Whether it is a read that took something out of the queue, or a write that sent something: whichever is asked."""
     return moment.operation == operation and moment.result > 0 and not moment.message_flags & MSG_PEEK
 
 
@@ -77,8 +78,8 @@ class _End:
         operations = max(history.operations, history.entered)
         if operations <= len(kept):
             return None
-        reads = [each for each in kept if _is_transfer(each, _READ)]
-        writes = [each for each in kept if _is_transfer(each, _WRITE)]
+        reads = [each for each in kept if is_transfer(each, _READ)]
+        writes = [each for each in kept if is_transfer(each, _WRITE)]
         # Of those that ended in the same instant it is not known where among the others that was.
         after = self.last or self.first[-1:]
         when = min((each.end for each in after), default=history.last_use) - 1

@@ -94,6 +94,11 @@ class Facts:
         return self.release is not None and bool(self.release.flags & DIED)
 
     @property
+    def died_badly(self) -> bool:
+        """Whether it did, by a signal or with a status that is not 0."""
+        return self.died and self.release is not None and self.release.exit_code != 0
+
+    @property
     def left_with_a_farewell(self) -> bool:
         """Whether the last thing the other end did before it left was to send no more than a farewell."""
         peer, left = self.exchange.peer, self.left
@@ -402,8 +407,8 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
         had_enough = _left_having_read(facts, kind) and failure.event.size <= LAST_WORDS
         return _idle(facts) or (had_all and (last_word or had_enough)) or _left_unasked(facts, kind, release)
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
-    badly = facts.died and facts.release is not None and facts.release.exit_code
-    went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and not (badly or facts.unread))
+    left_all_read = not (facts.died_badly or facts.unread)
+    went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and left_all_read)
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
     return last_word and (_has_left(afterwards) or afterwards == "killed") and (_idle(facts) or had_answer)
 
@@ -421,8 +426,7 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
         left = shutdown.start if shutdown else None
     if left is None or exchange.victim.bytes > FAREWELL or not _has_left(afterwards):
         return False
-    badly = facts.died and facts.release is not None and facts.release.exit_code
-    well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not badly
+    well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not facts.died_badly
     had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
     return well and bool(had_all) and not facts.unread and left - exchange.victim.last < IDLE
 
@@ -444,10 +448,9 @@ def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
     at_once = abs(begun - ended) < IDLE and not _had_read(facts, begun, ended)
     theirs = [event.result for event in _writes(facts.last_of_gone) if event.start <= ended]
     took_leave = bool(theirs) and theirs[-1] <= LAST_WORDS and theirs[-1] < peer.bytes
-    badly = facts.died and facts.release is not None and facts.release.exit_code
     # It had asked before, and what it read was an answer.
     had_all = victim.turns > exchange.asked and bool(peer.turns) and victim.read >= peer.written
-    return at_once and took_leave and had_all and not badly and facts.unread <= words <= LAST_WORDS
+    return at_once and took_leave and had_all and not facts.died_badly and facts.unread <= words <= LAST_WORDS
 
 
 def _writes(events: Sequence[Event]) -> list[Event]:
@@ -494,9 +497,8 @@ def _left_having_read(facts: Facts, kind: Kind) -> bool:
 
     Of what comes in parts nobody knows whether the next one was wanted.
     """
-    left, release = facts.left, facts.release
-    badly = facts.died and release is not None and release.exit_code
-    if kind not in (Kind.GAVE_UP, Kind.EXITED) or badly or left is None or not facts.exchange.victim.turns:
+    left = facts.left
+    if kind not in (Kind.GAVE_UP, Kind.EXITED) or facts.died_badly or left is None or not facts.exchange.victim.turns:
         return False
     before = [
         moment.event
