@@ -12,8 +12,8 @@ SUITE := bookworm
 # How long `make fuzz` goes on.
 FUZZ_SECONDS := 60
 
-# Which scenarios it runs there: tests/scenarios/test_agreement.py; none named: all.
-VAGRANT_SCENARIOS :=
+# Which of tests/scenarios and tests/vm it runs there; none named: all.
+VAGRANT_TESTS :=
 
 # One command's output at a time, and one guest at a time.
 .NOTPARALLEL:
@@ -72,7 +72,7 @@ test-package: setup ## build the package and the wheel, lintian, install and pur
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/package
 
 test-vagrant: setup deb ## the package as a service in a real machine, from nothing; SUITE=bookworm|trixie|all
-	$(PYTHON) -m tests.vagrant test $(SUITE) $(VAGRANT_SCENARIOS)
+	$(PYTHON) -m tests.vagrant test $(SUITE) $(VAGRANT_TESTS)
 
 clean: ## remove everything that was made, the guest's root and the kernels too
 	rm -rf --one-file-system .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

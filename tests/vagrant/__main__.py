@@ -22,11 +22,11 @@ _TEST_LIMIT = 1200.0
 _COMMAND_LIMIT = 3600.0
 _SUITE = click.argument("suite", type=click.Choice(SUITES))
 
-# The scenarios count every operation on the machine, and a service that watches as well has some of its own.
+_SCENARIOS, _SERVICE = "tests/scenarios", "tests/vm"
 _PYTEST = "sudo python3 -m pytest -p no:cacheprovider"
-_SCENARIOS = f"sudo systemctl stop hangup && {_PYTEST} "
-# In the order of tests/vm/conftest.py; at the end the package is removed.
-_SERVICE = f"sudo systemctl is-system-running --wait; {_PYTEST} tests/vm"
+# What has to be so before each: the scenarios count every operation on the machine, and a service that watches as well
+# has some of its own.
+_BEFORE = {_SCENARIOS: "sudo systemctl stop hangup && ", _SERVICE: "sudo systemctl is-system-running --wait; "}
 
 
 class Steps:
@@ -64,11 +64,11 @@ def main() -> None:
 
 @main.command()
 @click.argument("suite", type=click.Choice((*SUITES, "all")))
-@click.argument("scenarios", nargs=-1)
-def test(suite: str, scenarios: tuple[str, ...]) -> None:
+@click.argument("tests", nargs=-1)
+def test(suite: str, tests: tuple[str, ...]) -> None:
     """Do everything from nothing: box, up, tests, destroy. The exit status is the tests'.
 
-    SCENARIOS: only these of tests/scenarios.
+    TESTS: only these of tests/scenarios and tests/vm, in that order.
     """
     statuses = []
     for name in SUITES if suite == "all" else (suite,):
@@ -76,7 +76,7 @@ def test(suite: str, scenarios: tuple[str, ...]) -> None:
         status = 125
         try:
             with guest.one_at_a_time():
-                status = _test(name, scenarios or ("tests/scenarios",), steps)
+                status = _test(name, tests or (_SCENARIOS, _SERVICE), steps)
         except GuestError as error:
             print(f"vagrant: {error}", file=sys.stderr, flush=True)
         print(f"vagrant: {name} {'passed' if status == 0 else f'failed ({status})'}\n{steps}", flush=True)
@@ -131,13 +131,18 @@ def destroy(suite: str) -> None:
             machine.destroy()
 
 
-def _test(suite: str, scenarios: Sequence[str], steps: Steps) -> int:
+def _test(suite: str, tests: Sequence[str], steps: Steps) -> int:
+    scenarios, service = ([test for test in tests if test.startswith(folder)] for folder in (_SCENARIOS, _SERVICE))
+    statuses = []
     try:
         machine = _up(suite, steps)
-        statuses = [_run_tests(machine, steps, "the scenarios", _SCENARIOS + shlex.join(scenarios))]
-        with steps.step(f"booting {suite} again"):
-            machine.reboot()
-        statuses.append(_run_tests(machine, steps, "the service", _SERVICE))
+        if scenarios:
+            statuses.append(_run_tests(machine, steps, _SCENARIOS, scenarios))
+        if service:
+            # They begin with what a boot does, and end by removing the package (tests/vm/conftest.py).
+            with steps.step(f"booting {suite} again"):
+                machine.reboot()
+            statuses.append(_run_tests(machine, steps, _SERVICE, service))
     finally:
         left = machines.find(suite)
         if left is not None:
@@ -146,9 +151,9 @@ def _test(suite: str, scenarios: Sequence[str], steps: Steps) -> int:
     return next((status for status in statuses if status != 0), 0)
 
 
-def _run_tests(machine: Machine, steps: Steps, name: str, line: str) -> int:
-    with steps.step(f"{name} on {machine.suite}"):
-        return machine.ssh((line,), _TEST_LIMIT)
+def _run_tests(machine: Machine, steps: Steps, folder: str, tests: Sequence[str]) -> int:
+    with steps.step(f"{folder} on {machine.suite}"):
+        return machine.ssh((f"{_BEFORE[folder]}{_PYTEST} --durations=10 {shlex.join(tests)}",), _TEST_LIMIT)
 
 
 def _up(suite: str, steps: Steps) -> Machine:

@@ -11,7 +11,7 @@ from tests.scenarios.conftest import requests_to_send
 
 __all__ = ["requests_to_send"]
 
-ORDER = ("test_machine", "test_noise", "test_service", "test_containers", "test_metrics", "test_faults", "test_removal")
+ORDER = ("test_machine", "test_noise", "test_service", "test_containers", "test_faults", "test_removal")
 
 
 def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 - pytest's own signature
