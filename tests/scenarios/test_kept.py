@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,22 +23,46 @@ from tests.scenarios.watched import watch
 FLAVOURS = exact_flavours()
 
 
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@contextmanager
+def new_directory() -> Iterator[Path]:
     """Keep what is compiled in a new directory of root's own; others may write to /tmp."""
-    with tempfile.TemporaryDirectory(dir="/var/cache") as folder:
-        monkeypatch.setenv("CACHE_DIRECTORY", folder)
+    with tempfile.TemporaryDirectory(dir="/var/cache") as folder, pytest.MonkeyPatch.context() as here:
+        here.setenv("CACHE_DIRECTORY", folder)
         yield Path(folder)
 
 
+class First(NamedTuple):
+    """A first start: what it kept, and what it saw."""
+
+    flavour: str
+    kept: Path
+    alerts: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=dict.fromkeys((FLAVOURS[0], FLAVOURS[-1])))
+def first(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
+    """Start once and leave what was kept alone: it compiles, which takes long."""
+    with new_directory() as kept:
+        here = tmp_path_factory.mktemp("first")
+        yield First(request.param, kept, seen(here / "output", here / "socket", "--probes", request.param))
+
+
 @pytest.fixture
-def no_bcc(tmp_path: Path) -> str:
-    """Return where Python finds a bcc that cannot be imported."""
-    package = tmp_path / "bcc"
-    package.mkdir()
+def kept(first: First) -> Iterator[Path]:
+    """Return what the first start kept, to do with as one likes."""
+    with new_directory() as folder:
+        shutil.copytree(first.kept, folder, dirs_exist_ok=True)
+        yield folder
+
+
+@pytest.fixture
+def take_bcc_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what sees to it that Python finds a bcc that cannot be imported."""
+    package = tmp_path / "without" / "bcc"
+    package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('bcc is imported')\n")
     (package / "libbcc.py").touch()
-    return str(tmp_path)
+    return lambda: monkeypatch.setenv("PYTHONPATH", str(package.parent))
 
 
 def fail(path: Path) -> None:
@@ -81,40 +107,34 @@ def without_run(value: Any) -> Any:
     return [without_run(each) for each in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize(
-    ("flavour", "selected"),
-    [(FLAVOURS[0], ()), (FLAVOURS[-1], ("--pid", str(os.getpid())))],
-    ids=[f"{FLAVOURS[0]}-all", f"{FLAVOURS[-1]}-selected"],
-)
+@pytest.mark.parametrize("selected", [(), ("--pid", str(os.getpid()))], ids=["all", "selected"])
 def test_a_second_start_needs_no_bcc_and_sees_the_same(
-    flavour: str, selected: tuple[str, ...], kept: Path, no_bcc: str, tmp_path: Path
+    selected: tuple[str, ...], first: First, kept: Path, take_bcc_away: Callable[[], None], tmp_path: Path
 ) -> None:
-    arguments = ["--probes", flavour, *selected]
-    compiled = seen(tmp_path / "first", tmp_path / "socket", *arguments)
     files = {path.name: path.read_bytes() for path in kept.iterdir()}
-    assert len(compiled) == 2
+    assert len(first.alerts) == 2
     assert len(files) == 2
-    assert any(name.startswith(flavour) for name in files)
+    assert any(name.startswith(first.flavour) for name in files)
 
-    with pytest.MonkeyPatch.context() as later:
-        later.setenv("PYTHONPATH", no_bcc)
-        assert seen(tmp_path / "second", tmp_path / "socket", *arguments) == compiled
+    take_bcc_away()
+    arguments = ["--probes", first.flavour, *selected]
+    assert seen(tmp_path / "second", tmp_path / "socket", *arguments) == first.alerts
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == files
 
 
+@pytest.mark.parametrize("first", FLAVOURS[-1:], indirect=True)
 def test_what_is_damaged_or_not_to_be_trusted_is_compiled_anew(
-    kept: Path, no_bcc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: First, kept: Path, take_bcc_away: Callable[[], None], tmp_path: Path
 ) -> None:
-    flavour = FLAVOURS[-1]
-    compiled = seen(tmp_path / "first", tmp_path / "socket", "--probes", flavour)
+    flavour = first.flavour
     (programs,) = kept.glob(f"{flavour}-*")
     whole = programs.read_bytes()
     programs.write_bytes(whole[: len(whole) // 2])
-    assert seen(tmp_path / "second", tmp_path / "socket", "--probes", flavour) == compiled
+    assert seen(tmp_path / "second", tmp_path / "socket", "--probes", flavour) == first.alerts
     assert programs.read_bytes() == whole
 
     kept.chmod(0o777)
-    monkeypatch.setenv("PYTHONPATH", no_bcc)
+    take_bcc_away()
     done = subprocess.run(
         [sys.executable, "-m", "hangup", "watch", "--probes", flavour], capture_output=True, text=True, check=False
     )
@@ -124,7 +144,8 @@ def test_what_is_damaged_or_not_to_be_trusted_is_compiled_anew(
     ]
 
 
-def test_doctor_says_what_is_kept(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", FLAVOURS[-1:], indirect=True)
+def test_doctor_says_what_is_kept(first: First, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check() -> tuple[str, str]:
         command = [sys.executable, "-m", "hangup", "doctor", "--json"]
         lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
@@ -132,10 +153,11 @@ def test_doctor_says_what_is_kept(kept: Path, tmp_path: Path, monkeypatch: pytes
         return one["state"], one["found"]
 
     state, found = check()
-    assert (state, found.startswith("none yet")) == ("ok", True)
-    seen(tmp_path / "first", tmp_path / "socket")
-    state, found = check()
     assert (state, str(kept) in found, found.startswith("none")) == ("ok", True, False), found
+    for path in first.kept.iterdir():
+        (kept / path.name).unlink()
+    state, found = check()
+    assert (state, found.startswith("none yet")) == ("ok", True)
     kept.chmod(0o777)
     state, found = check()
     assert (state, "others than root" in found) == ("warn", True)
