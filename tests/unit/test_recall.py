@@ -852,6 +852,32 @@ def test_a_death_is_an_alert_whichever_end_of_a_socketpair_asks() -> None:
         assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.KILLED]
 
 
+@pytest.mark.parametrize("answers", [0, 1, 2])
+@pytest.mark.parametrize("polls", [FIRST_MOMENTS, 3 * KEPT])
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_who_asks_on_a_socketpair_is_known_though_its_first_write_is_not_kept(
+    first: str, polls: int, answers: int
+) -> None:
+    story = over_a_socketpair()
+    asker: End = getattr(story, first)
+    for _ in range(polls):
+        asker.read(error=errno.EAGAIN)
+    for _ in range(answers):
+        asker.write(8)
+        asker.other.read()
+        asker.other.write(6)
+        asker.read()
+    asker.write(8)
+    asker.other.read()
+    asker.other.release(killed_by=signal.SIGKILL)
+    asker.read(0)
+    assert_both_ways_agree(story.events)
+    (alert,) = recorded(story.events)
+    assert alert.verdict.figures.sent_bytes == 8
+    assert alert.story is not None
+    assert alert.story.end(alert.verdict.victim).sock == asker.sock
+
+
 def older(story: Story, path: str | None = "/run/app.s") -> Known:
     """Return what was told of it, as it was open already."""
     known = Known()

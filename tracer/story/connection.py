@@ -497,22 +497,18 @@ class Connection:
         client, server = self.client, self.server
         if not self.pair:
             return client
-        if client.turns and server.turns:
-            return client if _first_write(client) <= _first_write(server) else server
-        return client if client.turns else server if server.turns else None
+        if client.turns != server.turns:
+            # A turn follows one of the other end's (wrote()): whoever began has had one more, or else as many.
+            return client if client.turns > server.turns else server
+        if not client.turns:
+            return None
+        return client if client.turn_start <= server.turn_start else server
 
     def swap(self) -> None:
         """Take the client for the server: what was seen first did not say which is which."""
         self.client, self.server = self.server, self.client
         self.client.role, self.server.role = "client", "server"
         self.client.forget_place()
-
-
-def _first_write(endpoint: Endpoint) -> int:
-    return next(
-        (event.start for event in map(event_of, endpoint.operations) if event.operation == _WRITE and event.result > 0),
-        1 << 63,
-    )
 
 
 def _taken(event: Event) -> int:
