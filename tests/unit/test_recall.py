@@ -815,6 +815,44 @@ def test_what_two_threads_write_in_the_same_instant_is_counted_and_its_order_dou
     assert alert.verdict.doubts == ("two operations of one end ended in the same instant: one of them is only counted",)
 
 
+@pytest.mark.parametrize("notices", [10, KEPT, 100])
+def test_a_client_that_leaves_any_number_of_notices_unread_hurts_nobody(notices: int) -> None:
+    story = established()
+    story.client.write(8)
+    story.server.read()
+    story.server.write(6)
+    story.client.read()
+    push(story, notices)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    assert_both_ways_agree(story.events)
+    (alert,) = recorded(story.events)
+    assert (alert.verdict.kind, alert.verdict.consequence.harmless) == (Kind.GAVE_UP, True)
+    assert alert.verdict.doubts == ()
+
+
+def push(story: Story, notices: int) -> None:
+    story.wait(SECOND)
+    for _ in range(notices):
+        story.server.write(6)
+    story.wait(MILLISECOND)
+
+
+def test_notices_that_may_be_an_answer_s_rest_are_doubted_where_that_is_not_kept() -> None:
+    story = established()
+    for _ in range(KEPT):
+        story.client.write(8)
+        story.server.read()
+        story.server.write(6)
+        story.client.read()
+    push(story, KEPT)
+    story.client.release()
+    story.server.read(error=errno.ECONNRESET)
+    (alert,) = recorded(story.events)
+    assert (alert.verdict.kind, alert.verdict.consequence.harmless) == (Kind.GAVE_UP, False)
+    assert alert.verdict.doubts == ("what was left unread may have been sent unasked: when it was sent is not kept",)
+
+
 # ---- other kinds of connections
 
 

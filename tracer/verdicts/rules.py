@@ -183,7 +183,7 @@ def judge_failure(story: Story, failure: Failure, *, lost: int = 0, first: Verdi
         failure.role,
         ends["client"],
         ends["server"],
-        _doubts(facts, kind),
+        _doubts(facts, kind, consequence),
     )
 
 
@@ -395,7 +395,7 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     if failure.symptom in (Symptom.RESET_READ, Symptom.TOLD):
         # Whoever asked misses its answer; a server misses nothing by it that its client left.
         only_looked = not exchange.peer.read and _only_looked(facts, kind, left)
-        return only_looked or _left_unasked(facts, kind, release)
+        return only_looked or bool(_left_unasked(facts, kind, release))
     if failure.symptom is not Symptom.BROKEN_WRITE or kind not in _MAY_BE_HARMLESS:
         return False
     last_word = failure.event.size <= FAREWELL
@@ -405,7 +405,7 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
             return _only_looked(facts, kind, left)
         had_all = not (exchange.owed_to_peer or facts.unread) and exchange.peer.read >= exchange.victim.written
         had_enough = _left_having_read(facts, kind) and failure.event.size <= LAST_WORDS
-        return _idle(facts) or (had_all and (last_word or had_enough)) or _left_unasked(facts, kind, release)
+        return _idle(facts) or (had_all and (last_word or had_enough)) or bool(_left_unasked(facts, kind, release))
     # The server left. The client had its answer, had no more than a farewell to say, and was leaving itself.
     left_all_read = not (facts.died_badly or facts.unread)
     went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and left_all_read)
@@ -515,21 +515,29 @@ def _left_having_read(facts: Facts, kind: Kind) -> bool:
     return read_at_once and len(turn) == 1
 
 
-def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool:
+def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool | None:
     """Whether a client left nothing unread but what the server had sent on its own account, after a silence.
 
-    A moment later it would have been a broken write to a client that had all it was owed.
+    None: when the server sent that is not kept. A moment later it would have been a broken write to a client that had
+    all it was owed.
     """
     exchange, peer = facts.exchange, facts.exchange.peer
     if kind is not Kind.GAVE_UP or release is None:
         return False
     if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
         return False
-    # Of the last operations none is missing between two.
-    ours = _last_of(facts.story, facts.victim)
+    ours = [moment.event for moment in facts.story.timeline if moment.role == facts.victim.role]
+    # Nothing that it sent is missing but between two of these: of that the sum is known.
+    before_gap = min((gap.after for gap in facts.victim.gaps), default=0)
+    not_kept = exchange.victim.written - sum(event.result for event in _writes(ours))
     left = facts.unread
     later: Event | None = None
-    for event in reversed(ours):
+    for number, event in reversed([*enumerate(ours, 1)]):
+        if number == before_gap:
+            left -= not_kept
+            if left <= 0:
+                # What was left began there, or its answer ended there.
+                return None
         if event.operation != Operation.WRITE or event.start >= release.start:
             continue
         if later is not None and not left:
@@ -558,7 +566,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
     return "killed by SIGPIPE" if number == _SIGPIPE else "killed"
 
 
-def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
+def _doubts(facts: Facts, kind: Kind, consequence: Consequence) -> tuple[str, ...]:
     doubts = [*_incomplete(facts.story), *_overlapping(facts.story), *_guessed(facts.story), *_lost(facts.lost)]
     if facts.release:
         doubts += _at_least(facts.story, facts.release, facts.lost)
@@ -572,6 +580,8 @@ def _doubts(facts: Facts, kind: Kind) -> tuple[str, ...]:
         facts.story.client.shutdown_not_kept or facts.story.server.shutdown_not_kept
     ):
         doubts.append("an earlier shutdown is not kept: that may have been it")
+    elif not consequence.harmless and _left_unasked(facts, kind, facts.release) is None:
+        doubts.append("what was left unread may have been sent unasked: when it was sent is not kept")
     elif (
         kind in (Kind.KILLED, Kind.EXITED)
         and facts.failure.symptom is Symptom.CUT_READ
