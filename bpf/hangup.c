@@ -211,11 +211,13 @@ static __always_inline int transferred(struct pending *entered, u64 sock, s64 re
 	}
 	first = !STREAMING && !(history->decided & HISTORY_HANDED_OVER);
 	history->last_use = now;
+	/* The ring may be younger than its process's first use of this. What it does first never waits (io_queue_sqe()). */
+	if (first && entered->message_flags & MSG_DONTWAIT && !history->owner_pid)
+		remember_owner(history, pid_tgid >> 32);
 	if (first && !hurts(history, entered, sock, result, now)) {
-		note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
-		if (!(history->decided & HISTORY_HANDED_OVER))
+		overtaken = note(history, entered->operation, entered->size, entered->message_flags, result, 0, now);
+		if (!overtaken)
 			return 0;
-		overtaken = EVENT_OVERTAKEN;
 		first = false;
 	}
 	if (!is_wanted(history, sock))
@@ -267,10 +269,9 @@ static __always_inline int begun(struct pending *entered, u64 sock, u64 peer, u3
 	if (aftermath && entered->operation == OPERATION_CONNECT)
 		tell(history, EVENT_AFTERMATH, sock, peer, entered, result, true, false);
 	if (!(history->decided & HISTORY_HANDED_OVER)) {
-		note(history, entered->operation, 0, 0, result, 0, now);
-		if (!(history->decided & HISTORY_HANDED_OVER))
+		overtaken = note(history, entered->operation, 0, 0, result, 0, now);
+		if (!overtaken)
 			return 0;
-		overtaken = EVENT_OVERTAKEN;
 	}
 	tell(history, wanted ? overtaken : EVENT_UNSELECTED, sock, peer, entered, result, true, false);
 	return 0;
@@ -337,10 +338,9 @@ static __always_inline int shut_down(u64 sock, s32 how)
 			history->state |= HISTORY_ENDED_RECEIVING;
 		if (!result && how != SHUT_RD)
 			history->state |= HISTORY_ENDED_SENDING;
-		note(history, OPERATION_SHUTDOWN, how, 0, result, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
-		if (!(history->decided & HISTORY_HANDED_OVER))
+		overtaken = note(history, OPERATION_SHUTDOWN, how, 0, result, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
+		if (!overtaken)
 			return 0;
-		overtaken = EVENT_OVERTAKEN;
 	}
 	if (is_wanted(history, sock))
 		tell_entry(history, overtaken, OPERATION_SHUTDOWN, sock, how, result, now, NULL, false);
@@ -372,9 +372,9 @@ static __always_inline void free_excluded(struct history *history)
 	free_history(history->key);
 }
 
-/* How an endpoint was released, as long as nobody is told yet. */
-static __always_inline void note_release(struct history *history, struct history *other, u64 sock, struct unread *unread,
-					 bool embryo, u64 now)
+/* How an endpoint was released, as long as nobody is told yet; returns what note() does. */
+static __always_inline u32 note_release(struct history *history, struct history *other, u64 sock, struct unread *unread,
+					bool embryo, u64 now)
 {
 	u64 task = current_task();
 	struct caller caller = {};
@@ -392,6 +392,8 @@ static __always_inline void note_release(struct history *history, struct history
 	history->descriptor = caller.descriptor;
 	history->exit_code = caller.exit_code;
 	if (caller.flags & EVENT_KERNEL_THREAD) {
+		/* What is counted is counted under who used this end, or made it; of it alone nobody is known. */
+		history->user = history->users_kept > 1 ? history->transferred_by : USERS;
 		pid = history->owner_pid;
 		exited = exits.lookup(&pid);
 		if (pid && exited && exited->time >= history->last_use) {
@@ -421,6 +423,7 @@ static __always_inline void note_release(struct history *history, struct history
 	note(history, OPERATION_RELEASE, history->error, 0, 0, LOAD(u8, sock + OFFSET(sock, sk_shutdown)), now);
 	history->state |= HISTORY_RELEASED;
 	keep_order(history);
+	return overtaken_by_now(history);
 }
 
 static __always_inline int released(u64 sock, struct unread *unread, bool embryo)
@@ -466,9 +469,8 @@ static __always_inline int released(u64 sock, struct unread *unread, bool embryo
 	over = other ? other->state & HISTORY_RELEASED : peer_is_dead(sock);
 	told = history->decided & HISTORY_HANDED_OVER;
 	if (!told) {
-		note_release(history, other, sock, unread, embryo, now);
-		told = history->decided & HISTORY_HANDED_OVER;
-		overtaken = EVENT_OVERTAKEN;
+		overtaken = note_release(history, other, sock, unread, embryo, now);
+		told = overtaken;
 		/* Whoever handed it over may have ended it as well, and another connection begun in its place. */
 		if (told && !is_of(history, sock))
 			return 0;

@@ -451,6 +451,35 @@ static __always_inline bool is_unchanged(struct user *user, u64 *comm, u32 uid)
 }
 
 /*
+ * Whose process has an io_uring may leave an end to it alone; then a kernel thread drops the last
+ * reference, and it is this that says whose it was. What an io worker does, or the thread that
+ * polls the ring (create_io_thread()), is its process's; up to 5.11 they are of none.
+ */
+static __always_inline void remember_owner(struct history *history, u32 pid)
+{
+#if HAS_MEMBER(task_struct, io_uring)
+	u64 task = current_task();
+	u64 place = history->user;
+	u64 sock = history->sock;
+	struct owner owner = {
+		.inode_number = history->inode_number,
+		.pid = pid,
+	};
+
+	asm volatile("" : "+r"(place));
+	if (place >= USERS)
+		return;
+	if (!TASK_LOAD(u64, task + OFFSET(task_struct, io_uring)) &&
+	    (TASK_LOAD(u32, task + OFFSET(task_struct, flags)) & (PF_IO_WORKER | PF_KTHREAD)) != PF_IO_WORKER)
+		return;
+	history->owner_pid = pid;
+	owner.time = bpf_ktime_get_ns();
+	__builtin_memcpy(owner.leader, history->users[place].leader, sizeof(owner.leader));
+	owners.update(&sock, &owner);
+#endif
+}
+
+/*
  * Another task than before uses an endpoint, or one releases it. by_name: what its name
  * decides is not asked otherwise. At a release, where it is not, a task that has another name
  * or user id by now (execve(2), prctl(2), setuid(2)) is another user.
@@ -520,20 +549,9 @@ static __always_inline void remember_user(struct history *history, u64 pid_tgid,
 	fill_comms(user->comm, user->leader, task, pid_tgid);
 	if (by_name && COMM_GLOBS)
 		decide_by_name(history, peer_history(history));
-#if HAS_MEMBER(task_struct, io_uring)
-	if (TASK_LOAD(u64, task + OFFSET(task_struct, io_uring))) {
-		struct owner owner = {
-			.time = bpf_ktime_get_ns(),
-			.inode_number = history->inode_number,
-			.pid = pid,
-		};
-		u64 sock = history->sock;
-
-		history->owner_pid = pid;
-		__builtin_memcpy(owner.leader, user->leader, sizeof(owner.leader));
-		owners.update(&sock, &owner);
-	}
-#endif
+	/* Who releases it has it no longer. */
+	if (by_name)
+		remember_owner(history, pid);
 }
 
 /*
@@ -572,8 +590,18 @@ static __always_inline void introduce(struct history *history, u64 now)
 	ring.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
 }
 
-static __always_inline void note(struct history *history, u8 operation, u32 size, u32 message_flags, s32 result,
-				 u8 shutdown, u64 now)
+/* EVENT_OVERTAKEN if a connection was handed over by now, else 0; without a branch. */
+static __always_inline u32 overtaken_by_now(struct history *history)
+{
+	return (history->decided & HISTORY_HANDED_OVER) * (EVENT_OVERTAKEN / HISTORY_HANDED_OVER);
+}
+
+/*
+ * Keeps what has ended. Whoever handed the connection over meanwhile may not have seen that:
+ * what is returned is not 0 then, and it is to be told as well, with that flag.
+ */
+static __always_inline u32 note(struct history *history, u8 operation, u32 size, u32 message_flags, s32 result,
+				u8 shutdown, u64 now)
 {
 	u64 before = history->operations, place = before;
 	struct moment *moment;
@@ -588,7 +616,7 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	/* So that the verifier sees the bound on the very register that is used. */
 	asm volatile("" : "+r"(place));
 	if (place >= FIRST_MOMENTS + LAST_MOMENTS)
-		return;
+		return 0;
 	moment = &history->moments[place];
 	moment->end = now;
 	moment->result = result;
@@ -602,6 +630,7 @@ static __always_inline void note(struct history *history, u8 operation, u32 size
 	history->operations = before + 1;
 	/* It stands before it is looked whether it was copied. */
 	keep_order(history);
+	return overtaken_by_now(history);
 }
 
 /* It sent something: with that its turn goes on, or the next one begins (Endpoint.wrote() in tracer/story). */

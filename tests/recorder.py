@@ -302,6 +302,10 @@ class Recorder:
         history.numbers = history.numbers[:place] + bytes([history.number]) + history.numbers[place + 1 :]
         if by_name and self._globs.comms:
             self._decide_by_name(history, event)
+        if by_name:
+            self._remember_owner(history, event)
+
+    def _remember_owner(self, history: Kept, event: Event) -> None:
         if event.pid in self.io_uring:
             history.owner_pid = event.pid
             self._owners[history.sock] = event
@@ -437,7 +441,7 @@ class Recorder:
             listened = history.sock
         places = [end.transferred_by if end else 0 for end in (client, server)]
         ends = zip((client, server), places, strict=True)
-        names = [end.users[place].leader if end and end.users else bytes(16) for end, place in ends]
+        names = [end.users[place].leader if end and place < end.users_kept else bytes(16) for end, place in ends]
         pair = bool(history.state & PAIR)
         key = (names[0], names[1], b"" if pair else self.addresses.get(listened, b""), latent, pair)
         first, connections, operations = self._rows.get(key, (now, 0, 0))
@@ -526,6 +530,8 @@ class Recorder:
             return
         assert history is not None
         history.last_use = event.end
+        if not history.state & HANDED_OVER and event.message_flags & _MSG_DONTWAIT and not history.owner_pid:
+            self._remember_owner(history, event)
         if history.state & HANDED_OVER:
             self._tell(history.connection, 0, event)
         elif self._hurts(history, event):
@@ -625,6 +631,7 @@ class Recorder:
         history.descriptor = event.descriptor
         history.exit_code = event.exit_code if flags & EventFlag.EXITING else 0
         if flags & EventFlag.KERNEL_THREAD:
+            history.user = history.transferred_by if history.users_kept > 1 else USERS
             if event.flags & EventFlag.OWNER_EXITED and history.owner_pid == event.owner_pid:
                 flags |= EventFlag.OWNER_EXITED
                 history.exit_code = event.exit_code

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import faulthandler
-import mmap
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from hangup.tracer.kernel.probes import Probes
 from hangup.tracer.record.layout import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
 from hangup.tracer.selection import Selection
 from tests.scenarios.flavours import exact_flavours
+from tests.scenarios.ring import Ring, is_available
 from tests.scenarios.stage import Baton, Player, client, listener, receive
 
 _LIMIT = 60.0
@@ -431,40 +431,9 @@ def suppressed(part: Callable[[], None]) -> None:
 
 # ---- whose socket it was ---------------------------------------------------------------------------------------------
 
-_IO_URING_SETUP, _IO_URING_ENTER, _IO_URING_REGISTER = 425, 426, 427
-_REGISTER_FILES = 2
-_OP_SEND = 26
-
-
-class Ring:
-    """An io_uring, through the rings themselves: there is no Python binding in Debian."""
-
-    def __init__(self) -> None:
-        parameters = ctypes.create_string_buffer(120)
-        self.descriptor: int = _libc.syscall(_IO_URING_SETUP, 1, parameters)
-        self._parameters = parameters.raw
-
-    def send(self, descriptor: int, data: bytes) -> None:
-        """Send, and wait until it is done."""
-        submission = struct.unpack_from("8I", self._parameters, 40)  # struct io_sqring_offsets
-        queue = mmap.mmap(self.descriptor, submission[6] + 4 * 8, offset=0)
-        entries = mmap.mmap(self.descriptor, 64, offset=0x10000000)
-        buffer = ctypes.create_string_buffer(data, len(data))
-        entries[:40] = struct.pack(
-            "BBHiQQIIQ", _OP_SEND, 0, 0, descriptor, 0, ctypes.addressof(buffer), len(data), 0, 1
-        )
-        struct.pack_into("I", queue, submission[6], 0)
-        struct.pack_into("I", queue, submission[1], 1)
-        assert _libc.syscall(_IO_URING_ENTER, self.descriptor, 1, 1, 1, None, 0) == 1
-
-    def register(self, descriptors: Sequence[int]) -> None:
-        """Have the ring hold files: then they live until it goes."""
-        files = (ctypes.c_int * len(descriptors))(*descriptors)
-        assert _libc.syscall(_IO_URING_REGISTER, self.descriptor, _REGISTER_FILES, files, len(descriptors)) == 0
-
 
 def test_a_kernel_threads_release_says_whose_socket_it_was_and_how_that_process_went(records: Records) -> None:
-    if Ring().descriptor < 0:
+    if not is_available():
         pytest.skip("this kernel has no io_uring")
     ready = Baton()
     reading, writing = os.pipe()

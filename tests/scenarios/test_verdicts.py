@@ -5,12 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
-import mmap
 import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -36,6 +34,7 @@ from hangup.tracer.verdicts import Kind
 from tests.replay import summary
 from tests.said import said
 from tests.scenarios.flavours import exact_flavours
+from tests.scenarios.ring import Ring, is_available
 from tests.scenarios.stage import (
     Baton,
     Player,
@@ -1102,17 +1101,38 @@ def test_sendfile_and_splice_are_writes_on_the_sockets_descriptor(seen: Seen, pa
 
 
 def test_io_uring_is_seen(seen: Seen, path: Path) -> None:
-    if not io_uring_available():
+    if not is_available():
         pytest.skip("this kernel has no io_uring")
 
     def call(end: socket.socket) -> None:
-        assert io_uring_send(end.fileno(), b"by io_uring") == 11
+        assert Ring().send(end.fileno(), b"by io_uring") == 11
 
     talk(path, lambda end: receive(end, 11), call)
     assert not seen.alerts(path)
     (write,) = [event for event in seen.events if event.operation == Operation.WRITE]
     assert write.result == 11
     assert write.flags & EventFlag.IO_URING
+
+
+def test_a_ring_that_is_made_after_the_accept_has_its_process_s_ends(seen: Seen, path: Path) -> None:
+    if not is_available():
+        pytest.skip("this kernel has no io_uring")
+
+    def serve(end: socket.socket) -> None:
+        ring = Ring()
+        ring.register([end.fileno()])
+        end.close()
+        assert ring.receive_registered(0, 100) == 7
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        assert end.recv(1) == b""
+
+    talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert alert.verdict.kind is Kind.KILLED
+    assert (alert.verdict.figures.sent_bytes, alert.verdict.figures.read_bytes) == (7, 7)
 
 
 def test_who_did_it_is_known_as_of_that_instant(seen: Seen, path: Path) -> None:
@@ -1220,40 +1240,5 @@ def test_all_of_it_is_told_again_from_files_where_nothing_can_be_asked_of_the_ho
         assert tracer.told
 
 
-def io_uring_available() -> bool:
-    """Whether io_uring_setup(2) is there and allowed."""
-    return io_uring_setup(1)[0] >= 0
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 _PR_SET_NAME = 15
-_IO_URING_SETUP, _IO_URING_ENTER = 425, 426
-_ENTER_GETEVENTS = 1
-_OP_SEND = 26
-
-
-def io_uring_setup(entries: int) -> tuple[int, bytes]:
-    """Return a ring's descriptor (negative: none) and its struct io_uring_params (io_uring_setup(2))."""
-    parameters = ctypes.create_string_buffer(120)
-    return _libc.syscall(_IO_URING_SETUP, entries, parameters), parameters.raw
-
-
-def io_uring_send(descriptor: int, data: bytes) -> int:
-    """Send by io_uring, through the rings themselves: there is no Python binding in Debian."""
-    ring, parameters = io_uring_setup(1)
-    assert ring >= 0
-    submission = struct.unpack_from("8I", parameters, 40)  # struct io_sqring_offsets
-    completion = struct.unpack_from("7I", parameters, 80)  # struct io_cqring_offsets
-    queue = mmap.mmap(ring, submission[6] + 4 * 8, offset=0)  # IORING_OFF_SQ_RING
-    completions = mmap.mmap(ring, completion[5] + 16 * 8, offset=0x8000000)  # IORING_OFF_CQ_RING
-    entries = mmap.mmap(ring, 64, offset=0x10000000)  # IORING_OFF_SQES
-    buffer = ctypes.create_string_buffer(data, len(data))
-    # struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, msg_flags, user_data
-    entries[:40] = struct.pack("BBHiQQIIQ", _OP_SEND, 0, 0, descriptor, 0, ctypes.addressof(buffer), len(data), 0, 1)
-    struct.pack_into("I", queue, submission[6], 0)
-    struct.pack_into("I", queue, submission[1], 1)
-    assert _libc.syscall(_IO_URING_ENTER, ring, 1, 1, _ENTER_GETEVENTS, None, 0) == 1
-    (_, result, _) = struct.unpack_from("QiI", completions, completion[5])
-    os.close(ring)
-    return int(result)

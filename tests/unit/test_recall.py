@@ -79,6 +79,8 @@ from tests.unit.verdict_examples import EXAMPLES, HARMLESS, two_victims
 
 SECOND = 1000 * MILLISECOND
 KEPT = FIRST_MOMENTS + LAST_MOMENTS
+KWORKER = Task("kworker/1:0", 44, uid=0)
+_MSG_DONTWAIT = 0x40
 
 
 def history_of(records: Sequence[bytes]) -> Handed:
@@ -1057,6 +1059,22 @@ def test_how_the_survivor_ended_is_known_when_a_kernel_thread_drops_its_descript
     assert alert.verdict.consequence.afterwards == "killed"
 
 
+def test_whose_end_a_kernel_thread_dropped_is_known_where_the_ring_was_made_after_the_accept() -> None:
+    story = established()
+    before = len(story.events)
+    story.client.write(8)
+    story.server.read(message_flags=_MSG_DONTWAIT, flags=int(EventFlag.IO_URING))
+    flags = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
+    leader = b"uwsgi".ljust(16, b"\0")
+    story.server.release(by=KWORKER, flags=flags, owner_pid=UWSGI.pid, leader=leader, exit_code=signal.SIGKILL)
+    story.client.read(0)
+    with recording(Kernel(story.events[:before], story.events[before:])) as tracer:
+        (alert,) = tracer.alerts()
+    (expected,) = streamed(story.events)
+    assert essence(alert) == essence(expected)
+    assert alert.verdict.kind is Kind.KILLED
+
+
 # ---- what the kernel side has to be careful about
 
 
@@ -1114,6 +1132,28 @@ def test_a_connection_is_counted_under_who_used_it_and_not_under_who_closed_it()
     story.client.release(by=Task("heir", 444))
     expected, found = rows_both_ways(story.events, Recorder())
     assert found == expected
+
+
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_an_end_that_nobody_used_is_not_counted_under_the_kernel_thread_that_dropped_it(end: str) -> None:
+    story = Story(path=b"", client=Task("parent", 50), server=Task("parent", 50))
+    story.socketpair()
+    dropped: End = getattr(story, end)
+    dropped.release(by=KWORKER, flags=int(EventFlag.KERNEL_THREAD), syscall=-1)
+    dropped.other.release()
+    expected, found = rows_both_ways(story.events, Recorder())
+    assert found == expected
+    assert [(key.client, key.server) for key in found] == [("parent", "parent")]
+
+
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_an_older_end_of_which_nothing_but_its_end_is_seen_is_not_counted_under_a_kernel_thread(end: str) -> None:
+    story = Story(older=True)
+    dropped: End = getattr(story, end)
+    dropped.other.release()
+    dropped.release(by=KWORKER, flags=int(EventFlag.KERNEL_THREAD), syscall=-1)
+    _, found = rows_both_ways(story.events, Recorder())
+    assert all("kworker" not in name for key in found for name in (key.client, key.server))
 
 
 def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() -> None:
