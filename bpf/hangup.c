@@ -182,7 +182,7 @@ static __always_inline bool hurts(struct history *history, struct pending *enter
 	if (!result)
 		return entered->size && may_be_cut(history);
 	if (result > 0) {
-		history->heard = 1;
+		history->heard |= HEARD_SINCE;
 		if (!(entered->message_flags & MSG_PEEK)) {
 			__sync_fetch_and_add(&history->read_bytes, result);
 			__sync_fetch_and_add(&history->reads, 1);

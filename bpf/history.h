@@ -637,17 +637,15 @@ static __always_inline u32 note(struct history *history, u8 operation, u32 size,
 static __always_inline void wrote(struct history *history, s64 result, u64 now)
 {
 	struct history *other;
-	bool begins = !history->turns;
 
-	if (history->heard && !begins) {
+	if (history->heard & HEARD_SINCE || !history->turns) {
 		other = peer_history(history);
-		begins = !other || other->turn_start > history->turn_start;
-	}
-	if (begins) {
-		history->turns += 1;
-		history->turn_start = now;
-		history->turn_bytes = 0;
-		history->heard = 0;
+		if (!history->turns || !other || other->turn_start > history->turn_start) {
+			history->turns += 1;
+			history->turn_start = now;
+			history->turn_bytes = 0;
+			history->heard = other && history->read_bytes > other->written_bytes ? HEARD_EARLY : 0;
+		}
 	}
 	history->turn_bytes += result;
 	history->last_write = now;
@@ -676,8 +674,12 @@ static __always_inline bool may_be_cut(struct history *history)
 	} else if (!(other->state & HISTORY_ENDED_SENDING)) {
 		return false;
 	}
-	/* An answer is a turn that began later. What was read after it may have been asked, too. */
-	return asked && (!other->turns || other->turn_start <= history->turn_start || other->heard);
+	/*
+	 * An answer is a turn that began later. What was read after it may have been asked, too; and
+	 * what ended later, and had been read of before, began earlier.
+	 */
+	return asked && (!other->turns || other->turn_start <= history->turn_start || other->heard & HEARD_SINCE ||
+			 history->heard & HEARD_EARLY);
 }
 
 static __always_inline void await_aftermath(u64 now)

@@ -326,6 +326,13 @@ enum history_state {
 	HISTORY_CGROUP_SELECTED = 65536,
 };
 
+enum heard {
+	/* It has read something since its last turn began. */
+	HEARD_SINCE = 1,
+	/* When that began, it had read of a write that had not ended. */
+	HEARD_EARLY = 2,
+};
+
 /* What the kernel side keeps of an endpoint. */
 struct history {
 	__u64 sock;             /* its struct sock */
@@ -364,7 +371,7 @@ struct history {
 	__u8 users_kept;
 	__u8 users_seen;        /* how many it has had, at most USER_LOST */
 	__u8 transferred_by;    /* which of the users read or wrote last, or was the first */
-	__u8 heard;             /* it has read something since its last turn began */
+	__u8 heard;             /* enum heard */
 	__u8 numbers[3];        /* of each of the users: how many there had been before */
 	__u8 number;            /* of who used it last */
 	struct sender sender;

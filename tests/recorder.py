@@ -23,6 +23,7 @@ from hangup.tracer.record.layout import (
     Event,
     EventFlag,
     Handed,
+    Heard,
     History,
     HistoryState,
     KeptMoment,
@@ -377,15 +378,14 @@ class Recorder:
         )
 
     def _wrote(self, history: Kept, result: int, now: int) -> None:
-        begins = not history.turns
-        if history.heard and not begins:
-            other = self._peer_history(history)
-            begins = not other or other.turn_start > history.turn_start
-        if begins:
+        other = self._peer_history(history)
+        heard = history.heard & Heard.SINCE and (not other or other.turn_start > history.turn_start)
+        if not history.turns or heard:
             history.turns += 1
             history.turn_start = now
             history.turn_bytes = 0
-            history.heard = 0
+            early = other and history.read_bytes > other.written_bytes
+            history.heard = Heard.EARLY if early else 0
         history.turn_bytes += result
         history.last_write = now
         history.written_bytes += result
@@ -406,7 +406,8 @@ class Recorder:
         elif not other.state & HistoryState.ENDED_SENDING:
             return False
         # An answer is a turn that began later, whoever wrote last.
-        return bool(asked and (not other.turns or other.turn_start <= history.turn_start or other.heard))
+        later = other.turns and other.turn_start > history.turn_start
+        return bool(asked and (not later or other.heard & Heard.SINCE or history.heard & Heard.EARLY))
 
     def _is_aftermath(self, event: Event) -> bool:
         until = self._aftermaths.pop(event.tid, None)
@@ -555,7 +556,7 @@ class Recorder:
         if event.operation == Operation.WRITE:
             self._wrote(history, result, event.end)
             return
-        history.heard = 1
+        history.heard |= Heard.SINCE
         if not event.message_flags & MSG_PEEK:
             history.read_bytes += result
             history.reads += 1

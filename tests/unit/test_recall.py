@@ -650,6 +650,52 @@ def answered_while_it_asks(*, exchanges: int, reads: int, sent: int = 1_000_000,
     return story
 
 
+def asked_while_it_pushes(*, exchanges: int, reads: int, answered: bool = False) -> Story:
+    """Return a server whose one thread still pushes when another one has read a request, and which then hangs up.
+
+    exchanges: how many there were before; reads: in how many the client takes what it reads of it before it asks.
+    """
+    story = established()
+    for _ in range(exchanges):
+        story.client.write(10)
+        story.server.read()
+        story.server.write(20)
+        story.client.read()
+    begun = story.now
+    push = story.server.write(1_000_000, took=50 * MILLISECOND)
+    story.now = begun + MILLISECOND
+    for _ in range(reads):
+        story.client.read(100_000 // reads)
+    story.client.write(10)
+    story.server.read(by=UWSGI.thread(818))
+    story.now = push.end + story.step
+    if answered:
+        story.server.write(20)
+    story.client.read()
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    story.events.sort(key=lambda event: event.end)
+    return story
+
+
+@pytest.mark.parametrize("exchanges", [0, 1, 20])
+@pytest.mark.parametrize("reads", [1, 10, 100])
+def test_what_was_pushed_since_before_the_request_is_no_answer(exchanges: int, reads: int) -> None:
+    """may_be_cut() goes by when a turn's first write ended."""
+    story = asked_while_it_pushes(exchanges=exchanges, reads=reads)
+    (alert,) = recorded(story.events)
+    assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNANSWERED, Symptom.CUT_READ)
+    assert [each.verdict.kind for each in streamed(story.events)] == [Kind.UNANSWERED]
+
+
+@pytest.mark.parametrize("exchanges", [0, 1, 20])
+def test_what_is_said_after_such_a_push_is_an_answer(exchanges: int) -> None:
+    story = asked_while_it_pushes(exchanges=exchanges, reads=1, answered=True)
+    assert not streamed(story.events)
+    assert not recorded(story.events)
+
+
 @pytest.mark.parametrize("exchanges", [0, 1, 2])
 @pytest.mark.parametrize("reads", [1, 3, 10])
 def test_a_write_that_was_cut_short_by_who_had_answered_meanwhile_is_told_as_answered(

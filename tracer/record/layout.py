@@ -407,6 +407,12 @@ if TYPE_CHECKING:
         UID_SELECTED = 32768
         CGROUP_SELECTED = 65536
 
+    class Heard(enum.IntFlag):
+        """What an endpoint has read, enum heard."""
+
+        SINCE = 1
+        EARLY = 2
+
     class Operation(enum.IntEnum):
         """The families of operations, enum operation_type."""
 
@@ -507,6 +513,7 @@ else:
     RecordType = enum.IntEnum("RecordType", _enumerators(_SOURCE, "record_type", "^RECORD_"))
     SectionType = enum.IntEnum("SectionType", _enumerators(_SOURCE, "section_type", "^SECTION_"))
     HistoryState = enum.IntFlag("HistoryState", _enumerators(_SOURCE, "history_state", "^HISTORY_"))
+    Heard = enum.IntFlag("Heard", _enumerators(_SOURCE, "heard", "^HEARD_"))
     Operation = enum.IntEnum("Operation", _enumerators(_SOURCE, "operation_type", "^OPERATION_"))
     EventFlag = enum.IntFlag("EventFlag", _enumerators(_SOURCE, "event_flag", "^EVENT_"))
     SenderFlag = enum.IntFlag("SenderFlag", _enumerators(_SOURCE, "sender_flag", "^SENDER_"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from hangup.tracer.escape import escape_comm
-from hangup.tracer.record.layout import SEQPACKET, Event, History, unpack
+from hangup.tracer.record.layout import SEQPACKET, Event, Heard, History, unpack
 from hangup.tracer.selection import Participant
 from hangup.tracer.story.process import Process, is_nobodys, leader_of, process_of
 from hangup.tracer.story.recall import Omitted, is_transfer
@@ -125,8 +125,8 @@ class Endpoint:
         """When its last turn's first write began, in ns."""
         self.turn_bytes = 0
         """What it has sent in its last turn."""
-        self.heard = False
-        """Whether it has read anything since its last turn began."""
+        self.heard = 0
+        """When it last read anything since its last turn began, in ns; 0: it has not."""
         self.last_write_start = 0
         self.last_write_end = 0
         self.met_end = 0
@@ -333,7 +333,8 @@ class Endpoint:
             self.turns += 1
             self.turn_start = start
             self.turn_bytes = size
-            self.heard = False
+            if self.heard <= start:
+                self.heard = 0
             self.silence = 0
             if other.turns and other.turn_start < start < other.last_write_start:
                 other._answered(start)
@@ -354,7 +355,8 @@ class Endpoint:
         self.read_messages += gap.reads
         self.written_bytes += gap.written_bytes
         self.written_messages += gap.writes
-        self.heard = self.heard or bool(gap.reads)
+        if gap.reads:
+            self.heard = gap.when
         if gap.writes:
             self.turns = max(self.turns, 1)
             self.last_write_start = self.last_write_end = gap.when
@@ -377,7 +379,7 @@ class Endpoint:
             self.turn_start = history.turn_start
             # The kernel adds these up without regard for another thread that writes in the same instant.
             self.turn_bytes = self.written_bytes if history.turns == 1 else history.turn_bytes
-            self.heard = bool(history.heard)
+            self.heard = history.last_use if history.heard & Heard.SINCE else 0
         if self.last_write_end != history.last_write:
             self.last_write_start = self.last_write_end = history.last_write
 
@@ -416,7 +418,7 @@ class Endpoint:
         self.turn_start = min(event.start for event in writes)
         self.turn_bytes = sum(event.result for event in writes)
         self.silence = 0
-        self.heard = any(event.end > self.turn_start for event in reads)
+        self.heard = max((event.end for event in reads if event.end > self.turn_start), default=0)
 
 
 class Connection:

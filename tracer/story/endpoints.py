@@ -239,7 +239,7 @@ class Endpoints:
                 if not message_flags & MSG_PEEK:
                     endpoint.read_bytes += result
                     endpoint.read_messages += 1
-                endpoint.heard = True
+                endpoint.heard = end
             endpoint.last = record
             endpoint.keep(record)
             if endpoint.count <= _KEPT_OF_ENDPOINT:
@@ -615,7 +615,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
             if not event.message_flags & MSG_PEEK:
                 endpoint.read_bytes += result
                 endpoint.read_messages += 1
-            endpoint.heard = True
+            endpoint.heard = event.end
             return None
         if result == _ECONNRESET:
             return Symptom.RESET_READ
