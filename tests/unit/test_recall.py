@@ -961,6 +961,7 @@ def test_who_asks_on_a_socketpair_is_known_though_its_first_write_is_not_kept(
     (alert,) = recorded(story.events)
     assert alert.verdict.figures.sent_bytes == 8
     assert alert.story is not None
+    assert alert.verdict.victim is not None
     assert alert.story.end(alert.verdict.victim).sock == asker.sock
 
 
