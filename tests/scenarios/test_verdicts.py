@@ -1064,6 +1064,88 @@ def test_a_prime_number_of_operations_is_seen_one_by_one(seen: Seen, path: Path)
         assert len(seen.of(pid, Operation.READ)) == 997
 
 
+def test_what_one_thread_pushes_while_another_one_reads_a_request_is_no_answer(seen: Seen, path: Path) -> None:
+    heard = Baton()
+
+    def serve(end: socket.socket) -> None:
+        def read() -> None:
+            receive(end, 7)
+            heard.pass_on()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert end.send(b"p" * 1_000_000) == 1_000_000
+        reader.join()
+        end.close()
+
+    def call(end: socket.socket) -> None:
+        assert len(end.recv(100_000, socket.MSG_WAITALL)) == 100_000
+        end.sendall(b"request")
+        heard.take()
+        assert len(end.recv(900_000, socket.MSG_WAITALL)) == 900_000
+        assert end.recv(1) == b""
+
+    talk(path, serve, call)
+    alert = seen.the_alert(path)
+    assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNANSWERED, Symptom.CUT_READ)
+
+
+def test_notices_that_nobody_reads_are_harmless_however_many_there_are(seen: Seen, path: Path) -> None:
+    pushed, gone = Baton(), Baton()
+
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        end.sendall(b"answer")
+        time.sleep(0.2)
+        for _ in range(30):
+            end.sendall(b"notice")
+        pushed.pass_on()
+        gone.take()
+        assert fails(lambda: end.recv(1)) == errno.ECONNRESET
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        receive(end, 6)
+        pushed.take()
+        end.close()
+        gone.pass_on()
+
+    talk(path, serve, call)
+    assert not seen.alerts(path)
+
+
+def test_who_asks_on_a_socketpair_is_known_however_often_it_has_looked_before(seen: Seen) -> None:
+    asked = Baton()
+
+    def work() -> None:
+        parents, childs = socket.socketpair()
+
+        def answer() -> None:
+            parents.close()
+            receive(childs, 8)
+            childs.sendall(b"answer")
+            asked.take()
+            receive(childs, 8)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        child = Player(answer)
+        childs.close()
+        for _ in range(30):
+            assert fails(lambda: parents.recv(1, socket.MSG_DONTWAIT)) == errno.EAGAIN
+        parents.sendall(b"request1")
+        receive(parents, 6)
+        parents.sendall(b"request2")
+        asked.pass_on()
+        assert parents.recv(1) == b""
+        os.waitpid(child.pid, 0)
+
+    pid = Player(work).pid
+    os.waitpid(pid, 0)
+    (alert,) = [each for each in seen.alerts(None) if each.client and each.client.pid == pid]
+    assert (alert.verdict.kind, alert.verdict.victim) == (Kind.KILLED, "client")
+    assert alert.verdict.figures.sent_bytes == 8
+
+
 def test_sendfile_and_splice_are_writes_on_the_sockets_descriptor(seen: Seen, path: Path, tmp_path: Path) -> None:
     content = tmp_path / "content"
     content.write_bytes(b"x" * 5000)
