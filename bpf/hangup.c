@@ -392,8 +392,8 @@ static __always_inline u32 note_release(struct history *history, struct history 
 	history->descriptor = caller.descriptor;
 	history->exit_code = caller.exit_code;
 	if (caller.flags & EVENT_KERNEL_THREAD) {
-		/* What is counted is counted under who used this end, or made it; of it alone nobody is known. */
-		history->user = history->users_kept > 1 ? history->transferred_by : USERS;
+		/* An end that nobody used is counted under who made it: the first user, if that is not this one. No branch. */
+		history->user = USERS >> 2 * (history->users_kept - 1);
 		pid = history->owner_pid;
 		exited = exits.lookup(&pid);
 		if (pid && exited && exited->time >= history->last_use) {

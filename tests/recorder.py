@@ -632,7 +632,7 @@ class Recorder:
         history.descriptor = event.descriptor
         history.exit_code = event.exit_code if flags & EventFlag.EXITING else 0
         if flags & EventFlag.KERNEL_THREAD:
-            history.user = history.transferred_by if history.users_kept > 1 else USERS
+            history.user = USERS >> 2 * (history.users_kept - 1)
             if event.flags & EventFlag.OWNER_EXITED and history.owner_pid == event.owner_pid:
                 flags |= EventFlag.OWNER_EXITED
                 history.exit_code = event.exit_code
