@@ -1069,7 +1069,7 @@ def test_what_one_thread_pushes_while_another_one_reads_a_request_is_no_answer(s
 
     def serve(end: socket.socket) -> None:
         def read() -> None:
-            receive(end, 7)
+            receive(end, 14)
             heard.pass_on()
 
         reader = threading.Thread(target=read)
@@ -1080,7 +1080,7 @@ def test_what_one_thread_pushes_while_another_one_reads_a_request_is_no_answer(s
 
     def call(end: socket.socket) -> None:
         assert len(end.recv(100_000, socket.MSG_WAITALL)) == 100_000
-        end.sendall(b"request")
+        end.sendall(b"a long request")
         heard.take()
         assert len(end.recv(900_000, socket.MSG_WAITALL)) == 900_000
         assert end.recv(1) == b""

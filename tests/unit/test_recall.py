@@ -687,6 +687,9 @@ def test_what_was_pushed_since_before_the_request_is_no_answer(exchanges: int, r
     (alert,) = recorded(story.events)
     assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNANSWERED, Symptom.CUT_READ)
     assert [each.verdict.kind for each in streamed(story.events)] == [Kind.UNANSWERED]
+    if reads == 1 and exchanges <= 1:
+        # Where some operations are not kept, it is a guess.
+        assert_both_ways_agree(story.events, times=False)
 
 
 @pytest.mark.parametrize("exchanges", [0, 1, 20])
