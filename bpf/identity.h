@@ -45,8 +45,8 @@ struct identity_with_file {
 /* Who a thread was when it had begun to execute a program. */
 struct executing {
 	struct credentials before;
+	u32 unused;
 	s32 syscall;
-	u32 flags;              /* enum event_flag */
 	char comm[16];
 };
 
@@ -208,8 +208,10 @@ int task_renamed(unsigned long long *ctx)
 	if (!is_execve(&caller))
 		return 0;
 	read_credentials(&begun.before, read_u64(task + OFFSET(task_struct, cred)));
+	/* Of a 32-bit call the name is known, too. */
 	begun.syscall = caller.syscall;
-	begun.flags = caller.flags;
+	if (caller.flags & EVENT_COMPAT)
+		begun.syscall = caller.syscall == NR_execve_compat ? NR_execve : NR_execveat;
 	bpf_get_current_comm(begun.comm, sizeof(begun.comm));
 	executing.update(&tid, &begun);
 	return 0;
@@ -237,7 +239,7 @@ int process_executed(unsigned long long *ctx)
 		count(LOSS_RING_FULL);
 		goto out;
 	}
-	fill_identity(&record->base, task, &after, begun ? begun->syscall : NR_execve, begun ? begun->flags : 0);
+	fill_identity(&record->base, task, &after, begun ? begun->syscall : NR_execve, 0);
 	if (begun) {
 		record->base.identity.before = begun->before;
 		__builtin_memcpy(record->base.identity.comm, begun->comm, sizeof(begun->comm));

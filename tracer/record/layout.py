@@ -544,6 +544,9 @@ TYPE = slice(4, 6)
 OPERATION_TYPE = RecordType.OPERATION.to_bytes(2, "little")
 """What stands there in an operation's."""
 
+IDENTITY_TYPE = RecordType.IDENTITY.to_bytes(2, "little")
+"""What stands there in that of a change of who somebody is."""
+
 RING_TYPE_BYTES = frozenset(kind.to_bytes(2, "little") for kind in RING_TYPES)
 """What stands there in one of RING_TYPES."""
 
