@@ -15,6 +15,11 @@ _MOST_NAMED = 3
 
 def change_text(change: Change) -> str:
     """Return what has changed: "uid 0 -> 33, gid 0 -> 33, no capabilities left", "/bin/cat, was sh"."""
+    return ", ".join(change_parts(change))
+
+
+def change_parts(change: Change) -> list[str]:
+    """Return the same part by part."""
     parts = []
     if change.file is not None:
         parts.append(change.file)
@@ -23,7 +28,7 @@ def change_text(change: Change) -> str:
     parts += _ids("uid", change.before, change.after)
     parts += _ids("gid", change.before, change.after)
     parts += _capabilities(change.before.capabilities, change.after.capabilities)
-    return ", ".join(parts)
+    return parts
 
 
 def _ids(name: str, before: Credentials, after: Credentials) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from hangup.cli.reporters.identity import change_text
+from hangup.cli.reporters.identity import change_parts
 from hangup.cli.reporters.operation import operation_text
 from hangup.tracer.record.layout import Event, EventFlag
 from hangup.tracer.story.connection import IDLE, Role
@@ -43,7 +43,7 @@ class Row:
     """In ns of CLOCK_MONOTONIC."""
     role: Role
     parts: list[str]
-    """What it says: the operation first."""
+    """What it says: the operation first; of "identity" what has changed, part by part."""
     event: Event | None = None
     """The operation, or the first of them; None: of a note."""
     mark: Mark | None = None
@@ -147,8 +147,9 @@ def _rows(alert: Alert) -> list[Row]:
 
 def _changed(change: Change) -> Row:
     who = change.process
-    text = f"{who.comm}[{who.pid}] {change.call}: {change_text(change)}"
-    return Row(change.when, "client", [text], note="identity", stands_for=0)
+    first, *others = change_parts(change) or [""]
+    text = f"{who.comm}[{who.pid}] {change.call}: {first}".removesuffix(": ")
+    return Row(change.when, "client", [text, *others], note="identity", stands_for=0)
 
 
 def _without_repeats(rows: Sequence[Row]) -> list[Row]:

@@ -106,7 +106,7 @@ class _Diagram:
         if row.note == "silence":
             for x in self._x.values():
                 self._stroke("silence", f"M{x - 5:g} {y + 2:g}l10 -4m-10 8l10 -4")
-        text = row.parts[0]
+        text = ", ".join(row.parts)
         if row.note == "identity":
             after = row.when - self._story.start
             label = moment(after, self._whole) if after >= 0 else "before"
