@@ -150,7 +150,8 @@ class Changes:
         """
         changes: list[Change] = []
         not_kept = 0
-        for user in {user.pid: user for user in users}.values():
+        # Who was at both ends is asked for once, as it was first.
+        for user in {user.pid: user for user in sorted(users, key=lambda user: -user.end)}.values():
             kept = self._seen.get(user.pid)
             if kept is None:
                 continue
