@@ -26,7 +26,7 @@ from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.fields import FIELDS
 from hangup.tracer.filter.filter import understood
 from hangup.tracer.record.facts import is_whole
-from hangup.tracer.record.layout import Credentials, Event, pack, unpack_identity
+from hangup.tracer.record.layout import Credentials, Event, RecordType, pack, type_of, unpack_identity
 from hangup.tracer.story import identity as module
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import Changes, change_of
@@ -225,6 +225,12 @@ def test_what_a_process_had_become_before_is_told_before_its_first_operation() -
     found = [brief[12] for _, brief, _ in operated(records)]
     assert found[0] == 0
     assert 0 not in found[1:]
+
+
+def test_what_a_file_tells_again_is_shown_once() -> None:
+    records = twice()
+    [change] = [each for each in records if type_of(each) == RecordType.IDENTITY]
+    assert placed([*records, change]) == placed(records)
 
 
 def test_who_was_never_seen_on_a_connection_is_not_shown() -> None:

@@ -117,6 +117,9 @@ class Changes:
             self._others.move_to_end(pid)
             if len(self._others) > MOST_OTHERS:
                 self._others.popitem(last=False)
+        if record in kept.records:
+            # A file begins with what was told before.
+            return False
         kept.add(record)
         return kept.is_shown
 
