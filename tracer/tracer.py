@@ -189,7 +189,8 @@ class Tracer:
         that can be. only: what else is to hold, of the operations if they are called for, else of connections
         (tracer/filter/filter.py makes both, selection and this, of a filter). on_operation: called with every
         operation, all of which are recorded then, as with stream.
-        on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each.
+        on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each,
+        and between them the changes of who did some (`Operated`).
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
         on_records: the same for who wants nothing made of them: it is given the records as they were read.

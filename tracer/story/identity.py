@@ -24,8 +24,8 @@ MOST_OF_EACH = 8
 """So many changes of a process are kept, the last ones."""
 
 MOST_SEEN = 4096
-"""Of so many processes that have been seen on a connection they are kept; then of the one that was not seen for longest
-they are forgotten."""
+"""Of so many processes that have been seen on a connection they are kept; then they are forgotten of the one that came
+to another connection longest ago."""
 
 MOST_OTHERS = 4096
 """Of so many others, who may be seen later."""
@@ -139,9 +139,11 @@ class Changes:
 
         Whatever comes from now on is shown as it comes.
         """
-        kept = self.meet(pid)
-        if kept.is_shown:
+        kept = self._seen.get(pid)
+        # As it is of nearly all operations: of these this is all.
+        if kept is not None and kept.is_shown:
             return ()
+        kept = self.meet(pid)
         kept.is_shown = True
         return tuple(kept.records)
 
