@@ -16,6 +16,7 @@ import pytest
 
 from hangup.cli.reporters.alert_json import alert_line
 from hangup.tracer.record.layout import IDENTITY_TYPE, TYPE
+from hangup.tracer.story.identity import change_of
 from hangup.tracer.tracer import Alert, Tracer
 from tests.captures import read_file
 from tests.scenarios.flavours import exact_flavours
@@ -196,3 +197,36 @@ def test_who_has_no_connection_is_not_told_of_while_the_kernel_records(flavour: 
         assert list(tracer.alerts()) == []
     records, _ = read_file(capture)
     assert not [record for record in records if record[TYPE] == IDENTITY_TYPE]
+
+
+def test_what_execve_itself_changes_is_told_with_it(flavour: str, open_folder: Path) -> None:
+    """The saved user id becomes the effective one (bprm_creds_from_file(), begin_new_exec())."""
+    path = open_folder / "socket"
+    ready = Baton()
+
+    def serve() -> None:
+        with listener(path) as waiting:
+            ready.pass_on()
+            receive(waiting.accept()[0], 1)
+
+    def execute() -> None:
+        ready.take()
+        end = client(path)
+        os.setresuid(0, _NOBODY, 0)
+        os.dup2(end.fileno(), 1)
+        os.execv("/bin/echo", ["echo"])  # noqa: S606 - it is what is looked at
+
+    capture = open_folder / "capture.hup"
+    with Tracer(probes=flavour, stream=True, keep=capture) as tracer:
+        server, player = Player(serve), Player(execute)
+        server.end()
+        player.end()
+        tracer.stop()
+        list(tracer.alerts())
+    records, _ = read_file(capture)
+    changes = [change_of(record) for record in records if record[TYPE] == IDENTITY_TYPE]
+    _, executed = [change for change in changes if change.event.pid == player.pid]
+    assert (executed.call, executed.file, executed.event.leader.rstrip(b"\0")) == ("execve", "/bin/echo", b"echo")
+    assert (executed.before.suid, executed.after.suid) == (0, _NOBODY)
+    assert executed.before.euid == executed.after.euid == _NOBODY
+    assert executed.comm_before != "echo"
