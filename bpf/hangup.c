@@ -16,6 +16,7 @@
 #include <uapi/linux/ptrace.h>
 
 #include "history.h"
+#include "identity.h"
 #include "kernel.h"
 #include "names.h"
 #include "operation.h"
@@ -666,4 +667,10 @@ int enter_release(CONTEXT *ctx)
 	/* First, while the verifier has little else to remember. */
 	find_unread(&unread, sock);
 	return released(sock, &unread, (s32)ARGUMENT(2));
+}
+
+/* int commit_creds(struct cred *new): for setuid(2) and its family, capset, prctl, keyctl, unshare, setns and execve */
+int enter_credentials(CONTEXT *ctx)
+{
+	return committed(ARGUMENT(1));
 }

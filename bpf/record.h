@@ -46,6 +46,13 @@ enum record_type {
 	 * nobody was seen in before: SECTION_USER. The live source makes a PROCESS of it.
 	 */
 	RECORD_USER = 9,
+	/*
+	 * By the probes: a task has got other credentials, or has executed a program. It begins as an
+	 * operation does, with SECTION_OPERATION, in which stands who that is from now on, by which call
+	 * and on which cpu, and nothing else; then SECTION_IDENTITY, and of an execve SECTION_FILE.
+	 * While the probes record only of who has a connection open.
+	 */
+	RECORD_IDENTITY = 10,
 };
 
 /* A record that says it is longer is none. */
@@ -70,12 +77,15 @@ enum section_type {
 	SECTION_PIDS = 12,
 	SECTION_USER = 13,
 	SECTION_UIDS = 14,
+	SECTION_IDENTITY = 15,
+	/* Of an execve: the program's file, as it was asked for. */
+	SECTION_FILE = 16,
 };
 
 struct record {
 	__u32 length;           /* bytes of all of it, this header included */
 	__u16 type;             /* enum record_type */
-	__u16 flags;            /* of an operation: enum event_flag */
+	__u16 flags;            /* of an operation, and of an identity: enum event_flag */
 	__u64 time;             /* ns, CLOCK_MONOTONIC: of an operation when it ended */
 	__u64 connection;       /* the number the kernel side gave it, 0: none */
 };
@@ -271,6 +281,26 @@ struct user {
 	__u32 inner_tid;
 	char comm[16];
 	char leader[16];
+};
+
+/* What a task may do (struct cred): ids as the initial user namespace has them. */
+struct credentials {
+	__u64 capabilities;     /* the effective ones, in its own user namespace: a bit for each, capabilities(7) */
+	__u32 uid;
+	__u32 euid;
+	__u32 suid;
+	__u32 fsuid;
+	__u32 gid;
+	__u32 egid;
+	__u32 sgid;
+	__u32 fsgid;
+};
+
+/* Who a task was, and who it is from now on. */
+struct identity {
+	struct credentials before; /* `struct credentials`, till then */
+	struct credentials after; /* `struct credentials`, from now on */
+	char comm[16];          /* its name before: execve gives it another one */
 };
 
 /* One operation, as far as it is kept. */

@@ -69,6 +69,8 @@ class FilterField:
     """
     of_open: bool = False
     """Whether it is known of a connection that was only found to be open, too."""
+    of_changes: bool = False
+    """Whether it is known of a change of who somebody is, by the same fields of its record, which has no `place`."""
     several: bool = False
     """Whether one operation has several values, of which any will do."""
     asks: bool = False

@@ -20,8 +20,10 @@ from hangup.tracer.story.story import Moment
 if TYPE_CHECKING:
     # Whoever shows something else (`hangup peers`) needs none of the pipeline.
     from hangup.tracer.record.facts import Cgroup
+    from hangup.tracer.record.layout import Credentials
     from hangup.tracer.statistics import Key, Row, RowCounts
     from hangup.tracer.story.connection import Role
+    from hangup.tracer.story.identity import Change
     from hangup.tracer.story.process import Process
     from hangup.tracer.story.story import End, Traced
     from hangup.tracer.tracer import Alert
@@ -31,6 +33,9 @@ _PATH = "the listener's path, escaped, an abstract name as `@name`"
 _CONNECTION = "tells connections apart: a number that no other has in this run"
 _INODE_NUMBER = "inode number, as `ss -xe`, lsof and /proc/PID/fd show it"
 _FEWER = "A history has room for fewer of an end's first and last operations than are kept of a stream."
+_WITHOUT_CONNECTION = (
+    "Of a process that has no Unix connection open nothing is told: its first operation says who it is by then."
+)
 
 CGROUP: tuple[Field[Cgroup | None], ...] = (
     Field(
@@ -281,6 +286,56 @@ TRACED: tuple[Field[Placed], ...] = (
     *of_part(SOCKET, lambda placed: placed.traced),
 )
 """An operation with its connection and its process's place."""
+
+
+CREDENTIALS: tuple[Field[Credentials], ...] = (
+    Field("uid", "number", "user id", lambda credentials: credentials.uid),
+    Field("euid", "number", "effective user id", lambda credentials: credentials.euid),
+    Field("suid", "number", "saved user id", lambda credentials: credentials.suid),
+    Field("fsuid", "number", "user id for files", lambda credentials: credentials.fsuid),
+    Field("gid", "number", "group id", lambda credentials: credentials.gid),
+    Field("egid", "number", "effective group id", lambda credentials: credentials.egid),
+    Field("sgid", "number", "saved group id", lambda credentials: credentials.sgid),
+    Field("fsgid", "number", "group id for files", lambda credentials: credentials.fsgid),
+    Field(
+        "capabilities",
+        "string",
+        "the effective capabilities, in hexadecimal, as `CapEff` in /proc/PID/status",
+        lambda credentials: f"{credentials.capabilities:016x}",
+    ),
+)
+"""What a task may do."""
+
+CHANGE: tuple[Field[Change], ...] = (
+    Field("time", "time", "when it was", lambda change: change.when),
+    Field("monotonic_ns", "number", "when it was, by CLOCK_MONOTONIC", lambda change: change.when, unit="ns"),
+    Field(
+        "syscall",
+        "string",
+        "the system call: of the family of `setuid`, `capset`, `prctl`, `keyctl`, `unshare`, `setns`, or `execve`",
+        lambda change: change.call,
+    ),
+    *of_part(
+        [field for field in TASK if field.name not in ("uid", "gid")],
+        lambda change: Moment(change.when, "client", change.event),
+    ),
+    Field(
+        "comm_before",
+        "string",
+        "the thread's name before, escaped: `execve` gives it another one",
+        lambda change: change.comm_before,
+    ),
+    Field(
+        "file",
+        "string",
+        "of `execve` the program's file, as it was asked for, escaped",
+        lambda change: change.file,
+        absent="of others",
+    ),
+    Field("before", "object", "what it was allowed to do before", lambda change: change.before, fields=CREDENTIALS),
+    Field("after", "object", "what it is allowed to do from then on", lambda change: change.after, fields=CREDENTIALS),
+)
+"""Who a process has become."""
 
 
 class Side(NamedTuple):
@@ -640,6 +695,22 @@ ALERT: tuple[Field[Alert], ...] = (
         _timeline,
         fields=OPERATION,
         not_kept=_FEWER,
+    ),
+    Field(
+        "identity",
+        "objects",
+        "who the processes at both ends have become, and the last change of each before the connection began, in the "
+        "order of their times",
+        lambda alert: alert.story.identity.changes if alert.story else (),
+        fields=CHANGE,
+        not_kept=_WITHOUT_CONNECTION,
+    ),
+    Field(
+        "identity_not_kept",
+        "number",
+        "how many others there were of these processes, not all of them since it began",
+        lambda alert: alert.story.identity.not_kept if alert.story else 0,
+        not_kept=_WITHOUT_CONNECTION,
     ),
 )
 """An alert with its story."""

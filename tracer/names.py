@@ -6,7 +6,8 @@ import errno
 import signal
 
 SYSCALLS = {
-    # arch/x86/entry/syscalls/syscall_64.tbl: those through which an operation on a socket, or its release, can come.
+    # arch/x86/entry/syscalls/syscall_64.tbl: those through which an operation on a socket, its release, or a change of
+    # who a process is (commit_creds(), kernel/cred.c) can come.
     0: "read",
     1: "write",
     3: "close",
@@ -26,7 +27,20 @@ SYSCALLS = {
     53: "socketpair",
     59: "execve",
     60: "exit",
+    105: "setuid",
+    106: "setgid",
+    113: "setreuid",
+    114: "setregid",
+    116: "setgroups",
+    117: "setresuid",
+    119: "setresgid",
+    122: "setfsuid",
+    123: "setfsgid",
+    126: "capset",
+    157: "prctl",
     231: "exit_group",
+    250: "keyctl",
+    272: "unshare",
     275: "splice",
     288: "accept4",
     292: "dup3",
@@ -34,6 +48,7 @@ SYSCALLS = {
     296: "pwritev",
     299: "recvmmsg",
     307: "sendmmsg",
+    308: "setns",
     322: "execveat",
     326: "copy_file_range",
     327: "preadv2",
@@ -47,6 +62,60 @@ KERNEL_RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHA
 
 # shutdown(2)
 _SHUTDOWNS = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
+
+# include/uapi/linux/capability.h, from 0 on
+CAPABILITIES = (
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+)
+
+
+def capability_names(bits: int) -> list[str]:
+    """Return the names of the capabilities whose bits are set, cap_net_raw for 13."""
+    return [
+        f"cap_{CAPABILITIES[bit]}" if bit < len(CAPABILITIES) else f"capability {bit}"
+        for bit in range(bits.bit_length())
+        if bits >> bit & 1
+    ]
 
 
 def syscall_name(number: int, *, compat: bool = False, io_uring: bool = False) -> str:

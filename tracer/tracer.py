@@ -15,7 +15,7 @@ from hangup.tracer.capture.source import WritingSource
 from hangup.tracer.capture.writer import Writer
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import escape_comm, escape_socket_path
-from hangup.tracer.filter.compile import over_connections, over_operations
+from hangup.tracer.filter.compile import over_changes, over_connections, over_operations
 from hangup.tracer.filter.connected import counted, ended_well, judged, uncounted
 from hangup.tracer.filter.tree import Tree
 from hangup.tracer.kernel.live import LiveSource, attach
@@ -37,6 +37,7 @@ from hangup.tracer.record.layout import (
     Counted,
     Event,
     Loss,
+    RecordType,
     count_types,
     time_of,
     unpack,
@@ -188,7 +189,8 @@ class Tracer:
         that can be. only: what else is to hold, of the operations if they are called for, else of connections
         (tracer/filter/filter.py makes both, selection and this, of a filter). on_operation: called with every
         operation, all of which are recorded then, as with stream.
-        on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each.
+        on_operations: the same for who looks at many, some hundred at a time, with as little as possible made of each,
+        and between them the changes of who did some (`Operated`).
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
         on_records: the same for who wants nothing made of them: it is given the records as they were read.
@@ -237,6 +239,7 @@ class Tracer:
         self._on_places = on_places
         self._on_records = on_records
         self._passes = None if only is None or not is_told else over_operations(only, self.find_cgroup)
+        self._passes_change = None if only is None or not is_told else over_changes(only, self.find_cgroup)
         self._is_wanted = None if only is None or is_told else over_connections(only)
         # What the kernel has counted is known by names and paths alone.
         self._is_counted_wanted = self._is_wanted if only is not None and not uncounted(only) else None
@@ -244,6 +247,7 @@ class Tracer:
             self._known,
             selects=None if self.selection.selects_all else self._selects_place,
             passes=self._passes,
+            passes_change=self._passes_change,
             on_other=self._take,
         )
 
@@ -410,15 +414,21 @@ class Tracer:
         self._take(record)
 
     def _tell_operations(self, operated: Sequence[Operated]) -> None:
-        if self._passes is not None:
-            operated = [each for each in operated if self._passes(each[0], each[2])]
+        if self._passes is not None and self._passes_change is not None:
+            passes, passes_change = self._passes, self._passes_change
+            operated = [
+                each
+                for each in operated
+                if (passes_change(each[0]) if each[1][0] == RecordType.IDENTITY else passes(each[0], each[2]))
+            ]
         if not operated:
             return
         if self._on_operations is not None:
             self._on_operations(operated)
         if self._on_operation is not None:
-            for record, _, place in operated:
-                self._on_operation(Traced(unpack(record), *place))
+            for record, brief, place in operated:
+                if brief[0] == RecordType.OPERATION:
+                    self._on_operation(Traced(unpack(record), *place))
 
     def _told(self) -> Iterator[Alert]:
         due, self._due = self._due, []
@@ -445,10 +455,10 @@ class Tracer:
                 Kind.CLEAN,
                 pair=connection.pair,
             )
-            if self._is_wanted is None or self._is_wanted(ended_well(tell(connection), self._known.placed)):
+            if self._is_wanted is None or self._is_wanted(ended_well(self._tell(connection), self._known.placed)):
                 self.statistics.count(key, operations=connection.operations)
             return None
-        story = tell(connection)
+        story = self._tell(connection)
         hangup = story.hangup
         alert = self._alert(judge_latent(story, lost=lost), story, hangup.when if hangup else 0, None)
         if not self._wants(alert):
@@ -462,7 +472,7 @@ class Tracer:
         connection, failed = aftermath.connection, aftermath.failed
         if not self._selects(connection):
             return None
-        story = tell(connection, failed, aftermath.number)
+        story = self._tell(connection, failed, aftermath.number)
         failure = Failure(
             aftermath.endpoint.role,
             failed,
@@ -494,6 +504,9 @@ class Tracer:
         if counted is None:
             self._counted[connection] = _Judged(verdict, alert.key, story.operations)
         return alert if is_alert else None
+
+    def _tell(self, connection: Connection, failed: Event | None = None, number: int = 0) -> Story:
+        return tell(connection, failed, number, changes=self._known.changes)
 
     def _connect_failed(self, failure: ConnectFailed) -> Alert | None:
         event, path, operated = failure

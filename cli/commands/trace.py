@@ -151,6 +151,10 @@ def command(
     connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
     at Ctrl-C, SIGTERM or after --duration, with -r at the end of the capture.
 
+    A process that changes its user or group ids or its capabilities, or executes another program (setuid(2), capset(2),
+    execve(2) and the like) has a line of its own for that, once it was seen on a connection; what it had done of that
+    before stands right before its first operation.
+
     FILTER says which operations are printed, as in sysdig: `evt.failed=true and proc.name=httpd`; `hangup fields` lists
     what it can ask for. With --format sysdig each operation is two lines, one where it began and one where it ended, in
     the layout and the order of sysdig's; they are held back for a second, for what began earlier to stand before them.

@@ -172,6 +172,11 @@ def _timeline(alert: Alert, paint: Paint) -> Iterator[str]:
         return
     timeline = timeline_of(alert)
     for row in timeline.rows:
+        if row.note == "identity":
+            after = row.when - story.start
+            label = moment(after, timeline.whole) if after >= 0 else "before"
+            yield from _cells(label, row.parts, [], right=True)
+            continue
         if row.note:
             yield " " * (_TIME + 2) + _NOTES[row.note].format(row.parts[0])
             continue

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from hangup.cli.clock import local
-from hangup.cli.reporters.sysdig import arguments
+from hangup.cli.reporters.sysdig import arguments, change_arguments
 from hangup.cli.reporters.times import Zero, times
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.field import FilterField
@@ -15,9 +15,10 @@ from hangup.tracer.filter.check import field_named, works_with
 from hangup.tracer.filter.compile import getter_of
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import FindCgroup
-from hangup.tracer.record.layout import reader_of, unpack
+from hangup.tracer.record.layout import IDENTITY_TYPE, TYPE, reader_of, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
+from hangup.tracer.story.identity import change_of
 
 MAX_LENGTH = 4096
 """A FORMAT has at most so many characters."""
@@ -139,6 +140,8 @@ def _text_of(field: FilterField, find: FindCgroup, zero: Zero) -> _Text:
     get, show = getter_of(field, find), _shown(field)
 
     def text(line: _Line) -> str | None:
+        if not field.of_changes and _is_change(line):
+            return None
         value = get(line.record, line.place)
         if not field.several:
             return None if value is None else show(value)
@@ -167,6 +170,8 @@ def _of_line(name: str, zero: Zero) -> _Text:
         return str(elapsed)
 
     def info(line: _Line) -> str:
+        if _is_change(line):
+            return " ".join(text for text in change_arguments(change_of(line.record)) if text)
         return " ".join(text for text in arguments(unpack(line.record), line.place) if text)
 
     makers: dict[str, _Text] = {
@@ -186,3 +191,7 @@ def _of_line(name: str, zero: Zero) -> _Text:
 def _when(line: _Line) -> int:
     when: int = _read_times(line.record)[0]
     return when
+
+
+def _is_change(line: _Line) -> bool:
+    return line.record[TYPE] == IDENTITY_TYPE

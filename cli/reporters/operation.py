@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from hangup.cli.reporters.identity import change_text
 from hangup.cli.reporters.kept_text import KeptText
 from hangup.cli.reporters.times import Zero, times
 from hangup.cli.terminal import UNFOLDED_WIDTH
@@ -11,7 +12,7 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.names import error_name, shutdown_name
 from hangup.tracer.record.layout import MSG_PEEK, Event, Operation, shown_of
 from hangup.tracer.story.operation import address, descriptor_of, exit_of, operation_name, syscall_of
-from hangup.tracer.story.places import Placed, Where
+from hangup.tracer.story.places import Changed, Placed, Where
 from hangup.tracer.story.process import Process
 from hangup.tracer.units import size
 
@@ -68,6 +69,9 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
         lines = []
         fits = width >= UNFOLDED_WIDTH and not addresses
         for (kind, when, sock, peer, amounts, _, call, operation, _), where in operations:
+            if not operation:
+                lines.append(f"{show_time(clocks, when)} {_changed_text(where)}")
+                continue
             shown = where.shown
             if shown is None:
                 shown = where.shown = _process_text(where.process), _place_text(where)
@@ -81,6 +85,12 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
         return lines
 
     return rows
+
+
+def _changed_text(where: Where) -> str:
+    """Return who has become somebody else, and how: what is no operation is that."""
+    assert isinstance(where, Changed), "it is on no connection"
+    return f"{_process_text(where.process)} {where.change.call:<14} {change_text(where.change)}"
 
 
 def _place_text(where: Where) -> str:

@@ -10,7 +10,7 @@ from hangup.cli.json_lines import line as json_line
 from hangup.cli.reporters.kept_text import KeptText, event_of_call, event_of_task
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.field import Field
-from hangup.tracer.fields import CALL, CGROUP, EXIT, OUTCOME, SOCKET, TASK, TRACED, WHEN, Operated, Placed
+from hangup.tracer.fields import CALL, CGROUP, CHANGE, EXIT, OUTCOME, SOCKET, TASK, TRACED, WHEN, Operated, Placed
 from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import (
     ON_SOCKET,
@@ -24,6 +24,7 @@ from hangup.tracer.record.layout import (
 )
 from hangup.tracer.story.connection import Place, Role
 from hangup.tracer.story.endpoints import Operated as OperatedRecord
+from hangup.tracer.story.identity import change_of
 from hangup.tracer.story.story import Moment, Traced
 
 CgroupOf = Callable[[int, int], Cgroup | None]
@@ -40,6 +41,7 @@ def operation_lines() -> OperationLines:
     """Return what makes trace's lines, of the fields of `TRACED`."""
     beginning, of_socket, of_cgroup = opening("operation"), members(SOCKET), members(CGROUP)
     whole = json_line("operation", TRACED)
+    changed = json_line("identity", CHANGE)
     # It is asked for the times and the role alone.
     when: Render[Any] = members(WHEN)
     calls, outcomes, tasks = (
@@ -57,6 +59,10 @@ def operation_lines() -> OperationLines:
         wall = clocks.wall
         for record, brief, place in operations:
             _, flags, end, _, start, _, _, asked, result, task, message_flags, call, operation, names = brief
+            if not operation:
+                # Who did some has become somebody else.
+                made.append(changed(change_of(record), wall))
+                continue
             of_task = cgroup(*who_of(task))
             if operation == _RELEASE:
                 made.append(whole(Placed(Traced(unpack(record), *place), of_task), wall))

@@ -14,13 +14,15 @@ from hangup.cli.reporters.times import Zero, times
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.fields import fd_name
 from hangup.tracer.names import error_name, shutdown_name
-from hangup.tracer.record.layout import STREAM, Event, Operation, unpack
+from hangup.tracer.record.layout import STREAM, Event, Operation, RecordType, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
+from hangup.tracer.story.identity import Change, change_of
 from hangup.tracer.story.operation import descriptor_of, operation_name, syscall_of
 from hangup.tracer.story.process import process_of
 
 _CONNECT, _ACCEPT, _SOCKETPAIR = int(Operation.CONNECT), int(Operation.ACCEPT), int(Operation.SOCKETPAIR)
+_IDENTITY = int(RecordType.IDENTITY)
 _READ, _WRITE, _SHUTDOWN = int(Operation.READ), int(Operation.WRITE), int(Operation.SHUTDOWN)
 
 LOOK_AHEAD = 1_000_000_000
@@ -77,6 +79,28 @@ def _read_arguments(event: Event, fd: str, res: str) -> tuple[str, str]:
     return f"{fd} size={event.size}", f"{res} data= tuple=NULL" if name == "recvfrom" else f"{res} data="
 
 
+def change_arguments(change: Change) -> tuple[str, str]:
+    """Return the same of a change of who somebody is; what a call was given is known by what came of it."""
+    after, call = change.after, change.call
+    if change.file is not None:
+        process = change.process
+        done = (
+            f"res=0 exe={change.file} args= tid={process.tid} pid={process.pid} comm={process.thread} uid={after.uid}"
+        )
+        return f"filename={change.file}", done
+    if call == "capset":
+        return "", f"res=0 cap_inheritable=<NA> cap_permitted=<NA> cap_effective={after.capabilities:x}"
+    given = {
+        "setuid": f"uid={after.euid}",
+        "setgid": f"gid={after.egid}",
+        "setreuid": f"ruid={after.uid} euid={after.euid}",
+        "setregid": f"rgid={after.gid} egid={after.egid}",
+        "setresuid": f"ruid={after.uid} euid={after.euid} suid={after.suid}",
+        "setresgid": f"rgid={after.gid} egid={after.egid} sgid={after.sgid}",
+    }
+    return given.get(call, ""), "res=0"
+
+
 class SysdigLines:
     """Makes the lines, in the order of their times as far as a bounded look ahead allows."""
 
@@ -93,10 +117,13 @@ class SysdigLines:
 
     def lines(self, operated: Iterable[Operated], clocks: Clocks) -> list[str]:
         """Take operations; return the lines before which nothing more is waited for."""
-        for record, _, place in operated:
+        for record, brief, place in operated:
             event = unpack(record)
             process = process_of(event)
-            before, after = arguments(event, place)
+            if brief[0] == _IDENTITY:
+                before, after = change_arguments(change_of(record))
+            else:
+                before, after = arguments(event, place)
             who, name = f"{event.cpu} {process.comm} ({process.tid or process.pid})", type_of(event)
             self._hold(event.start, f"{who} > {name} {before}")
             self._hold(event.end, f"{who} < {name} {after}")

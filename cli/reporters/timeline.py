@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from hangup.cli.reporters.identity import change_parts
 from hangup.cli.reporters.operation import operation_text
 from hangup.tracer.record.layout import Event, EventFlag
 from hangup.tracer.story.connection import IDLE, Role
+from hangup.tracer.story.identity import Change
 from hangup.tracer.story.process import process_of
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
-from hangup.tracer.units import duration, size
+from hangup.tracer.units import counted, duration, size
 
 # Of a longer timeline the beginning and the end are shown; --json has all that was kept.
 _ROWS_FIRST = 12
@@ -27,8 +30,9 @@ _SYMPTOMS = {Symptom.TOLD: "ECONNRESET TAKEN BEFORE"}
 Mark = Literal["cause", "failure"]
 """What went wrong in a row: "cause" is the hang-up, or the shutdown that the verdict is about."""
 
-Note = Literal["silence", "missing", "repeated"]
-"""What a row is that is no operation: "missing" are operations that are not shown or were not kept."""
+Note = Literal["silence", "missing", "repeated", "identity"]
+"""What a row is that is no operation: "missing" are operations that are not shown or were not kept; of "identity" a
+process has become somebody else, perhaps before the connection began."""
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class Row:
     """In ns of CLOCK_MONOTONIC."""
     role: Role
     parts: list[str]
-    """What it says: the operation first."""
+    """What it says: the operation first; of "identity" what has changed, part by part."""
     event: Event | None = None
     """The operation, or the first of them; None: of a note."""
     mark: Mark | None = None
@@ -76,7 +80,7 @@ def _without_middle(rows: Sequence[Row]) -> Iterator[Row]:
         cut = range(0)
     left_out = 0
     for number, row in enumerate(rows):
-        if number in cut and not row.mark:
+        if number in cut and not row.mark and row.note != "identity":
             left_out += row.stands_for
             continue
         if left_out:
@@ -97,7 +101,10 @@ def _rows(alert: Alert) -> list[Row]:
     kept = {"client": 0, "server": 0}
     rows: list[Row] = []
     before: int | None = None
+    changes = deque(story.identity.changes)
     for when, role, event in story.timeline:
+        while changes and changes[0].when <= when:
+            rows.append(_changed(changes.popleft()))
         if before is not None and when - before >= IDLE:
             text = f"{duration(when - before)} of silence"
             rows.append(Row(when, role, [text], note="silence", silence=when - before, stands_for=0))
@@ -131,7 +138,18 @@ def _rows(alert: Alert) -> list[Row]:
             last.stands_for += 1
         else:
             rows.append(row)
+    rows += map(_changed, changes)
+    if not_kept := story.identity.not_kept:
+        text = f"{counted(not_kept, 'earlier change')} of who its processes are not kept"
+        rows.insert(0, Row(story.start, "client", [text], note="missing", stands_for=0))
     return rows
+
+
+def _changed(change: Change) -> Row:
+    who = change.process
+    first, *others = change_parts(change) or [""]
+    text = f"{who.comm}[{who.pid}] {change.call}: {first}".removesuffix(": ")
+    return Row(change.when, "client", [text, *others], note="identity", stands_for=0)
 
 
 def _without_repeats(rows: Sequence[Row]) -> list[Row]:

@@ -36,7 +36,7 @@ _TABLE = re.compile(r"<!-- table: (?P<name>\w+) -->\n(?P<table>.*?)<!-- end -->"
 _RECORD_FIELDS = {
     "length": "bytes of all of it, this header included",
     "type": "see below",
-    "flags": "of an operation: `enum event_flag`",
+    "flags": "of an operation and an identity: `enum event_flag`",
     "time": "ns, CLOCK_MONOTONIC: of an operation when it ended",
     "connection": "the number that its connection has got, 0: none",
 }
@@ -105,6 +105,8 @@ TABLES = {
     "sections": _of_enum(record.SectionType),
     "operation": _of_struct("operation"),
     "operations": _of_enum(record.Operation),
+    "identity": _of_struct("identity"),
+    "credentials": _of_struct("credentials"),
 }
 
 

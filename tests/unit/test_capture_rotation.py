@@ -27,6 +27,7 @@ from hangup.tracer.record.layout import Counted, Loss, RecordType, SocketFlag
 from hangup.tracer.tracer import Tracer
 from tests import stories
 from tests.captures import RECORDS, read_file
+from tests.identities import allowed, changed, executed
 from tests.recorder import Recorder
 from tests.stories import Story
 
@@ -103,6 +104,14 @@ def test_a_socket_that_was_released_is_not_told_again() -> None:
     handed = [data for data in Recorder().record(failed.events) if record.type_of(data) == RecordType.HISTORY]
     standing.learn([*sockets, *handed])
     assert standing.records() == sockets[:1]
+
+
+def test_who_has_other_credentials_by_now_is_told_again_and_who_only_executed_something_is_not() -> None:
+    standing = Standing()
+    worker, shell = stories.Task("nginx", 412), stories.Task("sh", 500)
+    dropped = [changed(worker, when, allowed(0), allowed(33)) for when in (1, 2)]
+    standing.learn([*dropped, executed(shell, 3, b"/bin/true", was="sh"), executed(worker, 4, b"/bin/cat", was="sh")])
+    assert standing.records() == [dropped[1]]
 
 
 def test_what_is_told_again_is_bounded() -> None:

@@ -118,7 +118,7 @@ def test_every_fact_comes_back_as_it_was(kind: RecordType, data: st.DataObject) 
 
 
 def test_all_kinds_of_records_are_the_kernels_or_one_of_these() -> None:
-    kernels = {RecordType.OPERATION, RecordType.HISTORY, RecordType.USER}
+    kernels = {RecordType.OPERATION, RecordType.HISTORY, RecordType.USER, RecordType.IDENTITY}
     assert set(RecordType) == {*kernels, *FACTS}
 
 

@@ -15,10 +15,17 @@ from hangup.tracer.capture.format import HEADER_BYTES, pack_header
 from tests import stories
 from tests.captures import RECORDS, file_of
 from tests.fuzz.capture import CORPUS, SHAPES, one_input
+from tests.identities import allowed, changed, executed
 from tests.recorder import Recorder
 
 _FILE = file_of([RECORDS[:3], RECORDS[3:]])[HEADER_BYTES:]
 _HISTORIES = list(Recorder().record(stories.seeds_failure().events))
+
+_CLIENT = stories.HTTPD
+_IDENTITIES = [
+    changed(_CLIENT, 1, allowed(0), allowed(33)),
+    executed(_CLIENT, 2, b"/usr/sbin/httpd", was="sh"),
+]
 
 # Whole captures, in each shape of an input: what it finds by itself goes from there.
 SEEDS = {
@@ -27,6 +34,7 @@ SEEDS = {
     "header": b"\0" + pack_header() + _FILE,
     "records": b"\1" + b"".join(RECORDS),
     "histories": b"\1" + b"".join(_HISTORIES),
+    "identities": b"\1" + b"".join([*_IDENTITIES, *RECORDS, *_IDENTITIES]),
     "frame": b"\2" + struct.pack("<I", len(RECORDS[2])) + zstandard.ZstdCompressor().compress(RECORDS[2]),
     "bomb": b"\2" + struct.pack("<I", 1 << 20) + zstandard.ZstdCompressor().compress(bytes(1 << 20)),
     "blocks": b"\3" + _FILE,

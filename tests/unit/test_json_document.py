@@ -31,6 +31,8 @@ FIELDS: dict[str, Iterable[Field[Any]]] = {
     "watch consequence": fields.CONSEQUENCE,
     "watch figures": fields.FIGURES,
     "operation": fields.OPERATION,
+    "identity": fields.CHANGE,
+    "credentials": fields.CREDENTIALS,
     "trace operation": fields.TRACED[len(fields.OPERATION) :],
     "summary": fields.ROW,
     "total": summary_json.TOTAL,

@@ -20,6 +20,7 @@ from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import is_whole
 from hangup.tracer.record.layout import (
     Counted,
+    Credentials,
     Event,
     EventFlag,
     Handed,
@@ -80,7 +81,18 @@ def written_for_readers() -> dict[str, dict[str, str]]:
     return classes
 
 
-OF_THE_KERNEL = ("record", "section", "operation", "sender", "user", "moment", "history", "counted")
+OF_THE_KERNEL = (
+    "record",
+    "section",
+    "operation",
+    "sender",
+    "user",
+    "credentials",
+    "identity",
+    "moment",
+    "history",
+    "counted",
+)
 STRUCTURES = (*OF_THE_KERNEL, "host", "process", "open_socket", "lost", "lost_time", "text")
 FIELDS = {name: record._fields(record._SOURCE, name) for name in STRUCTURES}
 ENUMS: dict[str, tuple[type[enum.IntEnum] | type[enum.IntFlag], str]] = {
@@ -112,7 +124,14 @@ def test_the_fields_of_an_event_written_for_readers_are_the_headers() -> None:
 
 @pytest.mark.parametrize(
     ("structure", "derived"),
-    [("sender", Sender), ("user", User), ("moment", KeptMoment), ("history", History), ("counted", Counted)],
+    [
+        ("sender", Sender),
+        ("user", User),
+        ("credentials", Credentials),
+        ("moment", KeptMoment),
+        ("history", History),
+        ("counted", Counted),
+    ],
 )
 def test_the_fields_written_for_readers_are_the_headers(structure: str, derived: type[NamedTuple]) -> None:
     written = written_for_readers()[derived.__name__]
@@ -127,7 +146,8 @@ def test_the_enumerators_written_for_readers_are_the_headers(derived: type[enum.
 
 
 def test_whatever_is_written_for_readers_is_compared_with_the_header() -> None:
-    compared = {Event, Sender, User, KeptMoment, History, Counted, *(derived for derived, _ in ENUMS.values())}
+    structures = {Event, Sender, User, Credentials, KeptMoment, History, Counted}
+    compared = {*structures, *(derived for derived, _ in ENUMS.values())}
     assert set(written_for_readers()) == {each.__name__ for each in compared}
 
 

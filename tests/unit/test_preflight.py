@@ -277,7 +277,7 @@ def test_a_missing_function_is_named(host: Host) -> None:
 def test_what_is_attached_to_is_named_functions_and_tracepoints(host: Host) -> None:
     found = examined(host)
     assert "unix_release_sock" in found["functions"].found
-    assert found["tracepoints"].found == "signal_generate, sched_process_exit"
+    assert found["tracepoints"].found == "signal_generate, sched_process_exit, task_rename, sched_process_exec"
 
 
 def test_a_missing_tracepoint_is_named(host: Host) -> None:

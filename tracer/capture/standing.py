@@ -18,12 +18,14 @@ from hangup.tracer.record.layout import (
     origin_of,
     type_of,
     unpack_history,
+    unpack_identity,
 )
 
 MOST = 4096
-"""Of processes, of sockets and of paths so many are told again at most: those that were told last."""
+"""Of processes, of what they have become, of sockets and of paths so many are told again at most: those that were told
+last."""
 
-_OPERATION, _HISTORY = int(RecordType.OPERATION), int(RecordType.HISTORY)
+_OPERATION, _HISTORY, _IDENTITY = int(RecordType.OPERATION), int(RecordType.HISTORY), int(RecordType.IDENTITY)
 _RELEASE = int(Operation.RELEASE)
 
 
@@ -36,6 +38,7 @@ class Standing:
         self._host: bytes | None = None
         # Records by what they are about, those that were told last at the end.
         self._processes: OrderedDict[object, bytes] = OrderedDict()
+        self._identities: OrderedDict[object, bytes] = OrderedDict()
         self._sockets: OrderedDict[object, bytes] = OrderedDict()
         self._paths: OrderedDict[object, bytes] = OrderedDict()
         self._lost: dict[object, bytes] = {}
@@ -52,13 +55,18 @@ class Standing:
                 for end in (handed.one, handed.other):
                     if end is not None and end.state & HistoryState.RELEASED:
                         self._sockets.pop(end.inode_number, None)
+            elif kind == _IDENTITY:
+                change = unpack_identity(record)
+                # Not of the many programs that are executed by whoever stays the same.
+                if change.before != change.after:
+                    self._keep(self._identities, change.event.pid, record)
             else:
                 self._learn_fact(record)
 
     def records(self) -> list[bytes]:
         """Return what is to be told again, in an order in which it can be understood."""
         host = [] if self._host is None else [self._host]
-        told = (self._processes, self._sockets, self._paths, self._lost)
+        told = (self._processes, self._identities, self._sockets, self._paths, self._lost)
         return [*host, *chain.from_iterable(facts.values() for facts in told)]
 
     def _learn_fact(self, record: bytes) -> None:

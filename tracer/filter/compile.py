@@ -44,6 +44,15 @@ def over_operations(tree: Tree, find: FindCgroup) -> OperationFilter:
     return _joined(tree, lambda comparison: _of_operation(comparison, find))
 
 
+def over_changes(tree: Tree, find: FindCgroup) -> Callable[[bytes], bool]:
+    """Return what decides on changes of who somebody is, by their records: of these no socket is known.
+
+    find: knows the cgroups of processes. The filter has been checked.
+    """
+    decides = _joined(tree, lambda comparison: _of_change(comparison, find))
+    return lambda record: decides(record, None)
+
+
 def over_connections(tree: Tree) -> ConnectionFilter:
     """Return what decides on connections. The filter has been checked."""
     decides = _joined(tree, _of_connection)
@@ -114,6 +123,12 @@ def _of_operation(comparison: Comparison, find: FindCgroup) -> Decides:
         [value] = values_of(comparison)
         return lambda record, _place: get(*read(record)) == value
     return lambda record, _place: decides(get(*read(record)))
+
+
+def _of_change(comparison: Comparison, find: FindCgroup) -> Decides:
+    if not BY_NAME[comparison.name].of_changes:
+        return lambda _record, _place: False
+    return _of_operation(comparison, find)
 
 
 def _of_connection(comparison: Comparison) -> Decides:

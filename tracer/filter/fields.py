@@ -61,7 +61,7 @@ def _of_call(of: Field[Any] | None, name: str, recorded: tuple[str, ...], get: C
 def _process(of: str, name: str, recorded: tuple[str, ...], get: Callable[..., Any], **how: Any) -> FilterField:
     """Return a field of who did an operation; of a connection it is that of anybody at either end."""
     field = named(TASK, of)
-    return _known(field, name, recorded=recorded, of_operation=get, absent="if not known", **how)
+    return _known(field, name, recorded=recorded, of_operation=get, of_changes=True, absent="if not known", **how)
 
 
 def _unless_owned(value: Any, owner_pid: int) -> Any:
@@ -285,6 +285,7 @@ PROCESS: tuple[FilterField, ...] = (
         of_operation=lambda find, *who: (cgroup := _cgroup_of(find, *who)) and cgroup.container,
         of_connection=_of_users(lambda user: user.container),
         of_open=True,
+        of_changes=True,
         asks=True,
     ),
 )
@@ -341,7 +342,7 @@ DESCRIPTOR: tuple[FilterField, ...] = (
 """On which socket an operation was."""
 
 EVENT: tuple[FilterField, ...] = (
-    _of_call(named(CALL, "syscall"), "evt.type", ("flags", "syscall", "operation"), named_syscall),
+    _of_call(named(CALL, "syscall"), "evt.type", ("flags", "syscall", "operation"), named_syscall, of_changes=True),
     _of_call(
         named(CALL, "operation"),
         "evt.operation",
@@ -356,6 +357,7 @@ EVENT: tuple[FilterField, ...] = (
         lambda operation: operation == _READ,
         type="boolean",
         meaning="whether it is a read, by whatever system call",
+        of_changes=True,
     ),
     _of_call(
         None,
@@ -364,6 +366,7 @@ EVENT: tuple[FilterField, ...] = (
         lambda operation: operation == _WRITE,
         type="boolean",
         meaning="whether it is a write, by whatever system call",
+        of_changes=True,
     ),
     _of_call(
         None,
@@ -373,8 +376,9 @@ EVENT: tuple[FilterField, ...] = (
         type="string",
         meaning="the error's name (`EPIPE`), or `SUCCESS`",
         choices=_errors,
+        of_changes=True,
     ),
-    _of_call(named(OUTCOME, "result"), "evt.rawres", ("result",), lambda result: result),
+    _of_call(named(OUTCOME, "result"), "evt.rawres", ("result",), lambda result: result, of_changes=True),
     _of_call(
         None,
         "evt.failed",
@@ -382,6 +386,7 @@ EVENT: tuple[FilterField, ...] = (
         lambda result: result < 0,
         type="boolean",
         meaning="whether it failed with an error",
+        of_changes=True,
     ),
     _of_call(
         None,
@@ -419,6 +424,7 @@ EVENT: tuple[FilterField, ...] = (
         lambda cpu: cpu,
         type="number",
         meaning="the cpu it ended on",
+        of_changes=True,
     ),
     FilterField(
         "evt.buffer",

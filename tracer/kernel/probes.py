@@ -49,7 +49,7 @@ _ATTACH_FEXIT = 25
 
 @dataclass(frozen=True)
 class Probed:
-    """A function of net/unix/af_unix.c and the programs of bpf/hangup.c that are attached to it."""
+    """A function of the kernel, nearly all of net/unix/af_unix.c, and the programs of bpf/hangup.c attached to it."""
 
     function: str
     name: str
@@ -72,10 +72,16 @@ PROBED = (
     Probed("unix_seqpacket_recvmsg", "recvmsg"),
     Probed("unix_shutdown", "shutdown", leave=None),
     Probed("unix_release_sock", "release", leave=None),
+    Probed("commit_creds", "credentials", leave=None),
 )
 """The functions that hangup attaches to."""
 
-TRACEPOINTS = {"signal_generate": "signal_generated", "sched_process_exit": "process_exited"}
+TRACEPOINTS = {
+    "signal_generate": "signal_generated",
+    "sched_process_exit": "process_exited",
+    "task_rename": "task_renamed",
+    "sched_process_exec": "process_executed",
+}
 """The raw tracepoints that it attaches to, and the programs."""
 
 _RING_BYTES = 16 << 20

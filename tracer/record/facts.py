@@ -30,6 +30,7 @@ from hangup.tracer.record.layout import (
     time_of,
     type_of,
     unpack_history,
+    unpack_identity,
 )
 
 # Longer than the longest cgroup's path (PATH_MAX, include/uapi/linux/limits.h) with each byte escaped.
@@ -193,6 +194,7 @@ _CAUSES = {int(cause): cause for cause in Loss}
 # Plain numbers, as these are compared for each record: an enum's comparison costs more than all else.
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
+_IDENTITY = int(RecordType.IDENTITY)
 
 
 class _Content:
@@ -327,6 +329,8 @@ def is_whole(record: bytes) -> bool:
             return len(record) >= SIZE
         if kind == _HISTORY:
             unpack_history(record)
+        elif kind == _IDENTITY:
+            unpack_identity(record)
         else:
             unpack_fact(record)
     except struct.error:

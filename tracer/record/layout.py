@@ -87,6 +87,8 @@ _HISTORY_LAYOUT = layout_of("history")
 _USER_LAYOUT = layout_of("user")
 _MOMENT_LAYOUT = layout_of("moment")
 _COUNTED_LAYOUT = layout_of("counted")
+_CREDENTIALS_LAYOUT = layout_of("credentials")
+_IDENTITY_LAYOUT = layout_of("identity")
 
 # Of an operation, in one go: flags, time and connection of the header, then the operation behind its section's header.
 _LAYOUT = struct.Struct(f"=4x2xHQQ{_SECTION.size}x" + "".join(code for _, code in _FIELDS))
@@ -283,6 +285,19 @@ if TYPE_CHECKING:
         comm: bytes
         leader: bytes
 
+    class Credentials(NamedTuple):
+        """What a task may do; described in bpf/record.h."""
+
+        capabilities: int
+        uid: int
+        euid: int
+        suid: int
+        fsuid: int
+        gid: int
+        egid: int
+        sgid: int
+        fsgid: int
+
     class KeptMoment(NamedTuple):
         """One operation as far as it was kept; described in bpf/record.h."""
 
@@ -367,6 +382,7 @@ if TYPE_CHECKING:
         COUNTS = 6
         LOST = 7
         USER = 9
+        IDENTITY = 10
 
     class SectionType(enum.IntEnum):
         """The kinds of their sections, enum section_type."""
@@ -385,6 +401,8 @@ if TYPE_CHECKING:
         PIDS = 12
         USER = 13
         UIDS = 14
+        IDENTITY = 15
+        FILE = 16
 
     class HistoryState(enum.IntFlag):
         """What is known of an endpoint, enum history_state."""
@@ -507,6 +525,7 @@ else:
     )
     Sender = NamedTuple("Sender", [(name, Any) for name in names_of("sender")])
     User = NamedTuple("User", [(name, Any) for name in names_of("user")])
+    Credentials = NamedTuple("Credentials", [(name, Any) for name in names_of("credentials")])
     KeptMoment = NamedTuple("KeptMoment", [(name, Any) for name in names_of("moment")])
     History = NamedTuple("History", [(name, Any) for name in names_of("history")])
     Counted = NamedTuple("Counted", [(name, Any) for name in names_of("counted")])
@@ -532,6 +551,9 @@ TYPE = slice(4, 6)
 OPERATION_TYPE = RecordType.OPERATION.to_bytes(2, "little")
 """What stands there in an operation's."""
 
+IDENTITY_TYPE = RecordType.IDENTITY.to_bytes(2, "little")
+"""What stands there in that of a change of who somebody is."""
+
 RING_TYPE_BYTES = frozenset(kind.to_bytes(2, "little") for kind in RING_TYPES)
 """What stands there in one of RING_TYPES."""
 
@@ -545,6 +567,19 @@ STREAM, SEQPACKET = 1, 5
 
 MSG_PEEK = 2
 """One of a read's `message_flags`, recv(2): the bytes stay in the queue."""
+
+
+class Identity(NamedTuple):
+    """A task that has got other credentials, or has executed a program."""
+
+    event: Event
+    """Who it is from then on, when, by which system call and on which cpu; nothing else of it means anything."""
+    before: Credentials
+    after: Credentials
+    comm: bytes
+    """Its name before."""
+    file: bytes
+    """Of an execve the program's file, as it was asked for; else empty."""
 
 
 class Handed(NamedTuple):
@@ -667,6 +702,26 @@ def unpack_user(record: bytes) -> User:
     raise struct.error("nobody in the record")
 
 
+def unpack_identity(record: bytes) -> Identity:
+    """Return what a record of a change of identity says; struct.error if it is none."""
+    event = unpack(record)
+    found: tuple[bytes, bytes, bytes] | None = None
+    file = b""
+    for kind, content in sections(record, SIZE):
+        if kind == SectionType.IDENTITY:
+            found = _IDENTITY_LAYOUT.unpack_from(content)
+        elif kind == SectionType.FILE:
+            file = content
+    if found is None:
+        raise struct.error("no identity in the record")
+    before, after, comm = found
+    return Identity(event, _credentials_of(before), _credentials_of(after), comm, file)
+
+
+def _credentials_of(content: bytes) -> Credentials:
+    return Credentials._make(_CREDENTIALS_LAYOUT.unpack(content))
+
+
 def counted_of(table: bytes) -> list[Counted]:
     """Return the rows of the table of connections that ended well; the first row is that of all others."""
     size = _COUNTED_LAYOUT.size
@@ -748,6 +803,18 @@ def pack_users(users: Iterable[User]) -> bytes:
 def pack_user(user: User, time: int) -> bytes:
     """Return the record of somebody new, as the kernel would write it; time: in ns of CLOCK_MONOTONIC."""
     return pack_record(RecordType.USER, time, packed_section(SectionType.USER, _USER_LAYOUT.pack(*user)))
+
+
+def pack_identity(change: Identity) -> bytes:
+    """Return the record of a change of identity, as the kernel would write it; for test data, too."""
+    event, before, after, comm, file = change
+    flags, end, connection, *fields = event[:-2]
+    content = packed_section(_OPERATION_SECTION, _OPERATION_LAYOUT.pack(*fields))
+    credentials = (_CREDENTIALS_LAYOUT.pack(*each) for each in (before, after))
+    content += packed_section(SectionType.IDENTITY, _IDENTITY_LAYOUT.pack(*credentials, comm))
+    if file:
+        content += packed_section(SectionType.FILE, file)
+    return pack_record(RecordType.IDENTITY, end, content, flags=flags, connection=connection)
 
 
 def pack_moments(moments: Iterable[KeptMoment]) -> bytes:

@@ -54,6 +54,7 @@ _SHUTDOWN = int(Operation.SHUTDOWN)
 _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
+_IDENTITY = int(RecordType.IDENTITY)
 _EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _TRANSFERS = (_READ, _WRITE)
@@ -104,7 +105,12 @@ _MOST_LOOKED_AT = 64
 
 
 Operated = tuple[bytes, Brief, Place]
-"""An operation: its record, what is looked at first of it, and where it was."""
+"""An operation: its record, what is looked at first of it, and where it was.
+
+Or who did operations has become somebody else: then it is the record of that (RecordType.IDENTITY), and nowhere."""
+
+# Where it is that a process becomes somebody else.
+_NOWHERE = Place("client", None, None, False)
 
 # Where an operation is that nobody has asked for.
 _ELSEWHERE = Place("client", None, None, False)
@@ -256,8 +262,15 @@ class Endpoints:
             yield from self._take_event(unpack(record), record, brief, harmless=harmless)
         elif kind == _HISTORY:
             yield from self._recall_handed(unpack_history(record))
+        elif kind == _IDENTITY:
+            if self._known.changes.take(record):
+                self._changed(record)
         else:
             self._on_other(record)
+
+    def _changed(self, record: bytes) -> None:
+        """Take a change of who a process is that is to be shown."""
+        self._operated.append((record, brief_of(record), _NOWHERE))
 
     def _take_unpacked(self, what: Event | Handed | Omitted, *, harmless: bool) -> Iterator[Occurrence]:
         if isinstance(what, Omitted):
@@ -318,6 +331,8 @@ class Endpoints:
         if self._selects is not None:
             place = self._place(endpoint)
             if place is not _ELSEWHERE:
+                for earlier in self._known.changes.show(event.pid):
+                    self._changed(earlier)
                 self._operated.append(_operated(event, record, brief, place))
 
         if symptom and not endpoint.failed and not harmless:

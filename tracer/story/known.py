@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from hangup.tracer.record.facts import MAX_TOLD, ROOT, Cgroup, ProcessFact, SocketFact
 from hangup.tracer.record.layout import SocketFlag
+from hangup.tracer.story.identity import Changes
 from hangup.tracer.story.process import Process
 
 # Between two words of a process there are at most so many others, and those that were told before and do something.
@@ -125,6 +126,8 @@ class Known:
         self._backlogs: _Bounded[str, tuple[int, int, int]] = _Bounded(MAX_BACKLOGS)
         self.listened: Recent = Recent(MAX_PATHS)
         """Paths that somebody has listened on, and since when, as far as that was seen."""
+        self.changes: Changes = Changes()
+        """Who processes have become."""
 
     def take(self, fact: ProcessFact | SocketFact) -> None:
         """Take what a record says of a process or a socket."""
@@ -145,8 +148,9 @@ class Known:
             self._between = None
 
     def meet(self, pid: int, comm: str, when: int) -> None:
-        """Take what a process was called when it did something, in ns of CLOCK_MONOTONIC."""
+        """Take what a process was called when it did something on a connection, in ns of CLOCK_MONOTONIC."""
         self._learn(pid, comm, when)
+        self.changes.meet(pid)
 
     def process(self, pid: int, seen: int) -> Process:
         """Return who had a pid at a time, in ns of CLOCK_MONOTONIC, though nothing was seen of it; "?" has no name."""

@@ -25,6 +25,7 @@ from hangup.tracer.record.layout import (
     unpack,
 )
 from hangup.tracer.story.connection import Role
+from hangup.tracer.story.identity import Change, change_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.process import Process, is_nobodys, process_of
@@ -34,6 +35,7 @@ _CONNECT, _ACCEPT, _SOCKETPAIR = int(Operation.CONNECT), int(Operation.ACCEPT), 
 _TRANSFERS = (int(Operation.READ), int(Operation.WRITE))
 _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
+_IDENTITY = int(RecordType.IDENTITY)
 
 # `Glance` has flags behind the record's type.
 _FLAGS_SHIFT = 16
@@ -92,6 +94,16 @@ class Where:
         """Whether it is a socketpair."""
         self.shown: tuple[str, str] | None = None
         """For who shows it: texts that he has made of it. Most of them are shown again."""
+
+
+class Changed(Where):
+    """Who has become somebody else: on no connection."""
+
+    __slots__ = ("change",)
+
+    def __init__(self, change: Change) -> None:
+        super().__init__(change.process, None, None)
+        self.change = change
 
 
 class _End:
@@ -154,7 +166,7 @@ class _End:
 
 
 Placed = tuple[Glance, Where]
-"""An operation, and where it was."""
+"""An operation, and where it was; or of who did some the change to somebody else (`Changed`)."""
 
 
 class Places:
@@ -166,18 +178,20 @@ class Places:
         *,
         selects: Callable[[str | None, Collection[Process]], bool] | None = None,
         passes: Callable[[bytes, Where], bool] | None = None,
+        passes_change: Callable[[bytes], bool] | None = None,
         on_other: Callable[[bytes], None] = lambda _record: None,
     ) -> None:
         """Make an empty set.
 
         known: what is known of processes and sockets, and is told who did something. selects: whether a connection to a
         path, None: not known, is shown that these have used, hold or made; None: all are. passes: which of the
-        operations that are to be shown are, by their records; None: all. on_other: is given the records that are no
-        operations, each when it is its turn.
+        operations that are to be shown are, by their records; None: all. passes_change: the same of changes of who
+        somebody is. on_other: is given the records that are none of both, each when it is its turn.
         """
         self._known = known or Known()
         self._selects = selects
         self._passes = passes
+        self._passes_change = passes_change
         self._on_other = on_other
         self._ends: dict[int, _End] = {}
         # By number, in the order in which they began or were last found to be in use: one end of each.
@@ -222,10 +236,22 @@ class Places:
             ):
                 where = end.where or self._where(end)
             else:
+                if kind & _TYPE == _IDENTITY:
+                    placed += self._changed([record] if self._known.changes.take(record) else [])
+                    continue
                 where = self._take(record, glance)
+                if where is not None and (earlier := self._known.changes.show(where.process.pid)):
+                    placed += self._changed(earlier)
             if where is not None and (passes is None or passes(record, where)):
                 append((glance, where))
         return placed
+
+    def _changed(self, records: Iterable[bytes]) -> list[Placed]:
+        """Return those of some changes that are to be shown."""
+        passes = self._passes_change
+        return [
+            (glance_of(record), Changed(change_of(record))) for record in records if passes is None or passes(record)
+        ]
 
     def _take_other(self, record: bytes) -> None:
         if type_of(record) == _OPERATION:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hangup.tracer.record.layout import Event, Operation
 from hangup.tracer.story.connection import Connection, Endpoint, Role
+from hangup.tracer.story.identity import Changes, Told
 from hangup.tracer.story.process import Process, process_of
 
 
@@ -102,6 +103,8 @@ class Story:
     server: End
     timeline: tuple[Moment, ...]
     """Both ends' operations, as far as they were kept, in the order in which they took effect."""
+    identity: Told
+    """Who its processes were before, and have become since."""
 
     def end(self, role: Role) -> End:
         """Return the end of a role."""
@@ -125,12 +128,16 @@ class Story:
         return min(releases, key=lambda moment: moment.when, default=None)
 
 
-def tell(connection: Connection, failed: Event | None = None, number: int = 0) -> Story:
+def tell(
+    connection: Connection, failed: Event | None = None, number: int = 0, *, changes: Changes | None = None
+) -> Story:
     """Return the story of a connection as it stands now.
 
     failed: the operation that failed: it is in the timeline even if so much came after it that it was not kept. number:
-    which one of its end's that was, counted from 1.
+    which one of its end's that was, counted from 1. changes: what is known of who its processes were, and are; None:
+    nothing.
     """
+    users = (*connection.client.users.values(), *connection.server.users.values())
     return Story(
         connection.number,
         connection.path,
@@ -143,6 +150,7 @@ def tell(connection: Connection, failed: Event | None = None, number: int = 0) -
         _end(connection.client, failed, number),
         _end(connection.server, failed, number),
         _timeline(connection, failed),
+        (changes or Changes()).told(users, connection.start),
     )
 
 

@@ -106,7 +106,14 @@ class _Diagram:
         if row.note == "silence":
             for x in self._x.values():
                 self._stroke("silence", f"M{x - 5:g} {y + 2:g}l10 -4m-10 8l10 -4")
-        self._texts.append(Text(middle, y + 4, row.parts[0], "note", "middle"))
+        text = ", ".join(row.parts)
+        if row.note == "identity":
+            after = row.when - self._story.start
+            label = moment(after, self._whole) if after >= 0 else "before"
+            self._texts.append(Text(_TIME, y + 4, label, "time", "end"))
+            # On both sides of the middle there is as much room as on the narrower one.
+            text = shortened(text, 2 * (min(middle - _TIME, self._width - middle) - _PAD))
+        self._texts.append(Text(middle, y + 4, text, "note", "middle"))
         return y + _ROW
 
     def _operation(self, row: Row, y: float) -> float:

@@ -1,0 +1,351 @@
+"""Processes that become somebody else: what is kept of that, and how it is shown."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangup.cli.reporters.alert import alert_block
+from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.reporters.identity import change_text
+from hangup.cli.reporters.line_format import FormattedLines, parsed
+from hangup.cli.reporters.operation import operation_rows
+from hangup.cli.reporters.operation_json import operation_lines
+from hangup.cli.reporters.page.sequence import sequence
+from hangup.cli.reporters.sysdig import SysdigLines
+from hangup.tracer.field import FilterField
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.fields import FIELDS
+from hangup.tracer.filter.filter import understood
+from hangup.tracer.record.facts import is_whole
+from hangup.tracer.record.layout import Credentials, Event, RecordType, pack, type_of, unpack_identity
+from hangup.tracer.story import identity as module
+from hangup.tracer.story.endpoints import Operated
+from hangup.tracer.story.identity import Changes, change_of
+from hangup.tracer.story.places import Placed
+from hangup.tracer.tracer import Alert, Tracer
+from tests.identities import ALL, allowed, changed, executed
+from tests.stories import HTTPD, MICROSECOND, UWSGI, Story, Task, established, seeds_failure
+from tests.unit.playback import CLOCKS
+from tests.unit.sources import Records
+
+NGINX = Task("nginx", 412)
+ROOT = replace(NGINX, uid=0, gid=0)
+
+# include/uapi/linux/capability.h
+_NET_RAW = 1 << 13
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _utc() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def dropped(when: int, task: Task = NGINX) -> bytes:
+    """Return that a process has dropped root."""
+    return changed(task, when, allowed(0), allowed(33))
+
+
+def in_order(events: Sequence[Event], *changes: bytes) -> list[bytes]:
+    """Return records by their times."""
+    return sorted([*map(pack, events), *changes], key=lambda record: int.from_bytes(record[8:16], "little"))
+
+
+def twice() -> list[bytes]:
+    """Return a process that connects as root, drops root and connects again, and what it does then."""
+    first = established(path="/run/before", client=ROOT)
+    second = established(
+        path="/run/after", client=NGINX, start=first.now + 100 * MICROSECOND, client_sock=0x10, server_sock=0x20
+    )
+    first.now = second.now
+    first.client.task = NGINX
+    first.client.write(8)
+    return in_order([*first.events, *second.events], dropped(second.events[0].start - 50 * MICROSECOND))
+
+
+def alerts_of(records: Sequence[bytes], **options: Any) -> list[Alert]:
+    with Tracer(source=Records(records), **options) as tracer:
+        return list(tracer.alerts())
+
+
+def placed(records: Sequence[bytes], text: str | None = None, **options: Any) -> list[str]:
+    """Return trace's lines; text: a filter's."""
+    rows = operation_rows()
+    lines: list[str] = []
+
+    def show(found: Sequence[Placed]) -> None:
+        lines.extend(rows(found, CLOCKS, 100))
+
+    only = None if text is None else understood(text, Subject.OPERATIONS)
+    alerts_of(records, on_places=show, only=only, **options)
+    return lines
+
+
+def operated(records: Sequence[bytes], text: str | None = None) -> list[Operated]:
+    found: list[Operated] = []
+    only = None if text is None else understood(text, Subject.OPERATIONS)
+    alerts_of(records, on_operations=found.extend, only=only)
+    return found
+
+
+# ---- the record
+
+
+def credentials() -> st.SearchStrategy[Credentials]:
+    number = st.integers(0, 2**32 - 1)
+    return st.builds(Credentials, st.integers(0, 2**64 - 1), *[number] * 8)
+
+
+@given(credentials(), credentials(), st.binary(max_size=107))
+def test_a_record_comes_back_as_it_was(before: Credentials, after: Credentials, file: bytes) -> None:
+    record = changed(NGINX, 5, before, after, file=file)
+    found = unpack_identity(record)
+    assert (found.before, found.after, found.file) == (before, after, file)
+    assert (found.event.pid, found.event.end, found.event.uid) == (412, 5, after.uid)
+    assert int.from_bytes(record[:4], "little") == len(record)
+    assert is_whole(record)
+
+
+def test_what_is_cut_off_is_no_record() -> None:
+    record = dropped(5)
+    assert not any(is_whole(record[:length]) for length in range(len(record) - 7))
+
+
+@given(st.binary(max_size=107), st.binary(max_size=16))
+def test_what_a_program_is_called_cannot_reach_the_terminal_as_it_is(file: bytes, comm: bytes) -> None:
+    found = change_of(changed(replace(NGINX, comm="x"), 5, allowed(0), allowed(0), file=file, was="y"))
+    assert change_text(found).isprintable()
+    named = found._replace(event=found.event._replace(comm=comm.ljust(16, b"\0")))
+    assert change_text(named).isprintable()
+
+
+# ---- words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (allowed(0), allowed(33), "uid 0 -> 33, gid 0 -> 33, no capabilities left"),
+        (allowed(0, 33), allowed(33), "uid 0 -> 33, no capabilities left"),
+        (allowed(0), allowed(0)._replace(egid=33, fsgid=33), "egid 0 -> 33"),
+        (allowed(0), allowed(0, capabilities=ALL)._replace(euid=33), "euid 0 -> 33"),
+        (allowed(0), allowed(0)._replace(fsuid=33), "fsuid 0 -> 33"),
+        (allowed(33), allowed(33, capabilities=_NET_RAW), "got cap_net_raw"),
+        (allowed(0), allowed(0, capabilities=ALL & ~_NET_RAW), "lost cap_net_raw"),
+        (allowed(33), allowed(33, capabilities=1 << 63), "got capability 63"),
+        (allowed(33), allowed(33, capabilities=ALL), "got 41 capabilities"),
+    ],
+)
+def test_what_has_changed_is_said_and_nothing_else(before: Credentials, after: Credentials, text: str) -> None:
+    assert change_text(change_of(changed(NGINX, 5, before, after))) == text
+
+
+# ---- what is kept
+
+
+def test_of_a_process_the_last_changes_are_kept_and_the_others_counted() -> None:
+    changes = Changes()
+    changes.meet(412)
+    for number in range(1, 21):
+        changes.take(changed(NGINX, number, allowed(number), allowed(number + 1)))
+    told = changes.told([_seen(NGINX, 1)], 1)
+    assert [change.when for change in told.changes] == list(range(13, 21))
+    assert told.not_kept == 12
+    assert changes.told([_seen(NGINX, 30)], 15).not_kept == 0
+
+
+def test_what_each_thread_does_for_itself_is_kept_once() -> None:
+    changes = Changes()
+    changes.meet(412)
+    for tid in range(412, 500):
+        changes.take(dropped(tid, NGINX.thread(tid)))
+    assert len(changes.told([_seen(NGINX, 1)], 1).changes) == 1
+
+
+def test_a_storm_of_others_does_not_push_out_who_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OTHERS", 3)
+    monkeypatch.setattr(module, "MOST_SEEN", 2)
+    changes = Changes()
+    changes.take(dropped(1))
+    changes.meet(412)
+    for pid in range(1000, 1100):
+        changes.take(executed(Task("true", pid), 2, b"/bin/true", was="sh"))
+    assert len(changes.told([_seen(NGINX, 1)], 1).changes) == 1
+    assert len(changes._others) == 3
+    for pid in (1097, 1098, 1099):
+        changes.meet(pid)
+    assert len(changes._seen) == 2
+    assert not changes.told([_seen(NGINX, 1)], 1).changes
+
+
+def test_the_last_change_before_a_connection_is_told_if_it_made_who_was_seen_then() -> None:
+    changes = Changes()
+    changes.take(dropped(10))
+    changes.meet(412)
+    assert [change.when for change in changes.told([_seen(NGINX, 20)], 15).changes] == [10]
+    # An earlier process had this pid.
+    assert changes.told([_seen(ROOT, 20)], 15).changes == ()
+    assert changes.told([_seen(replace(NGINX, comm="cron"), 20)], 15).changes == ()
+
+
+def _seen(task: Task, when: int) -> Event:
+    story = Story(client=task, start=when)
+    return story.connect()
+
+
+# ---- trace
+
+
+def test_the_lines_stand_between_the_operations() -> None:
+    assert [line[16:] for line in placed(twice()) if "nginx[412]" in line[:36] or "setresuid" in line] == [
+        "nginx[412]       connect(7)     #1   /run/before",
+        "nginx[412]       setresuid      uid 0 -> 33, gid 0 -> 33, no capabilities left",
+        "nginx[412]       connect(7)     #2   uwsgi[815] /run/after",
+        "nginx[412]       write(7) 8     #1   uwsgi[815] /run/before",
+    ]
+
+
+def test_what_a_process_had_become_before_is_told_before_its_first_operation() -> None:
+    story = established(client=NGINX)
+    records = [dropped(5), executed(Task("cron", 99), 6, b"/usr/sbin/cron", was="sh"), *map(pack, story.events)]
+    lines = placed(records)
+    assert ["setresuid" in line for line in lines] == [True, False, False]
+    found = [brief[12] for _, brief, _ in operated(records)]
+    assert found[0] == 0
+    assert 0 not in found[1:]
+
+
+def test_what_a_file_tells_again_is_shown_once() -> None:
+    records = twice()
+    [change] = [each for each in records if type_of(each) == RecordType.IDENTITY]
+    assert placed([*records, change]) == placed(records)
+
+
+def test_who_was_never_seen_on_a_connection_is_not_shown() -> None:
+    records = [*map(pack, seeds_failure().events), dropped(2_000_000_000)]
+    assert not any("setresuid" in line for line in placed(records))
+    assert all(brief[12] for _, brief, _ in operated(records))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("evt.type=setresuid", ["setresuid"]),
+        ("evt.type in (connect, setresuid)", ["connect", "setresuid", "connect"]),
+        ("proc.pid=412 and evt.type!=write", ["connect", "setresuid", "connect"]),
+        ("user.uid=0", ["connect"]),
+        ("user.uid=33 and proc.name=nginx", ["setresuid", "connect", "write"]),
+        ("evt.failed=true", []),
+        ("conn.path=/run/after and proc.name=nginx", ["connect"]),
+        ("fd.num=7 and proc.pid=412", ["connect", "connect", "write"]),
+        ("fd.type=unix and evt.type=setresuid", []),
+        ("evt.dur >= 0 and evt.type=setresuid", []),
+    ],
+)
+def test_filters_ask_for_changes_by_who_and_by_which_call(text: str, expected: list[str]) -> None:
+    calls = ("connect", "setresuid", "write")
+    lines = placed(twice(), text)
+    assert [
+        next(call for call in calls if f" {call}" in line) for line in lines if "uwsgi[815]  " not in line
+    ] == expected
+    view = FormattedLines(parsed("%evt.type"), lambda *_: None)
+    assert view.lines(operated(twice(), text), CLOCKS) == [line for line in expected if line]
+
+
+@pytest.mark.parametrize("field", [field for field in FIELDS if field.of_operation and not field.of_changes])
+def test_what_is_not_known_of_a_change_is_not_printed_of_it(field: FilterField) -> None:
+    view = FormattedLines(parsed(f"*%{field.name}"), lambda *_: None)
+    record = dropped(5)
+    [found] = [each for each in operated(twice()) if each[1][12] == 0]
+    assert view.lines([(record, *found[1:])], CLOCKS) == ["<NA>"]
+
+
+def test_sysdig_s_lines_have_what_it_became() -> None:
+    def lines(*changes: bytes) -> list[str]:
+        view = SysdigLines()
+        story = established(client=NGINX)
+        found = view.lines(operated(in_order(story.events, *changes)), CLOCKS)
+        whole = [line.split(" ", 2)[2] for line in found + view.rest(CLOCKS)]
+        return [line for line in whole if "connect" not in line and "accept" not in line]
+
+    assert lines(dropped(2_000_000_000)) == [
+        "0 nginx (412) > setresuid ruid=33 euid=33 suid=33",
+        "0 nginx (412) < setresuid res=0",
+    ]
+    assert lines(executed(replace(NGINX, comm="cat"), 2_000_000_000, b"/bin/cat", was="nginx")) == [
+        "0 cat (412) > execve filename=/bin/cat",
+        "0 cat (412) < execve res=0 exe=/bin/cat args= tid=412 pid=412 comm=cat uid=33",
+    ]
+
+
+def test_a_line_of_json_has_all_of_it() -> None:
+    lines = operation_lines()(operated(twice()), CLOCKS, lambda *_: None)
+    [found] = [each for each in map(json.loads, lines) if each["record"] == "identity"]
+    assert (found["syscall"], found["pid"], found["comm"], found["file"]) == ("setresuid", 412, "nginx", None)
+    assert (found["before"]["uid"], found["after"]["uid"]) == (0, 33)
+    assert (found["before"]["capabilities"], found["after"]["capabilities"]) == ("000001ffffffffff", "0" * 16)
+
+
+# ---- alerts
+
+
+def hurt() -> list[bytes]:
+    """Return a process that drops root and executes something between a request and what it is hurt by."""
+    story = established(client=ROOT)
+    story.client.write(8)
+    story.server.read()
+    story.wait(200 * MICROSECOND)
+    cat = replace(NGINX, comm="cat")
+    changes = [
+        dropped(story.now - 100 * MICROSECOND),
+        executed(cat, story.now - 50 * MICROSECOND, b"/bin/cat", was="nginx"),
+    ]
+    story.server.release()
+    story.client.task = cat
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    earlier = executed(UWSGI, 500_000_000, b"/usr/bin/uwsgi", was="sh", uid=998)
+    return in_order(story.events, *changes, earlier)
+
+
+def test_an_alert_s_timeline_has_them_in_order() -> None:
+    [alert] = alerts_of(hurt())
+    block = alert_block(alert, CLOCKS, width=80)
+    rows = block[block.index("connect") :].splitlines()
+    before = [line.strip() for line in block.splitlines() if line.strip().startswith("before")]
+    assert before == ["before  uwsgi[815] execve: /usr/bin/uwsgi, was sh"]
+    [setresuid] = [number for number, line in enumerate(rows) if "nginx[412] setresuid: uid 0 -> 33" in line]
+    [execve] = [number for number, line in enumerate(rows) if "cat[412] execve: /bin/cat, was nginx" in line]
+    [hangup] = [number for number, line in enumerate(rows) if "HANG-UP" in line]
+    assert setresuid < execve < hangup
+    assert max(map(len, rows)) <= 80
+
+
+def test_json_and_the_page_have_them_too() -> None:
+    [alert] = alerts_of(hurt())
+    found = json.loads(alert_line(alert, CLOCKS))
+    assert [each["syscall"] for each in found["identity"]] == ["execve", "setresuid", "execve"]
+    assert found["identity_not_kept"] == 0
+    drawing = sequence(alert)
+    assert drawing is not None
+    texts = [text.text for text in drawing.texts]
+    assert any(text.startswith("nginx[412] setresuid: uid 0 -> 33") for text in texts)
+
+
+def test_a_failed_connect_has_none() -> None:
+    story = Story(path="/run/gone.s", client=HTTPD)
+    story.connect(error=errno.ECONNREFUSED)
+    [alert] = alerts_of(list(map(pack, story.events)))
+    assert json.loads(alert_line(alert, CLOCKS))["identity"] == []
