@@ -126,6 +126,9 @@ class _Reading:
 
     def connections(self) -> Iterator[Connection]:
         """Yield the connections that are open; last those that nobody has used since the capture began."""
+        for _ in self._endpoints.settle():
+            # What was learnt last may still wait for that.
+            pass
         seen: set[int] = set()
         for connection in self._endpoints.open_connections():
             seen.update((connection.client.inode_number, connection.server.inode_number))

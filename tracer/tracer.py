@@ -223,8 +223,6 @@ class Tracer:
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
         self._lost: dict[Loss, LostFact] = {}
-        # Alerts that became due between two operations.
-        self._due: list[Alert] = []
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Judged] = WeakKeyDictionary()
@@ -234,7 +232,7 @@ class Tracer:
         self._endpoints = Endpoints(
             self._known,
             operations=self._selects if is_told else None,
-            on_other=self._take_in_turn,
+            on_other=self._take,
         )
         self._on_places = on_places
         self._on_records = on_records
@@ -275,6 +273,9 @@ class Tracer:
         """Take the probes away; statistics and losses can still be asked for."""
         try:
             if self._source:
+                for _ in self._endpoints.settle():
+                    # Of what is still waited for nobody is told any more; what was learnt meanwhile counts.
+                    pass
                 self._take_all(self._source.losses())
                 self._take_counts()
             if self._writer:
@@ -385,7 +386,6 @@ class Tracer:
             return
         for occurrence in self._endpoints.feed(batch.records):
             self._tell_operations(self._endpoints.operated())
-            yield from self._told()
             if isinstance(occurrence, Concluded):
                 alert = self._concluded(occurrence.connection)
             elif isinstance(occurrence, Suffered):
@@ -395,7 +395,6 @@ class Tracer:
             if alert is not None:
                 yield alert
         self._tell_operations(self._endpoints.operated())
-        yield from self._told()
         if batch.until is None:
             # What somebody did next may be in the records that are left. Those that were read have settled what was
             # before them.
@@ -406,12 +405,6 @@ class Tracer:
             yield from self._settle(batch.until)
         elif not batch.records:
             yield from self._settle(None)
-
-    def _take_in_turn(self, record: bytes) -> None:
-        """Take what a record says, but tell first what is due by then: nobody knew that record, of a live host."""
-        if self._endpoints.waiting:
-            self._due += self._settle(time_of(record))
-        self._take(record)
 
     def _tell_operations(self, operated: Sequence[Operated]) -> None:
         if self._passes is not None and self._passes_change is not None:
@@ -429,10 +422,6 @@ class Tracer:
             for record, brief, place in operated:
                 if brief[0] == RecordType.OPERATION:
                     self._on_operation(Traced(unpack(record), *place))
-
-    def _told(self) -> Iterator[Alert]:
-        due, self._due = self._due, []
-        yield from due
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
         for suffered in self._endpoints.settle(now):

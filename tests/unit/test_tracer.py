@@ -755,6 +755,38 @@ def test_what_was_told_later_than_an_alert_is_told_later_by_its_capture(
         assert [alert.verdict for alert in replayed.alerts()] == [alert.verdict for alert in told]
 
 
+def test_what_is_told_of_the_host_does_not_end_the_wait_for_older_records_behind_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    *events, release = stories.seeds_failure().events
+    now = failed = events[-1].end
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+    attached = attach(monkeypatch, events, [release])
+    # There is nothing more whenever somebody looks.
+    monkeypatch.setattr(FakeProbes, "drained", True)
+    with Tracer(keep=tmp_path / "capture") as tracer:
+        told = list(tracer.poll(0))
+        # It is looked again after a tenth of a second: what the client did next was recorded at once.
+        now = failed + WAIT + 1
+        attached.lost = lost_from(0, 1)
+        told += tracer.poll(0)
+    assert [alert.verdict.consequence.afterwards for alert in told] == ["closed"]
+    assert tracer.losses().total == 1
+    with FileSource(tmp_path / "capture") as source, Tracer(source=source) as replayed:
+        assert [alert.verdict for alert in replayed.alerts()] == [alert.verdict for alert in told]
+    assert replayed.losses().total == 1
+
+
+def test_what_is_told_of_the_host_is_known_when_the_context_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    *events, release = stories.seeds_failure().events
+    attached = attach(monkeypatch, events, [], [release])
+    with Tracer() as tracer:
+        assert list(tracer.poll(0)) == []
+        attached.lost = lost_from(0, 1)
+        assert list(tracer.poll(0)) == []
+    assert tracer.losses().total == 1
+
+
 def test_what_is_kept_of_a_capture_that_was_cut_is_cut_too(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("capture", "copy", "copy of the copy")]
     write_capture(paths[0], map(pack, stories.seeds_failure().events))

@@ -30,6 +30,7 @@ from hangup.tracer.record.layout import (
     brief_of,
     pack,
     sender_of,
+    time_of,
     type_of,
     unpack,
     unpack_history,
@@ -100,6 +101,9 @@ _KEPT_OF_ENDPOINT = KEPT_FIRST + KEPT_LAST
 # A read or a write that has other flags than these is looked at in all its values.
 _PLAIN = ~int(EventFlag.IO_URING | EventFlag.COMPAT | EventFlag.KERNEL_THREAD | EventFlag.EXITING)
 
+# So many records that are not the kernel's own may wait for its next one.
+_MOST_HELD = 16_384
+
 # So many that turn out to have been used are passed over in search of one that has not.
 _MOST_LOOKED_AT = 64
 
@@ -165,6 +169,8 @@ class Endpoints:
         self._numbers = Numbers()
         self._kept = 0
         self._aftermaths = Aftermaths()
+        # What is not the kernel's own and came while something was waited for, till the kernel's next record comes.
+        self._held: list[bytes] = []
         # By connection: the paths of those that nobody had selected when they began, for somebody may later.
         self._unselected: OrderedDict[int, str | None] = OrderedDict()
         self.evicted = 0
@@ -265,7 +271,23 @@ class Endpoints:
         elif kind == _IDENTITY:
             if self._known.changes.take(record):
                 self._changed(record)
+        elif self._aftermaths:
+            # The source adds it when it has read what stands behind it, which may be much older.
+            self._held.append(record)
+            if len(self._held) > _MOST_HELD:
+                yield from self._take_held(None)
         else:
+            self._on_other(record)
+
+    def _take_held(self, until: int | None) -> Iterator[Suffered]:
+        """Take what is not the kernel's own, but tell first what was due by then: nobody knew that record.
+
+        until: when the kernel's next record was made, in ns, which nobody knew either; None: there is none.
+        """
+        held, self._held = self._held, []
+        for record in held:
+            time = time_of(record)
+            yield from self._settle(time if until is None else min(time, until))
             self._on_other(record)
 
     def _changed(self, record: bytes) -> None:
@@ -285,6 +307,8 @@ class Endpoints:
     ) -> Iterator[Occurrence]:
         """Take an operation, whatever it is; record, brief: what it was made of, if it was."""
         operation = event.operation
+        if self._held:
+            yield from self._take_held(event.end)
         if event.flags & _OVERTAKEN and self._has_recalled(event):
             return
         for aftermath in self._aftermaths.take(event) if self._aftermaths else ():
@@ -363,6 +387,8 @@ class Endpoints:
 
     def _recall_handed(self, what: Handed) -> Iterator[Occurrence]:
         """Take what the kernel kept of a connection, as if each operation had been recorded when it ended."""
+        if self._held:
+            yield from self._take_held(what.time)
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
             return
@@ -443,8 +469,12 @@ class Endpoints:
     def settle(self, now: int | None = None) -> Iterator[Suffered]:
         """Yield the failures whose aftermath is waited for no longer.
 
-        now: in ns of CLOCK_MONOTONIC; None: nothing more will come.
+        now: in ns of CLOCK_MONOTONIC, by when all that was recorded has been taken; None: nothing more will come.
         """
+        yield from self._take_held(now)
+        yield from self._settle(now)
+
+    def _settle(self, now: int | None) -> Iterator[Suffered]:
         for aftermath in self._aftermaths.settle(now):
             self._name(aftermath.connection)
             yield Suffered(aftermath)
