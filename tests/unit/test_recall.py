@@ -483,13 +483,24 @@ def test_who_has_another_name_or_user_by_the_time_it_leaves_is_told_as_who_it_is
 
 def test_who_leaves_under_another_name_is_not_said_to_have_only_inherited_its_end() -> None:
     story = established()
-    answer(story, *[Task("worker", 900)] * 10, *[UWSGI] * 20)
+    answer(story, *[UWSGI] * 10, Task("worker", 900), *[UWSGI] * 10)
     # What it did is among the operations that are not kept.
     story.server.release(by=Task("renamed", 900), exit_status=1)
     story.client.read(0)
     (alert,) = recorded(story.events)
     assert alert.verdict.kind is Kind.EXITED
     assert [one.verdict.kind for one in streamed(story.events)] == [Kind.EXITED]
+
+
+def test_who_leaves_under_another_name_after_its_connection_was_handed_over_has_not_only_inherited_its_end() -> None:
+    story = established()
+    answer(story, *[UWSGI] * 10, Task("worker", 900), *[UWSGI] * 10)
+    story.server.write(30, error=errno.EPIPE)
+    story.server.release(by=Task("renamed", 900), exit_status=1)
+    story.client.read(0)
+    expected = [(Kind.PEER_SHUTDOWN, "server"), (Kind.EXITED, "client")]
+    for alerts in (recorded(story.events), streamed(story.events)):
+        assert [(alert.verdict.kind, alert.verdict.victim) for alert in alerts] == expected
 
 
 def test_an_operation_of_a_user_that_there_is_not_is_somebodys() -> None:

@@ -79,9 +79,7 @@ class Endpoint:
         "place",
         "read_bytes",
         "read_messages",
-        "recalled",
         "release",
-        "renamed",
         "role",
         "shutdown_not_kept",
         "silence",
@@ -91,6 +89,7 @@ class Endpoint:
         "turn_bytes",
         "turn_start",
         "turns",
+        "used_by",
         "users",
         "users_lost",
         "written_bytes",
@@ -163,10 +162,8 @@ class Endpoint:
         """Whether it has had more users than are known."""
         self.begun = False
         """Whether its beginning was recorded: then all that it wrote is counted."""
-        self.renamed = False
-        """Whether a thread that used it had another name or user when it released it, as its history tells."""
-        self.recalled = False
-        """Whether it began with a history, in which not every operation is kept."""
+        self.used_by: frozenset[int] = frozenset()
+        """The pids of those who had used it, as its history tells, before somebody else released it."""
         self.opener_pid = 0
         """Who called connect, listen or socketpair for it, as SO_PEERCRED tells the other end; 0: not seen."""
 

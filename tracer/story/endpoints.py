@@ -457,9 +457,9 @@ class Endpoints:
             endpoint.inode, endpoint.inode_number = history.inode, history.inode_number
             endpoint.other.opener_pid = history.opener_pid
             endpoint.users_lost = bool(history.state & _USERS_LOST)
-            endpoint.recalled = True
-            users = users_of(history)
-            endpoint.renamed = len({(user.pid, user.tid) for user in users}) < len(users)
+            # Who releases an end is a user of its own also where only its name or thread is another one (FIRST_USE).
+            heir = history.user if history.release_flags & _FIRST_USE else None
+            endpoint.used_by = frozenset(user.pid for place, user in enumerate(users_of(history)) if place != heir)
             connection.overlapping = connection.overlapping or is_overlapping(history)
         if not (one.state | (other.state if other else 0)) & _BEGUN:
             # Only who it was then: what has been seen is in the histories.
@@ -735,9 +735,9 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
 def _only_inherited(gone: Endpoint, release: Event) -> bool:
     """Whether who released an end had done nothing else on it: how that process went says nothing about the answer."""
     # What it did before tracing began is not known, nor is it where another thread dropped the reference for it.
-    known = gone.connection.complete and not (gone.users_lost or gone.renamed)
-    known = known and (not gone.recalled or bool(release.flags & _FIRST_USE))
-    return known and not release.owner_pid and gone.users.get(release.pid) is release
+    known = gone.connection.complete and not gone.users_lost
+    first = release.pid not in gone.used_by and gone.users.get(release.pid) is release
+    return known and first and not release.owner_pid
 
 
 def _ended_by(pid: int, release: Event) -> bool:
