@@ -1232,6 +1232,78 @@ def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() ->
     assert found == expected
 
 
+def test_an_answer_that_is_an_empty_message_is_not_the_end_of_the_stream() -> None:
+    story = established(type=SEQPACKET)
+    story.client.write(10)
+    story.server.read()
+    story.server.write(0)
+    story.server.release()
+    story.client.read(0)
+    story.client.read(0)
+    story.client.release()
+    assert streamed(story.events) == []
+    assert_both_ways_agree(story.events)
+
+
+def test_who_has_an_empty_message_for_an_answer_and_writes_on_is_told_that_it_was_answered() -> None:
+    story = established(type=SEQPACKET)
+    story.client.write(10)
+    story.server.read()
+    story.server.write(0)
+    story.client.read(0)
+    story.server.release()
+    story.client.write(20, error=errno.EPIPE)
+    (alert,) = streamed(story.events)
+    assert alert.verdict.kind is Kind.ANSWERED
+    assert_both_ways_agree(story.events)
+
+
+@pytest.mark.parametrize("exchanges", [0, 1])
+def test_a_request_that_is_an_empty_message_may_lack_an_answer(exchanges: int) -> None:
+    story = established(type=SEQPACKET)
+    for _ in range(exchanges):
+        story.client.write(0)
+        story.server.read(0)
+        story.server.write(0)
+        story.client.read(0)
+    story.client.write(0)
+    story.server.read(0)
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    (alert,) = streamed(story.events)
+    assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNANSWERED, Symptom.CUT_READ)
+    assert_both_ways_agree(story.events)
+
+
+def test_an_empty_message_that_is_read_before_its_write_is_recorded_is_read_once() -> None:
+    story = established(type=SEQPACKET)
+    story.client.write(10)
+    story.server.read()
+    late = story.server.write(0)
+    story.client.read(0)
+    story.client.write(10)
+    story.server.read()
+    story.server.release()
+    story.client.read(0)
+    events = sorted(story.events, key=lambda event: event.end + story.step * 3 // 2 * (event is late))
+    (alert,) = streamed(events)
+    assert (alert.verdict.kind, alert.verdict.symptom) == (Kind.UNANSWERED, Symptom.CUT_READ)
+
+
+def test_an_empty_message_that_is_left_unread_is_said_to_be() -> None:
+    story = established(type=SEQPACKET)
+    story.client.write(10)
+    story.server.read()
+    story.client.write(0)
+    story.server.release()
+    story.client.read(error=errno.ECONNRESET)
+    (alert,) = streamed(story.events)
+    assert alert.verdict.kind is Kind.UNREAD
+    assert " with an empty message unread" in alert.verdict.sentence
+    assert_both_ways_agree(story.events)
+
+
 def test_what_somebody_did_who_is_not_kept_any_more_is_not_put_down_to_who_came_after() -> None:
     story = established()
     for task in (UWSGI, Task("a", 901), Task("b", 902)):
