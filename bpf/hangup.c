@@ -180,8 +180,8 @@ static __always_inline bool hurts(struct history *history, struct pending *enter
 		wrote(history, result, now);
 		return false;
 	}
-	if (!result)
-		return entered->size && may_be_cut(history);
+	if ((!result || entered->message_flags & MSG_WAITALL) && result < entered->size && may_be_cut(history))
+		return true;
 	if (result > 0) {
 		history->heard |= HEARD_SINCE;
 		if (!(entered->message_flags & MSG_PEEK)) {

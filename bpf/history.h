@@ -31,6 +31,8 @@
 /* recv(2): the bytes stay in the queue. send(2): it does not wait for room. */
 #define MSG_PEEK 2
 #define MSG_DONTWAIT 0x40
+/* recv(2): it waits for all that it asks for, or the end. */
+#define MSG_WAITALL 0x100
 
 /* What is decided of both ends at once. */
 #define HISTORY_DECIDED                                                          \

@@ -18,6 +18,7 @@ from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
     MSG_PEEK,
+    MSG_WAITALL,
     USER_LOST,
     Counted,
     Event,
@@ -546,7 +547,8 @@ class Recorder:
     def _hurts(self, history: Kept, event: Event) -> bool:
         result = event.result
         if event.operation == Operation.READ:
-            return result == -errno.ECONNRESET or bool(not result and event.size and self._may_be_cut(history))
+            at_end = not result or event.message_flags & MSG_WAITALL
+            return result == -errno.ECONNRESET or bool(at_end and result < event.size and self._may_be_cut(history))
         waited = not event.message_flags & _MSG_DONTWAIT
         cut_short = 0 < result < event.size and waited and event.shutdown & _SEND_SHUTDOWN
         return result in (-errno.EPIPE, -errno.ECONNRESET) or bool(cut_short)

@@ -22,6 +22,7 @@ from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
     MSG_PEEK,
+    MSG_WAITALL,
     Event,
     EventFlag,
     Handed,
@@ -1230,6 +1231,61 @@ def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() ->
     recorder._latent = (story.events[-1].end >> 30, 64)
     expected, found = rows_both_ways(story.events, recorder)
     assert found == expected
+
+
+def waiting_for_all(*, answer: int = 40, **how: Any) -> Story:
+    """Return a client that waits for 4,096 bytes and gets fewer, for the server goes so."""
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    begun = story.now
+    if answer:
+        story.server.write(answer)
+    story.server.release(**how)
+    story.client.read(answer, message_flags=MSG_WAITALL, start=begun)
+    story.client.release()
+    return story
+
+
+@pytest.mark.parametrize("how", [{"killed_by": 9}, {"exit_status": 1}])
+def test_who_waits_for_all_of_its_answer_and_gets_part_of_it_from_one_that_dies_is_told_so(how: dict[str, int]) -> None:
+    story = waiting_for_all(**how)
+    (alert,) = streamed(story.events)
+    assert alert.verdict.symptom is Symptom.CUT_READ
+    assert alert.verdict.kind is (Kind.KILLED if "killed_by" in how else Kind.EXITED)
+    assert alert.verdict.sentence.endswith("read of 4096 bytes met the end of the stream after 40 bytes")
+    assert_both_ways_agree(story.events)
+
+
+def test_a_buffer_that_is_larger_than_the_answer_is_filled_as_far_as_that_goes() -> None:
+    # Many wait for all of a large buffer to get whatever comes until the other end closes.
+    for story in (waiting_for_all(), waiting_for_all(exit_status=0)):
+        assert streamed(story.events) == []
+        assert_both_ways_agree(story.events)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"message_flags": MSG_WAITALL | 0x40},
+        {"message_flags": MSG_WAITALL | MSG_PEEK},
+        {"result": 4096},
+        # A message is all that one read gets (unix_dgram_recvmsg()).
+        {"type": SEQPACKET},
+    ],
+)
+def test_a_read_that_does_not_wait_or_gets_all_it_waits_for_has_not_met_the_end(fields: dict[str, Any]) -> None:
+    *before, read, close = waiting_for_all(killed_by=9).events
+    events = [*before, read._replace(**fields), close]
+    kind = fields.get("type", read.type)
+    assert streamed([event._replace(type=kind) for event in events]) == []
+
+
+def test_a_read_that_a_signal_cuts_short_before_the_other_end_dies_has_not_met_the_end() -> None:
+    story = waiting_for_all(killed_by=9)
+    *before, release, read, close = story.events
+    early = read._replace(end=release.start)
+    assert streamed([*before, early, release, close]) == []
 
 
 def test_an_answer_that_is_an_empty_message_is_not_the_end_of_the_stream() -> None:

@@ -568,6 +568,9 @@ STREAM, SEQPACKET = 1, 5
 MSG_PEEK = 2
 """One of a read's `message_flags`, recv(2): the bytes stay in the queue."""
 
+MSG_WAITALL = 0x100
+"""Another one: it waits for all that it asks for, or the end."""
+
 
 class Identity(NamedTuple):
     """A task that has got other credentials, or has executed a program."""

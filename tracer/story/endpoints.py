@@ -17,8 +17,10 @@ from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
     DIED,
     MSG_PEEK,
+    MSG_WAITALL,
     SEQPACKET,
     SIZE,
+    STREAM,
     Brief,
     Event,
     EventFlag,
@@ -235,6 +237,7 @@ class Endpoints:
                 or aftermaths
                 # What is a symptom, or may be.
                 or result <= 0
+                or message_flags & MSG_WAITALL
                 or (
                     operation == _WRITE
                     # Or began before it was read.
@@ -662,15 +665,16 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
                 endpoint.read_bytes += result
                 endpoint.read_messages += 1
             endpoint.heard = event.end
-            return None
-        if result == _ECONNRESET:
-            return Symptom.RESET_READ
-        if not result and _is_empty_message(endpoint):
+            if not _waited_in_vain(endpoint, event):
+                return None
+        elif result:
+            return Symptom.RESET_READ if result == _ECONNRESET else None
+        elif _is_empty_message(endpoint):
             if not event.message_flags & MSG_PEEK:
                 endpoint.read_messages += 1
-            endpoint.heard = True
+            endpoint.heard = event.end
             return None
-        if result or not event.size or endpoint.failed:
+        if not event.size or endpoint.failed:
             return None
         symptom = _end_of_stream(endpoint, event)
         endpoint.met_end = endpoint.met_end or event.end
@@ -709,6 +713,19 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
         return False
     # What was sent had begun before: the first bytes would have met the error.
     return any(left and left.start < event.end for left in (other.ended_receiving, other.release))
+
+
+def _waited_in_vain(endpoint: Endpoint, event: Event) -> bool:
+    """Whether a read that waits for all it asks for got less because it came to the end of the stream.
+
+    A signal or a time-out ends it as well (unix_stream_read_generic()), and so does who else wrote what comes next.
+    """
+    waits = event.message_flags & (MSG_WAITALL | MSG_PEEK | _MSG_DONTWAIT) == MSG_WAITALL
+    if not waits or event.result >= event.size or endpoint.connection.type != STREAM:
+        return False
+    other = endpoint.other
+    ended = any(end and end.start < event.end for end in (other.ended_sending, other.release))
+    return ended and endpoint.read_bytes >= other.written_bytes
 
 
 def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:

@@ -341,7 +341,9 @@ def _what(facts: Facts, figures: Figures | None = None, *, whose: str | None = N
     if symptom is Symptom.SHORT_WRITE:
         return f"{owner} write of {size(event.size)} was cut to {size(event.result)}"
     if symptom is Symptom.CUT_READ:
-        return f"{owner} read met the end of the stream"
+        # One that waits for all it asks for has got some of it.
+        asked = f" of {size(event.size)}" if event.result else ""
+        return f"{owner} read{asked} met the end of the stream{f' after {size(event.result)}' if asked else ''}"
     if symptom is Symptom.TOLD:
         return f"{owner} socket had an ECONNRESET that was taken by SO_ERROR or recvmmsg"
     if event.operation == Operation.WRITE:
