@@ -594,6 +594,39 @@ def test_a_peer_that_dies_while_it_is_waited_for_is_told_though_nothing_fails(se
     assert f"[{server}]" in alert.verdict.sentence
 
 
+def test_a_thread_that_exits_with_descriptors_of_its_own_is_not_told_as_its_process_s_exit(
+    seen: Seen, path: Path
+) -> None:
+    met_end = Baton()
+
+    def serve(end: socket.socket) -> None:
+        receive(end, 7)
+        has_its_own, is_last = threading.Event(), threading.Event()
+
+        def work() -> None:
+            assert _libc.unshare(_CLONE_FILES) == 0
+            has_its_own.set()
+            is_last.wait()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        has_its_own.wait()
+        end.close()
+        is_last.set()
+        met_end.take()
+
+    def call(end: socket.socket) -> None:
+        end.sendall(b"request")
+        assert end.recv(10) == b""
+        end.close()
+        met_end.pass_on()
+
+    talk(path, serve, call)
+    verdict = seen.the_alert(path).verdict
+    assert verdict.kind is Kind.UNANSWERED
+    assert re.search(r" hung up \(its thread [0-9]+ exited\) ", verdict.sentence)
+
+
 def test_who_waits_for_all_of_an_answer_and_gets_part_of_it_is_told_though_nothing_fails(
     seen: Seen, path: Path
 ) -> None:
@@ -1374,4 +1407,5 @@ def test_all_of_it_is_told_again_from_files_where_nothing_can_be_asked_of_the_ho
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_FILES = 0x400
 _PR_SET_NAME = 15

@@ -1233,6 +1233,31 @@ def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() ->
     assert found == expected
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_thread_that_exits_with_descriptors_of_its_own_is_not_told_as_its_process_s_exit(status: int) -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    # exit(2): a process ends by exit_group(2).
+    story.server.release(exit_status=status, syscall=60)
+    story.client.read(0)
+    story.client.release(exit_status=status, syscall=60)
+    (alert,) = streamed(story.events)
+    assert alert.verdict.kind is Kind.UNANSWERED
+    assert alert.verdict.sentence.startswith("uwsgi[815] hung up (its thread 817 exited) ")
+    assert alert.verdict.consequence.afterwards == "closed"
+    assert_both_ways_agree(story.events)
+
+
+def test_a_process_that_is_killed_while_a_thread_of_it_exits_was_killed() -> None:
+    story = established()
+    story.client.write(10)
+    story.server.read()
+    story.server.release(killed_by=9, syscall=60)
+    story.client.read(0)
+    assert [alert.verdict.kind for alert in streamed(story.events)] == [Kind.KILLED]
+
+
 def waiting_for_all(*, answer: int = 40, **how: Any) -> Story:
     """Return a client that waits for 4,096 bytes and gets fewer, for the server goes so."""
     story = established()

@@ -15,7 +15,6 @@ from typing import NamedTuple, cast
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
-    DIED,
     MSG_PEEK,
     MSG_WAITALL,
     SEQPACKET,
@@ -43,6 +42,7 @@ from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, En
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
+from hangup.tracer.story.operation import has_died
 from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
@@ -744,7 +744,7 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
     if connection.requester is not endpoint or 0 < endpoint.met_end <= endpoint.turn_start:
         # Who has met it before it sent its last expects no answer to that.
         return None
-    died_badly = release is not None and release.flags & DIED and release.exit_code
+    died_badly = release is not None and has_died(release) and release.exit_code
     if connection.pair and not died_badly:
         # Who asks whom over a socketpair is a guess, and an orderly end is often the answer itself: a child that has
         # been told to stop or to go on executes or exits, a parent without more work closes.

@@ -68,9 +68,22 @@ def error_of(event: Event) -> str | None:
     return error_name(-event.result) if event.result < 0 else None
 
 
+def has_died(release: Event) -> bool:
+    """Whether a release came of the end of its process.
+
+    A thread with descriptors of its own (unshare(2), CLONE_FILES) releases them when it ends, while its process lives
+    on. The C library ends a thread by exit(2), a process by exit_group(2).
+    """
+    if not release.flags & DIED:
+        return False
+    ends_thread = release.syscall == (_COMPAT_EXITS if release.flags & _COMPAT else _EXITS)[0]
+    by_itself = release.flags & _EXITING and not release.exit_code & 0x7F
+    return not (by_itself and ends_thread and release.tid != release.pid)
+
+
 def exit_of(event: Event) -> tuple[int | None, str | None]:
     """Return the exit status or the signal's name of a release by a process that was ending, or had (wait(2))."""
-    if event.operation != _RELEASE or not event.flags & DIED:
+    if event.operation != _RELEASE or not has_died(event):
         return None, None
     number = event.exit_code & 0x7F
     return (None, signal_name(number)) if number else (event.exit_code >> 8 & 0xFF, None)

@@ -10,9 +10,10 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hangup.tracer.record.layout import DIED, STREAM, Event, EventFlag, Operation
+from hangup.tracer.record.layout import STREAM, Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.exchange import Exchange
+from hangup.tracer.story.operation import has_died
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
@@ -91,7 +92,7 @@ class Facts:
     @property
     def died(self) -> bool:
         """Whether the other end went because its process ended."""
-        return self.release is not None and bool(self.release.flags & DIED)
+        return self.release is not None and has_died(self.release)
 
     @property
     def died_badly(self) -> bool:
@@ -558,7 +559,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
     release = next((event for event in operations if event.operation == Operation.RELEASE), None)
     if release is None:
         return "went on" if operations else None
-    if not release.flags & DIED:
+    if not has_died(release):
         return "closed"
     number = release.exit_code & 0x7F
     if not number:

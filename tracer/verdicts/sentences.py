@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.names import error_name, shutdown_name, signal_name
-from hangup.tracer.record.layout import DIED, Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.story.operation import has_died
 from hangup.tracer.story.process import Process, is_nobodys, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
@@ -183,7 +184,7 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
 def _listener_went(gone: End, release: Event) -> str:
     """Say how a connection was lost in the backlog."""
     who, way = _who_left(gone), _way(gone, release)
-    if release.flags & DIED:
+    if has_died(release):
         return f"{who}, which listened, {way}{_pause(way)} before it had accepted the connection"
     return f"{who} closed the listener before it had accepted the connection"
 
@@ -216,7 +217,7 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
     """Say how the one that waited for an answer left, or was in the middle of one."""
     gone, exchange = facts.gone, facts.exchange
     who = _who_left(gone)
-    died = release.flags & DIED
+    died = has_died(release)
     left = _way(gone, release)
     if exchange.owed_to_peer and not facts.left_over_an_answer:
         waited = duration(figures.waited or 0)
@@ -244,7 +245,7 @@ def _accepted_before(facts: Facts, release: Event) -> bool:
 
 def _reused(facts: Facts, figures: Figures, release: Event) -> str:
     who, way = _who_left(facts.gone), _way(facts.gone, release)
-    if not release.flags & DIED:
+    if not has_died(release):
         way = way.replace("hung up", "closed the connection", 1)
     silence = duration(max(figures.silence or 0, 0))
     used = "" if figures.gap is None else f" {duration(max(figures.gap, 0))} later"
@@ -364,12 +365,14 @@ def _who_left(gone: End) -> str:
 
 def _way(gone: End, release: Event) -> str:
     """Say how an end's release came about."""
-    if not release.flags & DIED:
+    if not has_died(release):
         if release.flags & EventFlag.KERNEL_THREAD:
             if is_nobodys(release):
                 why = "no process is known to have had it open: a kernel thread dropped it"
                 return f"hung up ({why}, as what was sent in a message and never received)"
             return "hung up (a kernel thread dropped its last descriptor)"
+        if release.flags & EventFlag.EXITING:
+            return f"hung up (its thread {release.tid} exited)"
         return f"hung up{_heir(gone, release)}"
     number = release.exit_code & 0x7F
     if number:
