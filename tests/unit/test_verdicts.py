@@ -1115,6 +1115,65 @@ def test_a_farewell_that_is_answered_by_a_shutdown_is_as_harmless(
     assert verdict(story).consequence.harmless is harmless
 
 
+def pipelined(*sizes: int, answered: int = 60) -> Story:
+    """Return a client that has sent requests of these sizes one behind the other, and read what came of an answer."""
+    story = established()
+    for size in sizes:
+        story.client.write(size)
+    story.server.read()
+    story.server.write(answered)
+    story.client.read()
+    return story
+
+
+@pytest.mark.parametrize("waits", [0, SECOND], ids=["at once", "idle"])
+@pytest.mark.parametrize(
+    ("sizes", "harmless"),
+    [((7,) * 9, False), ((7, 7), False), ((7,), True), ((30,) * 9, True), ((4, 3), True)],
+    ids=["requests", "two requests", "a request before", "a farewell behind longer ones", "a request in parts"],
+)
+def test_one_more_of_many_small_requests_is_no_farewell(sizes: tuple[int, ...], waits: int, *, harmless: bool) -> None:
+    story = pipelined(*sizes)
+    story.wait(waits)
+    story.server.release()
+    story.wait(waits)
+    story.client.write(7, error=errno.EPIPE)
+    story.client.release()
+    judged = verdict(story)
+    assert judged.kind is (Kind.REUSED if waits else Kind.ANSWERED)
+    assert judged.consequence.harmless is harmless
+
+
+@pytest.mark.parametrize(("sizes", "harmless"), [((7,) * 9, False), ((30,) * 9, True)])
+def test_one_more_of_many_small_requests_that_the_server_closes_at_is_no_farewell(
+    sizes: tuple[int, ...], *, harmless: bool
+) -> None:
+    story = pipelined(*sizes)
+    story.client.write(7)
+    story.server.read()
+    story.server.release()
+    story.client.read(0)
+    story.client.release()
+    judged = verdict(story)
+    assert judged.kind is Kind.UNANSWERED
+    assert judged.consequence.harmless is harmless
+
+
+@pytest.mark.parametrize(("sizes", "harmless"), [((7,) * 9, False), ((30,) * 9, True)])
+def test_one_more_of_many_small_requests_to_a_server_that_has_ended_sending_is_no_last_word(
+    sizes: tuple[int, ...], *, harmless: bool
+) -> None:
+    story = pipelined(*sizes)
+    story.server.write(10)
+    story.server.shutdown(SHUT_WR)
+    story.client.read()
+    story.client.write(7)
+    story.server.release()
+    story.client.read(error=errno.ECONNRESET)
+    story.client.release()
+    assert verdict(story).consequence.harmless is harmless
+
+
 def test_a_first_request_without_an_answer_is_no_farewell_however_short() -> None:
     story = established()
     story.client.write(6)

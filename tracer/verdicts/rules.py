@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from hangup.tracer.record.layout import STREAM, Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, Role
@@ -411,7 +412,21 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
     left_all_read = not (facts.died_badly or facts.unread)
     went_well = kind is Kind.ANSWERED or (kind in (Kind.EXITED, Kind.PEER_SHUTDOWN) and left_all_read)
     had_answer = went_well and exchange.answered and exchange.victim.read >= exchange.peer.written
-    return last_word and (_has_left(afterwards) or afterwards == "killed") and (_idle(facts) or had_answer)
+    one_more = _goes_on(facts, failure.event.size, failure.event.start)
+    takes_leave = last_word and not one_more and (_has_left(afterwards) or afterwards == "killed")
+    return takes_leave and (_idle(facts) or had_answer)
+
+
+def _goes_on(facts: Facts, size: int, since: int) -> bool:
+    """Whether the one that was hurt had sent several requests of that very size, one behind the other.
+
+    since: when it sent what failed, or what had no answer, in ns. That is one more of them then, and no farewell.
+    """
+    ours = [event for event in _last_of(facts.story, facts.victim) if event.start < since and event.result > 0]
+    transfers = [event for event in ours if event.operation in (Operation.READ, Operation.WRITE)]
+    # What it has read since is the answer to the first ones of them.
+    runs = [list(run) for writes, run in groupby(transfers, lambda event: event.operation == Operation.WRITE) if writes]
+    return bool(runs) and len(runs[-1]) > 1 and all(event.result == size for event in runs[-1])
 
 
 def _has_left(afterwards: Afterwards | None) -> bool:
@@ -425,7 +440,8 @@ def _was_taken_leave_of(facts: Facts, kind: Kind, afterwards: Afterwards | None)
     if kind is Kind.PEER_SHUTDOWN:
         shutdown = sentences.peer_shutdown(facts.gone, facts.failure.event, facts.failure.symptom)
         left = shutdown.start if shutdown else None
-    if left is None or exchange.victim.bytes > FAREWELL or not _has_left(afterwards):
+    said = exchange.victim
+    if left is None or said.bytes > FAREWELL or _goes_on(facts, said.bytes, said.start) or not _has_left(afterwards):
         return False
     well = kind in (Kind.UNANSWERED, Kind.EXITED, Kind.PEER_SHUTDOWN) and not facts.died_badly
     had_all = exchange.peer.turns and exchange.victim.read >= exchange.peer.written
@@ -446,6 +462,8 @@ def _were_last_words(facts: Facts, afterwards: Afterwards | None) -> bool:
     begun, words = (victim.start, victim.bytes) if exchange.asked else (failed.start, 0)
     if facts.failure.symptom is Symptom.BROKEN_WRITE:
         words += failed.size
+    if _goes_on(facts, words, begun):
+        return False
     at_once = abs(begun - ended) < IDLE and not _had_read(facts, begun, ended)
     theirs = [event.result for event in _writes(facts.last_of_gone) if event.start <= ended]
     took_leave = bool(theirs) and theirs[-1] <= LAST_WORDS and theirs[-1] < peer.bytes
