@@ -637,6 +637,51 @@ def test_a_write_that_was_recorded_after_the_read_of_its_bytes_began_before_it()
     assert_both_ways_agree(events, times=False)
 
 
+def drained_after_a_long_write(*, exchanges: int, drains: int, answer: int) -> Story:
+    """Return a server that reads a long write till its end before it closes, though it has answered that before."""
+    story = established()
+    for _ in range(exchanges):
+        story.client.write(10)
+        story.server.read()
+        story.server.write(20)
+        story.client.read()
+    begun = story.now
+    write = story.client.write(1_000_000, took=50 * MILLISECOND)
+    story.now = begun + MILLISECOND
+    story.server.read(600_000)
+    if answer:
+        story.server.write(answer)
+    story.server.read(300_000)
+    # What the queue has room for is there when the write ends.
+    story.now = write.end + story.step
+    for _ in range(drains):
+        story.server.read(100_000 // drains)
+    if answer:
+        story.client.read(answer)
+    story.server.release()
+    story.client.write(30, error=errno.EPIPE)
+    story.client.release()
+    story.events.sort(key=lambda event: event.end)
+    return story
+
+
+@pytest.mark.parametrize("drains", [20, 40])
+@pytest.mark.parametrize("exchanges", [1, 4, 40])
+def test_who_may_have_been_answered_in_a_long_write_is_judged_with_a_doubt(exchanges: int, drains: int) -> None:
+    story = drained_after_a_long_write(exchanges=exchanges, drains=drains, answer=120)
+    (expected,), (alert,) = streamed(story.events), recorded(story.events)
+    assert expected.verdict.kind is Kind.ANSWERED
+    assert alert.verdict.kind is Kind.ANSWERED or not alert.verdict.certain
+
+
+@pytest.mark.parametrize("drains", [20, 40])
+@pytest.mark.parametrize("exchanges", [4, 40])
+def test_who_was_not_answered_in_a_long_write_is_judged_without_a_doubt(exchanges: int, drains: int) -> None:
+    story = drained_after_a_long_write(exchanges=exchanges, drains=drains, answer=0)
+    for alerts in (streamed(story.events), recorded(story.events)):
+        assert [(alert.verdict.kind, alert.verdict.certain) for alert in alerts] == [(Kind.UNANSWERED, True)]
+
+
 def answered_while_it_asks(*, exchanges: int, reads: int, sent: int = 1_000_000, answers: int = 1) -> Story:
     """Return a client that is answered, and hung up on, while its one long write still waits for room.
 

@@ -39,7 +39,7 @@ from hangup.tracer.record.layout import (
     users_of,
 )
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
-from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place
+from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place, event_of
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
@@ -420,6 +420,8 @@ class Endpoints:
                     (history.state & _ENDED_RECEIVING and end.ended_receiving is None)
                     or (history.state & _ENDED_SENDING and end.ended_sending is None)
                 )
+            if _may_be_answered_early(connection.client) or _may_be_answered_early(connection.server):
+                connection.guessed = True
 
     def _has_recalled(self, event: Event) -> bool:
         """Whether an operation that ended while its connection was handed over stood in the history, too."""
@@ -646,6 +648,25 @@ def _operated(event: Event, record: bytes | None, brief: Brief | None, place: Pl
         record = pack(event)
         brief = brief_of(record)
     return record, brief, place
+
+
+def _may_be_answered_early(endpoint: Endpoint) -> bool:
+    """Whether the other end wrote last while an end was in the write that begins its turn, or right before that.
+
+    If that write waited for room the other end may have read of it, and that was the answer. Which of the two it is is
+    told by what it read before, and that is not kept.
+    """
+    other = endpoint.other
+    if not (other.omitted and other.tail):
+        return False
+    wrote, first_kept = other.last_write_end, event_of(other.tail[0])
+    before = 0
+    for number, event in enumerate(endpoint.kept):
+        if event.operation == _WRITE and event.end == endpoint.turn_start:
+            is_known = not endpoint.omitted or number != len(endpoint.operations)
+            return is_known and before < wrote < min(event.end, first_kept.end)
+        before = event.end
+    return False
 
 
 def _take(endpoint: Endpoint, event: Event) -> Symptom | None:

@@ -626,7 +626,7 @@ def _overlapping(story: Story) -> tuple[str, ...]:
 def _guessed(story: Story) -> tuple[str, ...]:
     if not story.guessed:
         return ()
-    return ("a write was read before it had ended, and not all operations were kept: whose turn it was is a guess",)
+    return ("a write may have been read before it ended, and not all is kept: whose turn it was is a guess",)
 
 
 def _lost(lost: int) -> tuple[str, ...]:
