@@ -11,6 +11,7 @@ from hangup.tracer.record.facts import ProcessFact, SocketFact
 from hangup.tracer.record.layout import Event, EventFlag, Operation, SocketFlag, pack
 from hangup.tracer.story import aftermath as aftermaths
 from hangup.tracer.story import endpoints as module
+from hangup.tracer.story import eviction
 from hangup.tracer.story.aftermath import Aftermath
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, MAX_USERS, Connection, Endpoint
 from hangup.tracer.story.endpoints import Concluded, ConnectFailed, Endpoints, Suffered
@@ -273,7 +274,7 @@ def test_what_is_forgotten_is_found_without_looking_at_all_connections(monkeypat
             list(endpoints.feed([story.client.write(1)]))
         looked.clear()
         list(endpoints.feed(numbered(number).events))
-        assert 0 < len(looked) <= module._MOST_LOOKED_AT
+        assert 0 < len(looked) <= eviction._MOST_LOOKED_AT
     assert endpoints.open == 1000
 
 

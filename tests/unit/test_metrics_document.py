@@ -15,7 +15,7 @@ from hangup.cli.sinks.metrics import MAX_SERIES
 from hangup.cli.sinks.metrics_table import LABELS, METRICS, PROCESS_METRICS, labels_markdown, markdown
 from hangup.tracer.kernel.probes import KRETPROBE_SLOTS
 from hangup.tracer.record.layout import Loss
-from hangup.tracer.story.endpoints import MAX_CONNECTIONS
+from hangup.tracer.story.eviction import MAX_CONNECTIONS
 from hangup.tracer.tracer import Tracer
 from tests.unit.sources import Records
 

@@ -464,6 +464,11 @@ class Connection:
         """How many operations both ends have had."""
         return self.client.count + self.server.count
 
+    def is_used(self) -> bool:
+        """Whether it has had more operations than when this was asked last."""
+        before, self.looked_at = self.looked_at, self.operations
+        return self.looked_at != before
+
     @property
     def start(self) -> int:
         """When it began, in ns of CLOCK_MONOTONIC: the connect's start, else the first thing seen of it."""

@@ -40,6 +40,7 @@ from hangup.tracer.record.layout import (
 )
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place, event_of
+from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
@@ -94,9 +95,6 @@ _MSG_DONTWAIT = 0x40
 # What is not just so many bytes more.
 _UNUSUAL = MSG_WAITALL | MSG_OOB
 
-# Each takes a few KiB, a busy one up to 60: beyond this the least recently used are forgotten, and counted.
-MAX_CONNECTIONS = 20_000
-
 # Of so many connections that nobody had selected it is remembered what they are to.
 _MOST_UNSELECTED = 4096
 
@@ -109,10 +107,6 @@ _PLAIN = ~int(EventFlag.IO_URING | EventFlag.COMPAT | EventFlag.KERNEL_THREAD | 
 
 # So many records that are not the kernel's own may wait for its next one.
 _MOST_HELD = 16_384
-
-# So many that turn out to have been used are passed over in search of one that has not.
-_MOST_LOOKED_AT = 64
-
 
 Operated = tuple[bytes, Brief, Place]
 """An operation: its record, what is looked at first of it, and where it was.
@@ -620,18 +614,8 @@ class Endpoints:
         return connection
 
     def _evict(self) -> None:
-        """Forget the connection that has not been used for longest, or nearly so.
-
-        The clock algorithm: whoever has been used since it was last looked at goes behind the others.
-        """
-        for _ in range(_MOST_LOOKED_AT):
-            number, connection = next(iter(self._connections.items()))
-            operations = connection.operations
-            if operations == connection.looked_at:
-                break
-            connection.looked_at = operations
-            self._connections.move_to_end(number)
-        self._forget(next(iter(self._connections.values())))
+        """Forget the connection that has not been used for longest, or nearly so."""
+        self._forget(least_used(self._connections, Connection.is_used))
         self.evicted += 1
 
     def _forget(self, connection: Connection) -> None:

@@ -25,6 +25,7 @@ from hangup.tracer.record.layout import (
     unpack,
 )
 from hangup.tracer.story.connection import Role
+from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
 from hangup.tracer.story.identity import Change, change_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
@@ -51,12 +52,6 @@ _KIND = _TYPE | _AFTERMATH | _UNSELECTED
 
 # `size` to `unread_bytes` of `Glance`.
 _RESULT = slice(8, 16)
-
-MAX_CONNECTIONS = 20_000
-"""So many are known at a time; beyond that those that nobody has used lately are forgotten, and counted."""
-
-# So many that turn out to have been used are passed over in search of one that has not.
-_MOST_LOOKED_AT = 64
 
 # Of so many connections that nobody had selected it is remembered what they are to; so many processes and paths are
 # kept by what they are made of.
@@ -163,6 +158,12 @@ class _End:
         if who is None:
             return None, self.opener_pid or None
         return None if who.comm == "?" else who.comm, who.pid
+
+    def is_used(self) -> bool:
+        """Whether something of its connection was shown since this was asked last."""
+        shown = self.where is not None or self.other.where is not None
+        self.where = self.other.where = None
+        return shown
 
 
 Placed = tuple[Glance, Where]
@@ -437,17 +438,8 @@ class Places:
         return end
 
     def _evict(self) -> None:
-        """Forget the connection that has not been used for longest, or nearly so.
-
-        The clock algorithm: where something was shown since it was last looked at goes behind the others.
-        """
-        for _ in range(_MOST_LOOKED_AT):
-            number, end = next(iter(self._connections.items()))
-            if end.where is None and end.other.where is None:
-                break
-            end.where = end.other.where = None
-            self._connections.move_to_end(number)
-        self._forget(next(iter(self._connections.values())))
+        """Forget the connection that has not been used for longest, or nearly so."""
+        self._forget(least_used(self._connections, _End.is_used))
         self.evicted += 1
 
     def _forget(self, end: _End) -> None:
