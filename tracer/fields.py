@@ -215,12 +215,12 @@ OPERATION: tuple[Field[Operated], ...] = (*WHEN, *CALL, *OUTCOME, *EXIT, *TASK)
 """An operation by itself, as it stands in a story."""
 
 SOCKET: tuple[Field[Traced], ...] = (
-    Field("path", "string", _PATH, lambda traced: traced.path, absent="if not known"),
+    Field("path", "string", _PATH, lambda traced: traced.place.path, absent="if not known"),
     Field(
         "connection",
         "number",
         _CONNECTION,
-        lambda traced: traced.number,
+        lambda traced: traced.place.number,
         absent="for a failed connect",
     ),
     Field(
@@ -255,10 +255,10 @@ SOCKET: tuple[Field[Traced], ...] = (
         "peer_comm",
         "string",
         "the name of the process at the other end, escaped",
-        lambda traced: traced.peer_comm,
+        lambda traced: traced.place.peer_comm,
         absent="if not known",
     ),
-    Field("peer_pid", "number", "its process id", lambda traced: traced.peer_pid, absent="if not known"),
+    Field("peer_pid", "number", "its process id", lambda traced: traced.place.peer_pid, absent="if not known"),
 )
 """On which socket an operation was, of which connection, and with whom."""
 

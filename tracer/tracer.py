@@ -421,7 +421,7 @@ class Tracer:
         if self._on_operation is not None:
             for record, brief, place in operated:
                 if brief[0] == RecordType.OPERATION:
-                    self._on_operation(Traced(unpack(record), *place))
+                    self._on_operation(Traced(unpack(record), place))
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
         for suffered in self._endpoints.settle(now):

@@ -51,7 +51,7 @@ def operation_lines() -> OperationLines:
     )
     # What ends with a process is a release, and that has no parts.
     no_exit = _texts(EXIT, event_of_call)[0, 0, b""]
-    sockets = KeptText[tuple[bytes, Place]](lambda key: of_socket(Traced(on_socket(key[0]), *key[1]), no_times))
+    sockets = KeptText[tuple[bytes, Place]](lambda key: of_socket(Traced(on_socket(key[0]), key[1]), no_times))
     cgroups = KeptText[Cgroup | None](lambda key: of_cgroup(key, no_times))
 
     def lines(operations: Iterable[OperatedRecord], clocks: Clocks, cgroup: CgroupOf) -> list[str]:
@@ -65,7 +65,7 @@ def operation_lines() -> OperationLines:
                 continue
             of_task = cgroup(*who_of(task))
             if operation == _RELEASE:
-                made.append(whole(Placed(Traced(unpack(record), *place), of_task), wall))
+                made.append(whole(Placed(Traced(unpack(record), place), of_task), wall))
                 continue
             made.append(
                 f"{beginning}{when(_Timed(_Times(start, end), place.role), wall)},"

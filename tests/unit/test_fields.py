@@ -131,8 +131,8 @@ def operations() -> list[Traced]:
 def altered(random: Random, traced: Traced, other: Traced) -> Traced:
     """Return an operation that has some of another one's values."""
     event = Event._make(random.choice(both) for both in zip(traced.event, other.event, strict=True))
-    mixed = Traced._make(random.choice(both) for both in zip(traced, other, strict=True))
-    return mixed._replace(event=event._replace(owner_pid=random.choice([0, 4242])))
+    place = Place._make(random.choice(both) for both in zip(traced.place, other.place, strict=True))
+    return Traced(event._replace(owner_pid=random.choice([0, 4242])), place)
 
 
 @pytest.mark.parametrize("most", [1, 7, kept_text.MOST])
@@ -149,16 +149,17 @@ def test_a_text_that_is_found_again_is_what_would_be_made_anew(monkeypatch: pyte
             traced = altered(random, traced, random.choice(all_of_them))
         cgroup = random.choice(cgroups)
         record = pack(traced.event)
-        operated = record, brief_of(record), Place._make(traced[1:])
+        place = traced.place
+        operated = record, brief_of(record), place
         assert kept([operated], CLOCKS, partial(lambda found, _id, _pid: found, cgroup)) == [
             plain(Placed(traced, cgroup), CLOCKS.wall)
         ]
         width = random.choice([60, 80, 200])
         process = process_of(traced.event)
-        where = partial(Where, process, traced.number, traced.path, (traced.peer_comm, traced.peer_pid))
+        where = partial(Where, process, place.number, place.path, (place.peer_comm, place.peer_pid))
         glance = glance_of(record)
-        [row] = kept_rows([(glance, where(pair=traced.pair))], CLOCKS, width)
-        assert [row] == operation_rows(addresses=True)([(glance, where(pair=traced.pair))], CLOCKS, width)
+        [row] = kept_rows([(glance, where(pair=place.pair))], CLOCKS, width)
+        assert [row] == operation_rows(addresses=True)([(glance, where(pair=place.pair))], CLOCKS, width)
         # Both are made by parts of the operation; this is made of all of it.
         thread = "" if process.tid == process.pid else f"/{process.tid}"
         assert row.split(" ", 1)[1].startswith(f"{process.comm}[{process.pid}{thread}] ")

@@ -18,7 +18,6 @@ from hangup.tracer.filter.fields import BY_NAME
 from hangup.tracer.filter.filter import filter_of, understood
 from hangup.tracer.filter.tree import EXISTS, LISTS, SIGNS, WORDS, Comparison
 from hangup.tracer.record.layout import pack
-from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated as OperatedRecord
 from hangup.tracer.story.operation import operation_name
 from hangup.tracer.story.places import Placed
@@ -48,7 +47,7 @@ def passing(text: str) -> list[str]:
     return [
         f"{traced.role} {operation_name(traced.event)} {traced.event.result}"
         for traced in ALL
-        if passes(pack(traced.event), Place._make(traced[1:]))
+        if passes(pack(traced.event), traced.place)
     ]
 
 

@@ -16,7 +16,6 @@ from hangup.tracer.filter.fields import BY_NAME, FIELDS
 from hangup.tracer.filter.tree import OPERATORS
 from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import Event, pack, reader_of
-from hangup.tracer.story.connection import Place
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import seeds_failure
@@ -79,7 +78,7 @@ def find(cgroup_id: int, _pid: int, _comm: str) -> Cgroup | None:
 
 
 def value(name: str, traced: Traced) -> Any:
-    return getter_of(BY_NAME[name], find)(pack(traced.event), Place._make(traced[1:]))
+    return getter_of(BY_NAME[name], find)(pack(traced.event), traced.place)
 
 
 @pytest.mark.parametrize(("name", "json_name"), IN_JSON.items())
@@ -95,6 +94,10 @@ def test_a_field_says_of_an_operation_what_json_says(name: str, json_name: str) 
 
 def changed(traced: Traced, **fields: Any) -> Traced:
     return traced._replace(event=traced.event._replace(**fields))
+
+
+def elsewhere(traced: Traced, **fields: Any) -> Traced:
+    return traced._replace(place=traced.place._replace(**fields))
 
 
 @pytest.fixture
@@ -116,9 +119,9 @@ def test_who_did_it_is_whoever_owned_the_descriptor_if_the_kernel_let_go_of_it(w
 def test_both_ends_are_told_apart_by_whose_the_operation_is(write: Traced) -> None:
     names = ("conn.client.comm", "conn.server.comm", "conn.client.pid", "conn.server.pid", "conn.client.uid")
     assert [value(name, write) for name in names] == ["httpd", "uwsgi", 4711, 815, 33]
-    other = write._replace(role="server")
+    other = elsewhere(write, role="server")
     assert [value(name, other) for name in names] == ["uwsgi", "httpd", 815, 4711, None]
-    unknown = other._replace(peer_comm=None, peer_pid=None)
+    unknown = elsewhere(other, peer_comm=None, peer_pid=None)
     assert [value(name, unknown) for name in names] == [None, "httpd", None, 4711, None]
 
 
@@ -136,6 +139,6 @@ def test_what_came_of_it_is_named_as_sysdig_does(write: Traced) -> None:
     assert [value(name, changed(write, result=8)) for name in names] == ["SUCCESS", 8, False, 8, 8, True]
     assert value("evt.dur", changed(write, start=5, end=12)) == 7
     assert value("fd.name", write) == "ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s"
-    assert value("fd.name", write._replace(path=None)) == "ffff880108bcc440->ffff880108bcba80"
+    assert value("fd.name", elsewhere(write, path=None)) == "ffff880108bcc440->ffff880108bcba80"
     assert value("fd.sock", write) == (0xFFFF880108BCC440, 0xFFFF880108BCBA80)
     assert value("fd.sock", changed(write, peer=0)) == (0xFFFF880108BCC440,)

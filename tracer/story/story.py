@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hangup.tracer.record.layout import Event, Operation
-from hangup.tracer.story.connection import Connection, Endpoint, Role
+from hangup.tracer.story.connection import Connection, Endpoint, Place, Role
 from hangup.tracer.story.identity import Changes, Told
 from hangup.tracer.story.process import Process, process_of
 
@@ -31,15 +31,15 @@ class Gap(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """One operation as it is traced; what follows the event is its `Place`."""
+    """One operation as it is traced, and where it was."""
 
     event: Event
-    role: Role
-    number: int | None
-    path: str | None
-    pair: bool
-    peer_comm: str | None = None
-    peer_pid: int | None = None
+    place: Place
+
+    @property
+    def role(self) -> Role:
+        """Whose end it was on."""
+        return self.place.role
 
 
 @dataclass(frozen=True, slots=True)
