@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from hangup.tracer.record.facts import ProcessFact, SocketFact
+from hangup.tracer.record.facts import ProcessFact, SocketFact, pack_fact
 from hangup.tracer.record.layout import Event, EventFlag, Operation, SocketFlag, pack
 from hangup.tracer.story import aftermath as aftermaths
 from hangup.tracer.story import endpoints as module
@@ -759,6 +759,20 @@ def test_what_an_end_does_after_its_failure_is_waited_for_a_tenth_of_a_second_by
     assert list(endpoints.settle(end + aftermaths.WAIT - 1)) == []
     assert len(list(endpoints.settle(end + aftermaths.WAIT))) == 1
     assert list(endpoints.settle(None)) == []
+
+
+def test_of_what_is_told_of_the_host_meanwhile_so_much_waits_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_HELD", 2)
+    told: list[bytes] = []
+    endpoints = Endpoints(on_other=told.append)
+    story = broken()
+    facts = [pack_fact(ProcessFact(story.now + number, 1, "init")) for number in range(4)]
+    list(endpoints.feed([*story.events, *facts[:2]]))
+    assert told == []
+    list(endpoints.feed(facts[2:]))
+    assert told == facts[:3]
+    assert len(list(endpoints.settle(None))) == 1
+    assert told == facts
 
 
 def test_what_ends_later_than_that_is_not_waited_for() -> None:
