@@ -308,13 +308,11 @@ class Endpoints:
     ) -> Iterator[Occurrence]:
         """Take an operation, whatever it is; record, brief: what it was made of, if it was."""
         operation = event.operation
-        if self._held:
-            yield from self._take_held(event.end)
         if event.flags & _OVERTAKEN and self._has_recalled(event):
             return
-        for aftermath in self._aftermaths.take(event) if self._aftermaths else ():
-            self._name(aftermath.connection)
-            yield Suffered(aftermath)
+        if self._aftermaths:
+            yield from self._take_held(event.end)
+            yield from self._suffered(self._aftermaths.take(event))
         if event.flags & _AFTERMATH:
             # It was recorded for that alone.
             return
@@ -388,8 +386,7 @@ class Endpoints:
 
     def _recall_handed(self, what: Handed) -> Iterator[Occurrence]:
         """Take what the kernel kept of a connection, as if each operation had been recorded when it ended."""
-        if self._held:
-            yield from self._take_held(what.time)
+        yield from self._take_held(what.time)
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
             return
@@ -478,7 +475,10 @@ class Endpoints:
         yield from self._settle(now)
 
     def _settle(self, now: int | None) -> Iterator[Suffered]:
-        for aftermath in self._aftermaths.settle(now):
+        yield from self._suffered(self._aftermaths.settle(now))
+
+    def _suffered(self, aftermaths: Iterable[Aftermath]) -> Iterator[Suffered]:
+        for aftermath in aftermaths:
             self._name(aftermath.connection)
             yield Suffered(aftermath)
 
