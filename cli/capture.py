@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import click
@@ -239,13 +239,13 @@ def capture_options(*not_with_read: str, alerts: bool) -> Callable[[Callable[...
             written = {name: given.pop(name) for name in names}
             read = given.pop("read")
             if read:
-                _refuse(ctx, (*names, *not_with_read), "is for watching this host, and -r reads a capture", given)
+                _refuse(ctx, (*names, *not_with_read), "is for watching this host, and -r reads a capture")
                 capture = Capture(read)
             elif written["write"] is None:
                 _refuse(ctx, names, "says how -w writes, which is not given")
                 capture = Capture()
             else:
-                _check_write(ctx, names, written["write"], given)
+                _check_write(ctx, names, written["write"])
                 name = "standard output" if written["write"] == PIPE else str(written["write"])
                 capture = Capture((), _output(**written), name)
             return function(*args, capture=capture, **given)
@@ -265,23 +265,21 @@ _NAMES = ("write", "force", "rotate_size", "rotate_time", "rotate_count", "aroun
 _PRINTING = ("as_json", "layout", "line_format", "command_line")
 
 
-def _refuse(
-    ctx: click.Context, names: Iterable[str], why: str, given: Mapping[str, Any] = MappingProxyType({})
-) -> None:
-    """Raise UsageError if one of these parameters was given; given: what is left of some that others have read."""
+def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise UsageError if one of these parameters was given."""
     for parameter in ctx.command.params:
         name = str(parameter.name)
         is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name in names and is_given and given.get(name, ctx.params[name]) != ():
+        if name in names and is_given and ctx.params[name] != ():
             said = parameter.opts[-1] if isinstance(parameter, click.Option) else "COMMAND"
             raise click.UsageError(f"{said} {why}", ctx)
 
 
-def _check_write(ctx: click.Context, names: Iterable[str], path: Path, given: Mapping[str, Any]) -> None:
+def _check_write(ctx: click.Context, names: Iterable[str], path: Path) -> None:
     """Raise UsageError if what was given beside -w cannot be."""
     if path == PIPE:
         _refuse(ctx, set(names) - {"write"}, "is for files, and -w - is a pipe")
-        _refuse(ctx, _PRINTING, "would write to standard output, too, where -w - writes the capture", given)
+        _refuse(ctx, _PRINTING, "would write to standard output, too, where -w - writes the capture")
         if os.isatty(1):
             raise click.UsageError("-w - writes to standard output, which is a terminal: let it be a pipe or a file")
     elif ctx.params.get("around") is not None:

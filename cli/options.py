@@ -35,13 +35,6 @@ def _cgroups(ctx: click.Context, param: click.Parameter, names: tuple[str, ...])
     return names
 
 
-# What a filter begins with, and no program's name: a field, then what is asked of it.
-_FILTER = re.compile(
-    r"[\s(]*(?:not[\s(]+)*[a-z][a-z0-9_.]*\s*"
-    r"(?:[=<>]|!=|\s(?:in|pmatch|contains|icontains|startswith|endswith|glob|exists)\b)"
-)
-
-
 _filter_option = click.option(
     "-f",
     "--filter",
@@ -130,19 +123,13 @@ def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable
     """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
 
     subject: what filters are asked about. live: whether the verb looks at this host; not where its `read` names
-    captures. Of a verb's own arguments `filter_text` is a filter, and so is what stands before `--` in its
-    `command_line`, or alone there and is no program's name. `connections` are such filters, too.
+    captures. Of a verb's own arguments `filter_text` is a filter; `connections` are filters, too.
     """
 
     def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool = False, **rest: Any) -> Any:
-            texts = list(filters)
-            if "filter_text" in rest:
-                texts += [text for text in [rest.pop("filter_text")] if text is not None]
-            elif "command_line" in rest:
-                before, rest["command_line"] = without_filter(rest["command_line"])
-                texts += before
+            texts = [*filters, *[text for text in [rest.pop("filter_text", None)] if text is not None]]
             try:
                 trees = [understood(text, subject) for text in texts]
                 wanted = filter_of(
@@ -166,13 +153,6 @@ def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable
 
 
 _SHORTHAND = ("pids", "uids", "cgroups", "comms", "paths", "ignored_comms", "ignored_paths", "connections")
-
-
-def without_filter(command_line: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the filter that stands before `--` in front of a command, or alone, if there is one; and the command."""
-    if command_line and _FILTER.match(command_line[0]) and command_line[1:2] in ((), ("--",)):
-        return [command_line[0]], command_line[2:]
-    return [], command_line
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
