@@ -118,7 +118,8 @@ class Alert:
     @property
     def key(self) -> Key:
         """What it is counted under."""
-        return _key(self.path, self.client, self.server, self.verdict.kind, pair=bool(self.story and self.story.pair))
+        client, server = (who.comm if who else UNKNOWN for who in (self.client, self.server))
+        return _key(self.path, client, server, self.verdict.kind, pair=bool(self.story and self.story.pair))
 
 
 class _Judged(NamedTuple):
@@ -449,11 +450,7 @@ class Tracer:
         lost = self._lost_during(connection.start, _end_of(connection))
         if not connection.left_unread(exact=connection.complete and connection.type == STREAM and not lost):
             key = _key(
-                connection.path,
-                connection.client.process,
-                connection.server.process,
-                Kind.CLEAN,
-                pair=connection.pair,
+                connection.path, connection.client.comm, connection.server.comm, Kind.CLEAN, pair=connection.pair
             )
             if self._is_wanted is None or self._is_wanted(ended_well(self._tell(connection), self._known.placed)):
                 self.statistics.count(key, operations=connection.operations)
@@ -676,10 +673,5 @@ def _end_of(connection: Connection) -> int:
     return max((end.release.end for end in (connection.client, connection.server) if end.release), default=0)
 
 
-def _key(path: str | None, client: Process | None, server: Process | None, kind: Kind, *, pair: bool) -> Key:
-    return Key(
-        client.comm if client else UNKNOWN,
-        server.comm if server else UNKNOWN,
-        path or (SOCKETPAIR if pair else UNKNOWN),
-        kind,
-    )
+def _key(path: str | None, client: str, server: str, kind: Kind, *, pair: bool) -> Key:
+    return Key(client, server, path or (SOCKETPAIR if pair else UNKNOWN), kind)

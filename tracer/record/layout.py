@@ -165,6 +165,7 @@ Origin = tuple[int, int, int, int]
 
 _ORIGIN = _partial_layout("16xQ", ("start", "inode_number", "peer_pid"))
 _WHO_LAYOUT = struct.Struct("=" + "".join(dict(_FIELDS)[name] for name in ("cgroup", "pid")))
+_THREAD = slice(*(each - _place("cgroup")[0] for each in _place("tid")))
 
 _HEADER_PLACES = {"flags": (6, "H"), "end": (8, "Q"), "connection": (16, "Q")}
 
@@ -666,6 +667,11 @@ def on_socket(part: bytes) -> Event:
 def who_of(task: bytes) -> tuple[int, int]:
     """Return the id of the cgroup and the pid of who did an operation, see `Brief`."""
     return cast(tuple[int, int], _WHO_LAYOUT.unpack_from(task))
+
+
+def thread_of(task: bytes) -> int:
+    """Return the id of the thread that did an operation, see `Brief`."""
+    return int.from_bytes(task[_THREAD], "little")
 
 
 def sections(record: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
