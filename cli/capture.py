@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from hangup.cli.child import invoking_user
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import seconds_of
+from hangup.cli.options import is_filter, seconds_of
 from hangup.cli.output import note
 from hangup.cli.progress import Progress
 from hangup.cli.ready import Ready
@@ -38,6 +38,9 @@ _LARGEST = 1 << 50
 _MARK_NS = 100_000_000
 
 _DEFAULT_MEMORY = "64M"
+
+READ = ("-r", "--read")
+"""The option that names captures."""
 
 
 class Capture:
@@ -145,17 +148,30 @@ def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
     """Return the option that names captures; required: the verb cannot look at this host."""
     what = "Read a capture" if required else "Read a capture in the place of this host"
     return click.option(
-        "-r",
-        "--read",
+        *READ,
         "read",
         callback=readable,
         type=click.Path(path_type=Path),
         multiple=True,
         required=required,
         metavar="FILE",
-        help=f"{what}, - from a pipe. May be given several times; of a capture in several files FILE is the name "
-        "without the numbers.",
+        help=f"{what}, - from a pipe. There may be several, one behind the other; of a capture in several files FILE "
+        "is the name without the numbers.",
     )
+
+
+class ReadsFiles(click.Command):
+    """A verb with `read_option`: `-r a.hup b.hup` is what a shell makes of `-r *.hup`, and means both."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, of which those that follow a file of -r are files, too, up to an option or a filter."""
+        result: list[str] = []
+        for word in args:
+            follows_file = result[-2:-1] and result[-2] in READ
+            if follows_file and (word == str(PIPE) or not word.startswith("-")) and not is_filter(word):
+                result.append(READ[0])
+            result.append(word)
+        return super().parse_args(ctx, result)
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -12,43 +11,41 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hangup.cli.capture import READ
 from hangup.cli.child import look_up
 from hangup.cli.follow import Followed
-from hangup.tracer.filter.fields import BY_NAME
+from hangup.cli.options import is_filter
 from hangup.tracer.filter.filter import Filter
 from hangup.tracer.selection import Selection
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-# What a filter begins with, and no program's name: a field, then what is asked of it.
-_FILTER = re.compile(
-    r"[\s(]*(?:not[\s(]+)*(?P<field>[a-z][a-z0-9_.]*)"
-    r"(?P<asked>\s*(?:[=<>]|!=|\s(?:in|pmatch|contains|icontains|startswith|endswith|glob|exists)\b))?"
-)
-
-
-def is_filter(text: str) -> bool:
-    """Whether a word is a filter, right or wrong, and no program's name."""
-    found = _FILTER.match(text)
-    if found is None:
-        return False
-    # A program may well be called as the fields that are one word.
-    return found["asked"] is not None or ("." in found["field"] and found["field"] in BY_NAME)
-
 
 class RunsCommand(click.Command):
     """A verb with the arguments [FILTER] [--] [COMMAND ...]; options may stand on both sides of FILTER."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments, of which a filter is one of -f, and what begins with another word is COMMAND."""
+        """Read the arguments: a filter is one of -f, what follows a file of -r is a file, too, the rest is COMMAND."""
+        while option := self._option_for(ctx, args):
+            place, name = option
+            args = [*args[:place], name, *args[place:]]
+        return super().parse_args(ctx, args)
+
+    def _option_for(self, ctx: click.Context, args: list[str]) -> tuple[int, str] | None:
+        """Return where COMMAND would begin, and of which option its first word is; None: it is COMMAND."""
         # It takes away from the list what it reads.
         found, _, _ = self.make_parser(ctx).parse_args(list(args))
         words = found.get("command_line")
         # Where there are none versions of click say so in different ways.
-        if isinstance(words, list | tuple) and words and is_filter(words[0]):
-            args = [*args[: len(args) - len(words)], "-f", *words]
-        return super().parse_args(ctx, args)
+        if not isinstance(words, list | tuple) or not words:
+            return None
+        place = len(args) - len(words)
+        if args[:place][-1:] == ["--"]:
+            return None
+        if is_filter(words[0]):
+            return place, "-f"
+        return (place, READ[0]) if args[:place][-2:-1] and args[place - 2] in READ else None
 
 
 class RunCommand:

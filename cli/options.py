@@ -35,6 +35,22 @@ def _cgroups(ctx: click.Context, param: click.Parameter, names: tuple[str, ...])
     return names
 
 
+# What a filter begins with, and no program's name: a field, then what is asked of it.
+_FILTER = re.compile(
+    r"[\s(]*(?:not[\s(]+)*(?P<field>[a-z][a-z0-9_.]*)"
+    r"(?P<asked>\s*(?:[=<>]|!=|\s(?:in|pmatch|contains|icontains|startswith|endswith|glob|exists)\b))?"
+)
+
+
+def is_filter(text: str) -> bool:
+    """Whether a word is a filter, right or wrong, and no program's name."""
+    found = _FILTER.match(text)
+    if found is None:
+        return False
+    # A program may well be called as the fields that are one word.
+    return found["asked"] is not None or ("." in found["field"] and found["field"] in BY_NAME)
+
+
 _filter_option = click.option(
     "-f",
     "--filter",
@@ -160,10 +176,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON L
 addresses_option = click.option("--addresses", is_flag=True, help="Show the kernel's addresses of sockets, too.")
 
 
-def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option of a key of the service's configuration; it is None, or empty, where it is not given."""
-    default = ", ".join(key.default) if key.type.many else str(key.default)
-    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
+def value_of(key: Key) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return what reads the value that is given for a key of the service's configuration; None where none is."""
 
     def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         if value is None or value == ():
@@ -175,11 +189,21 @@ def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, param) from None
 
+    return read
+
+
+def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of a key of the service's configuration; it is None, or empty, where it is not given."""
+    default = ", ".join(key.default) if key.type.many else str(key.default)
+    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
+
     if key.type.flag:
         declared = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
-        return click.option(declared, key.name, default=None, help=text, callback=read)
+        return click.option(declared, key.name, default=None, help=text, callback=value_of(key))
     names = ("-f", key.flag) if key.name == "filter" else (key.flag,)
-    return click.option(*names, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
+    return click.option(
+        *names, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=value_of(key)
+    )
 
 
 # Longer than anything runs, and short enough for every clock.

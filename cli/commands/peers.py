@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hangup.cli import json_lines, terminal
-from hangup.cli.capture import Capture, read_option
+from hangup.cli.capture import Capture, ReadsFiles, read_option
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options, json_option
 from hangup.cli.output import note
@@ -140,7 +140,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> Mo
         raise click.BadParameter(f"{error}; write it like 10:15:00 or +30s", ctx, param) from None
 
 
-@click.command("peers")
+@click.command("peers", cls=ReadsFiles)
 @filter_options(Subject.OPEN)
 @json_option
 @read_option()

@@ -21,6 +21,7 @@ from hangup.cli.main import hangup
 from hangup.cli.progress import Progress
 from hangup.tracer.capture.files import write_capture
 from hangup.tracer.capture.format import BLOCK_BYTES, END_BYTES, unpack_end
+from hangup.tracer.record.layout import pack
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, read_file
 from tests.stories import Story, clean, seeds_failure
@@ -235,6 +236,26 @@ def test_a_capture_is_read_without_root_or_the_compiler(verb: str, capture: Path
     assert b"Traceback" not in done.stderr
     assert done.returncode == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
     assert b"helloFastCGI" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("watch", "2 alerts in "), ("trace", "2 operations;"), ("peers", ""), ("report", "wrote page.html")],
+)
+def test_files_may_stand_one_behind_the_other_as_a_shell_puts_them(
+    verb: str, said: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(capture.parent)
+    for name in ("a.hup", "b.hup"):
+        write_capture(Path(name), [pack(event) for event in seeds_failure().events])
+    filters = {"watch": "evt.res=EPIPE", "trace": "evt.res=EPIPE"}
+    options = ["-o", "page.html", "--force"] if verb == "report" else []
+    result = run(verb, "-r", "a.hup", "b.hup", filters.get(verb, "conn.path exists"), *options)
+    assert result.exit_code == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
+    assert said in result.output
+    # The last one is missed if it is not asked for.
+    result = run(verb, "-r", "a.hup", "missing.hup", *options)
+    assert "cannot read missing.hup" in result.output
 
 
 def test_a_capture_ends_by_itself_and_says_how_long_it_was_watched_there(capture: Path) -> None:

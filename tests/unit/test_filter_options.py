@@ -195,8 +195,14 @@ def test_the_service_has_a_key_for_a_filter_and_the_others_are_filters_too(tmp_p
     config.write_text("[selection]\nfilter = 'verdict=answered'\n")
     result = run("serve", "--config", str(config), "--explain-filter")
     assert result.output.endswith("hangup decides:      verdict=answered\n")
-    result = run("serve", "--config", str(config), "--explain-filter", "-f", "verdict=unread")
+    for arguments in (("-f", "verdict=unread"), ("verdict=unread",)):
+        result = run("serve", "--config", str(config), "--explain-filter", *arguments)
+        assert result.output.endswith("hangup decides:      verdict=unread\n")
+    result = run(
+        "serve", "--config", str(config), "--explain-filter", "-f", "verdict=unread", "conn.pid=7 or conn.pid=8"
+    )
     assert result.output.endswith("hangup decides:      verdict=unread\n")
+    assert result.output.startswith("the kernel decides:  (conn.pid=7 or conn.pid=8) and ")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +214,7 @@ def test_a_mistake_in_the_configuration_s_filter_is_told(text: str) -> None:
 
 
 def test_the_options_of_serve_point_at_the_place_too() -> None:
-    result = run("serve", "-f", "proc.pdi=7")
-    assert result.exit_code == ExitStatus.USAGE
-    assert result.output.endswith("\n  proc.pdi=7\n  ^\n")
+    for arguments in (("-f", "proc.pdi=7"), ("proc.pdi=7",)):
+        result = run("serve", *arguments)
+        assert result.exit_code == ExitStatus.USAGE
+        assert result.output.endswith("\n  proc.pdi=7\n  ^\n")
