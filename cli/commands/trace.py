@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import click
 
@@ -28,7 +28,7 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
-from hangup.tracer.record.layout import OPERATION_TYPE, TYPE
+from hangup.tracer.record.layout import RecordType, count_types
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
@@ -70,9 +70,13 @@ class _Printer:
         self.print(self._rows(placed, self.clocks, self._width))
         self.count += len(placed)
 
-    def records(self, records: Sequence[bytes]) -> None:
+    def count_places(self, placed: Sequence[Placed]) -> None:
         """Print nothing, and count the operations."""
-        self.count += sum(record[TYPE] == OPERATION_TYPE for record in records)
+        self.count += len(placed)
+
+    def count_records(self, records: Sequence[bytes]) -> None:
+        """Print nothing, and count the operations among what was recorded."""
+        self.count += count_types(records)[RecordType.OPERATION]
 
     def print(self, lines: Sequence[str]) -> None:
         """Print these lines."""
@@ -182,6 +186,14 @@ def command(
     # Who reads lines of text does not see how connections went.
     is_text = not as_json and layout != "sysdig" and line_format is None
     status: int | None = None
+    takers: dict[str, Any]
+    if is_shown:
+        takers = {"on_places": printer.places} if is_text else {"on_operations": printer.operations}
+    elif wanted.rest is None and (not capture.is_read or wanted.selection_of_read.selects_all):
+        # All of them pass: nothing need be made of them.
+        takers = {"on_records": printer.count_records}
+    else:
+        takers = {"on_places": printer.count_places}
     ended: Ended | None = None
 
     def say(how: str) -> None:
@@ -202,9 +214,7 @@ def command(
             selection=wanted.selection_of_read if capture.is_read else run_command.selected(wanted.selection),
             only=wanted.rest,
             probes=probes,
-            on_operations=printer.operations if is_shown and not is_text else None,
-            on_places=printer.places if is_shown and is_text else None,
-            on_records=None if is_shown else printer.records,
+            **takers,
             **capture.tracer_options(),
         ) as tracer,
     ):

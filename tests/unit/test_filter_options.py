@@ -173,6 +173,9 @@ def test_a_capture_is_asked_as_this_host_is(recorded: Path) -> None:
     # What it says at the end is for standard error.
     operations = [line for line in result.stdout.splitlines() if not line.startswith("hangup: ")]
     assert len(operations) == sum("EPIPE" in line for line in operations) == 23
+    for arguments, count in ((("evt.failed=true",), 23), (("--path", "/none"), 0), (("-c", "1"), 9)):
+        result = run("trace", "-r", str(recorded), "--quiet", *arguments)
+        assert f"hangup: {count} operations; " in result.output
     result = run("watch", "-r", str(recorded), "conn.path=/none", "--", "true")
     assert "COMMAND is for watching this host, and -r reads a capture" in result.output
 
