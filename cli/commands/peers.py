@@ -171,6 +171,8 @@ def command(wanted: Filter, as_json: bool, read: tuple[Path, ...], at: Moment | 
             assert capture.source is not None
             recorded = open_at(capture.source, at, capture.show_progress)
             _show(recorded.connections, recorded.listeners, wanted, as_json=as_json)
+            if recorded.ended:
+                note(f"the capture ends before that, at {recorded.ended}: this was open then")
             if recorded.is_partial:
                 note("the capture has only what was open when it began, and what went wrong")
             click.get_current_context().exit(capture.end(ExitStatus.OK))
