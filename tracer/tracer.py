@@ -38,6 +38,7 @@ from hangup.tracer.record.layout import (
     Event,
     Loss,
     RecordType,
+    count_operations,
     count_types,
     time_of,
     unpack,
@@ -174,7 +175,7 @@ class Tracer:
         on_operation: Callable[[Traced], None] | None = None,
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
         on_places: Callable[[Sequence[Placed]], None] | None = None,
-        on_records: Callable[[Sequence[bytes]], None] | None = None,
+        on_count: Callable[[int], None] | None = None,
         statistics: Statistics | None = None,
         keep: Writer | Path | None = None,
     ) -> None:
@@ -194,7 +195,7 @@ class Tracer:
         and between them the changes of who did some (`Operated`).
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
-        on_records: the same for who wants nothing made of them: it is given the records as they were read.
+        on_count: the same for who wants nothing made of them: it is told how many more there were.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
         read, or what writes it elsewhere (tracer/capture/writer.py).
         """
@@ -206,7 +207,7 @@ class Tracer:
         self._wanted_probes = probes
         self._on_operation = on_operation
         self._on_operations = on_operations
-        is_told = any(told is not None for told in (on_operation, on_operations, on_places, on_records))
+        is_told = any(told is not None for told in (on_operation, on_operations, on_places, on_count))
         self.recording = source is None and not stream and not is_told
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
@@ -238,7 +239,7 @@ class Tracer:
             on_other=self._take_in_turn,
         )
         self._on_places = on_places
-        self._on_records = on_records
+        self._on_count = on_count
         self._passes = None if only is None or not is_told else over_operations(only, self.find_cgroup)
         self._passes_change = None if only is None or not is_told else over_changes(only, self.find_cgroup)
         self._is_wanted = None if only is None or is_told else over_connections(only)
@@ -371,14 +372,16 @@ class Tracer:
             first, last = time_of(records[0]), time_of(records[-1])
             began, ended = self.span or (first, first)
             self.span = began, max(ended, last)
-        if self._on_places is None and self._on_records is None:
+        if self._on_places is None and self._on_count is None:
             self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
-        if self._on_records is not None:
-            self._on_records(batch.records)
-            self._take_all([data for data in batch.records if data[TYPE] not in RING_TYPE_BYTES])
+        if self._on_count is not None:
+            operations = count_operations(batch.records)
+            self._on_count(operations)
+            if operations < len(batch.records):
+                self._take_all([data for data in batch.records if data[TYPE] not in RING_TYPE_BYTES])
             return
         if self._on_places is not None:
             for begin in range(0, len(batch.records), _AT_A_TIME):

@@ -28,7 +28,6 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
-from hangup.tracer.record.layout import RecordType, count_types
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
@@ -70,13 +69,9 @@ class _Printer:
         self.print(self._rows(placed, self.clocks, self._width))
         self.count += len(placed)
 
-    def count_places(self, placed: Sequence[Placed]) -> None:
-        """Print nothing, and count the operations."""
-        self.count += len(placed)
-
-    def count_records(self, records: Sequence[bytes]) -> None:
-        """Print nothing, and count the operations among what was recorded."""
-        self.count += count_types(records)[RecordType.OPERATION]
+    def add(self, operations: int) -> None:
+        """Print nothing, and count so many operations more."""
+        self.count += operations
 
     def print(self, lines: Sequence[str]) -> None:
         """Print these lines."""
@@ -191,9 +186,9 @@ def command(
         takers = {"on_places": printer.places} if is_text else {"on_operations": printer.operations}
     elif wanted.rest is None and (not capture.is_read or wanted.selection_of_read.selects_all):
         # All of them pass: nothing need be made of them.
-        takers = {"on_records": printer.count_records}
+        takers = {"on_count": printer.add}
     else:
-        takers = {"on_places": printer.count_places}
+        takers = {"on_places": lambda placed: printer.add(len(placed))}
     ended: Ended | None = None
 
     def say(how: str) -> None:

@@ -780,6 +780,11 @@ def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:
     return {kind: counts[kind.to_bytes(2, "little")] for kind in RING_TYPES}
 
 
+def count_operations(records: Iterable[bytes]) -> int:
+    """Return how many of some records are operations, for a fraction of what `count_types` costs."""
+    return list(map(_type_bytes, records)).count(OPERATION_TYPE)
+
+
 def pack(event: Event) -> bytes:
     """Return the record of an event, as the kernel would write it; what generators of test data use."""
     flags, end, connection, *fields = event[:-2]
