@@ -131,6 +131,9 @@ class Capture:
         """
         if self._failed:
             raise self._failed
+        # A pipe may go on for good, and is ended so.
+        if self.source and self.source.interrupted and self.source.size:
+            note(f"interrupted: {self.source.position / self.source.size:.0%} of the capture had been read")
         if self.source and self.source.damage:
             note(str(self.source.damage))
             return ExitStatus.DAMAGED

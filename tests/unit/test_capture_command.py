@@ -21,6 +21,7 @@ from hangup.cli.main import hangup
 from hangup.cli.progress import Progress
 from hangup.tracer.capture.files import write_capture
 from hangup.tracer.capture.format import BLOCK_BYTES, END_BYTES, unpack_end
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.record.layout import pack
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, read_file
@@ -322,6 +323,22 @@ def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_pa
     assert b"1 alert in" in rest
     assert errors == b""
     assert process.returncode == ExitStatus.ALERTS
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_ctrl_c_before_the_end_of_a_file_is_told_with_how_much_was_read(
+    verb: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "interrupted" not in run(verb, "-r", capture, capture, "--quiet").output
+    read = FileSource.read
+
+    def interrupted(source: FileSource, timeout: float) -> list[bytes]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return read(source, timeout)
+
+    monkeypatch.setattr(FileSource, "read", interrupted)
+    result = run(verb, "-r", capture, capture, "--quiet")
+    assert "hangup: interrupted: 50% of the capture had been read\n" in result.output
 
 
 # ---- refused
