@@ -22,6 +22,7 @@ from hangup.tracer.kernel.live import LiveSource, attach
 from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.facts import (
+    ROOT,
     Cgroup,
     CountsFact,
     HostFact,
@@ -657,7 +658,8 @@ class Tracer:
             return None
         placed = self._known.placed(process)
         if placed is None or placed.cgroup is None:
-            return GONE_CGROUP if process.cgroup_id else None
+            # The root is never gone, whoever was in it.
+            return {0: None, ROOT: "/"}.get(process.cgroup_id, GONE_CGROUP)
         return placed.cgroup.path
 
     def _selects_place(self, path: str | None, users: Collection[Process]) -> bool:
