@@ -45,7 +45,10 @@ class RunsCommand(click.Command):
             return None
         if is_filter(words[0]):
             return place, "-f"
-        return (place, READ[0]) if args[:place][-2:-1] and args[place - 2] in READ else None
+        if place > 1 and args[place - 2] in READ:
+            return place, READ[0]
+        # Where a capture is read there can be no COMMAND: what is wrong with it is wrong with a filter.
+        return (place, "-f") if isinstance(found.get("read"), list) else None
 
 
 class RunCommand:

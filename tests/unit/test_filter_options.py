@@ -114,6 +114,14 @@ def test_what_is_a_filter_and_what_a_command(
 
 
 @pytest.mark.parametrize("verb", ["watch", "trace"])
+@pytest.mark.parametrize("text", ["verdict", "evt.failed", "not", "", "proc"])
+def test_of_a_capture_whatever_is_no_filter_is_a_mistake_in_one(recorded: Path, verb: str, text: str) -> None:
+    result = run(verb, "-r", str(recorded), "--quiet", text)
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+    assert "Error: Invalid value for FILTER: " in result.output
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
 def test_a_mistake_is_one_line_and_a_caret_and_nothing_is_traced(given: Given, verb: str) -> None:
     result = run(verb, "-f", "evt.failed=true", "-f", "proc.pdi=7")
     assert result.exit_code == ExitStatus.CANNOT_RUN
