@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import click
@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from hangup.cli.child import invoking_user
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import seconds_of
+from hangup.cli.options import is_filter, seconds_of
 from hangup.cli.output import note
 from hangup.cli.progress import Progress
 from hangup.cli.ready import Ready
@@ -38,6 +38,9 @@ _LARGEST = 1 << 50
 _MARK_NS = 100_000_000
 
 _DEFAULT_MEMORY = "64M"
+
+READ = ("-r", "--read")
+"""The option that names captures."""
 
 
 class Capture:
@@ -128,6 +131,9 @@ class Capture:
         """
         if self._failed:
             raise self._failed
+        # A pipe may go on for good, and is ended so.
+        if self.source and self.source.interrupted and self.source.size:
+            note(f"interrupted: {self.source.position / self.source.size:.0%} of the capture had been read")
         if self.source and self.source.damage:
             note(str(self.source.damage))
             return ExitStatus.DAMAGED
@@ -145,17 +151,30 @@ def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
     """Return the option that names captures; required: the verb cannot look at this host."""
     what = "Read a capture" if required else "Read a capture in the place of this host"
     return click.option(
-        "-r",
-        "--read",
+        *READ,
         "read",
         callback=readable,
         type=click.Path(path_type=Path),
         multiple=True,
         required=required,
         metavar="FILE",
-        help=f"{what}, - from a pipe. May be given several times; of a capture in several files FILE is the name "
-        "without the numbers.",
+        help=f"{what}, - from a pipe. There may be several, one behind the other; of a capture in several files FILE "
+        "is the name without the numbers.",
     )
+
+
+class ReadsFiles(click.Command):
+    """A verb with `read_option`: `-r a.hup b.hup` is what a shell makes of `-r *.hup`, and means both."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, of which those that follow a file of -r are files, too, up to an option or a filter."""
+        result: list[str] = []
+        for word in args:
+            follows_file = result[-2:-1] and result[-2] in READ
+            if follows_file and (word == str(PIPE) or not word.startswith("-")) and not is_filter(word):
+                result.append(READ[0])
+            result.append(word)
+        return super().parse_args(ctx, result)
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -239,13 +258,13 @@ def capture_options(*not_with_read: str, alerts: bool) -> Callable[[Callable[...
             written = {name: given.pop(name) for name in names}
             read = given.pop("read")
             if read:
-                _refuse(ctx, (*names, *not_with_read), "is for watching this host, and -r reads a capture", given)
+                _refuse(ctx, (*names, *not_with_read), "is for watching this host, and -r reads a capture")
                 capture = Capture(read)
             elif written["write"] is None:
                 _refuse(ctx, names, "says how -w writes, which is not given")
                 capture = Capture()
             else:
-                _check_write(ctx, names, written["write"], given)
+                _check_write(ctx, names, written["write"])
                 name = "standard output" if written["write"] == PIPE else str(written["write"])
                 capture = Capture((), _output(**written), name)
             return function(*args, capture=capture, **given)
@@ -265,23 +284,21 @@ _NAMES = ("write", "force", "rotate_size", "rotate_time", "rotate_count", "aroun
 _PRINTING = ("as_json", "layout", "line_format", "command_line")
 
 
-def _refuse(
-    ctx: click.Context, names: Iterable[str], why: str, given: Mapping[str, Any] = MappingProxyType({})
-) -> None:
-    """Raise UsageError if one of these parameters was given; given: what is left of some that others have read."""
+def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise UsageError if one of these parameters was given."""
     for parameter in ctx.command.params:
         name = str(parameter.name)
         is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name in names and is_given and given.get(name, ctx.params[name]) != ():
+        if name in names and is_given and ctx.params[name] != ():
             said = parameter.opts[-1] if isinstance(parameter, click.Option) else "COMMAND"
             raise click.UsageError(f"{said} {why}", ctx)
 
 
-def _check_write(ctx: click.Context, names: Iterable[str], path: Path, given: Mapping[str, Any]) -> None:
+def _check_write(ctx: click.Context, names: Iterable[str], path: Path) -> None:
     """Raise UsageError if what was given beside -w cannot be."""
     if path == PIPE:
         _refuse(ctx, set(names) - {"write"}, "is for files, and -w - is a pipe")
-        _refuse(ctx, _PRINTING, "would write to standard output, too, where -w - writes the capture", given)
+        _refuse(ctx, _PRINTING, "would write to standard output, too, where -w - writes the capture")
         if os.isatty(1):
             raise click.UsageError("-w - writes to standard output, which is a terminal: let it be a pipe or a file")
     elif ctx.params.get("around") is not None:

@@ -1,4 +1,4 @@
-"""The command of `hangup watch -- COMMAND`: run as the user who called sudo, in the foreground, as if typed there."""
+"""The COMMAND of `watch` and `trace`: run as the user who called sudo, in the foreground, as if typed there."""
 
 from __future__ import annotations
 

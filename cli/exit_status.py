@@ -6,9 +6,9 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """The command's exit statuses; `watch -- COMMAND` ends with the command's own where that is not 0.
+    """The command's exit statuses; `watch` and `trace -- COMMAND` end with the command's own where that is not 0.
 
-    They follow timeout(1), so that whoever runs a test under `watch` can tell apart what failed: 125 is `watch` itself,
+    They follow timeout(1), so that whoever runs a test under these can tell apart what failed: 125 is hangup itself,
     whatever is wrong with it, and with 126 and 127 COMMAND has not run. 1 is what diff(1) has for a difference, and
     `hangup diff` alone ends with it. 122 is what other programs leave free: 1 and 2 are everybody's, 64 to 78
     sysexits.h's, 77 and 99 automake's, 100 apt's, 101 Rust's, 120 Python's, 123 xargs', 124 timeout's; from 128 on
@@ -26,13 +26,13 @@ class ExitStatus(IntEnum):
 
     OK = 0, "all went well, and nothing to report"
     WORSE = 1, "diff: more failed after than before, by more than chance explains"
-    USAGE = 2, "the command line is wrong (watch: 125)"
+    USAGE = 2, "the command line is wrong (watch, trace: 125)"
     DAMAGED = 65, "a file that was read is damaged, was cut short or is no capture: what is whole of it was shown"
-    FAULT = 70, "a fault of hangup itself: HANGUP_TRACEBACK=1 shows where (watch: 125)"
+    FAULT = 70, "a fault of hangup itself: HANGUP_TRACEBACK=1 shows where (watch, trace: 125)"
     ALERTS = 122, "watch saw at least one alert, and its COMMAND, if any, ended with 0"
-    CANNOT_RUN = 125, "this host cannot run it: see `hangup doctor`; or has no room (watch: any fault of its own)"
-    COMMAND_NOT_RUN = 126, "the command of watch -- COMMAND is there but cannot be run"
-    COMMAND_NOT_FOUND = 127, "the command of watch -- COMMAND is not there"
+    CANNOT_RUN = 125, "this host cannot run it: see `hangup doctor`; or has no room (watch, trace: any fault)"
+    COMMAND_NOT_RUN = 126, "the COMMAND of watch or trace is there but cannot be run"
+    COMMAND_NOT_FOUND = 127, "the COMMAND of watch or trace is not there"
     INTERRUPTED = 130, "interrupted (Ctrl-C) before it had anything to sum up"
     BROKEN_PIPE = 141, "whoever read the output went away"
 

@@ -1,4 +1,4 @@
-"""A cgroup of its own for the command of `hangup watch -- COMMAND`: whoever it starts, and they start, is in it."""
+"""A cgroup of its own for the COMMAND of `watch` and `trace`: whoever it starts, and they start, is in it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ VERBS = {
 
 
 # What goes wrong in these has a status that is not taken for the COMMAND's, which may be any of the usual ones.
-_RUN_A_COMMAND = ("watch",)
+_RUN_A_COMMAND = ("watch", "trace")
 
 
 # A full disk below the output is nobody's fault here.

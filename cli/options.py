@@ -37,9 +37,18 @@ def _cgroups(ctx: click.Context, param: click.Parameter, names: tuple[str, ...])
 
 # What a filter begins with, and no program's name: a field, then what is asked of it.
 _FILTER = re.compile(
-    r"[\s(]*(?:not[\s(]+)*[a-z][a-z0-9_.]*\s*"
-    r"(?:[=<>]|!=|\s(?:in|pmatch|contains|icontains|startswith|endswith|glob|exists)\b)"
+    r"[\s(]*(?:not[\s(]+)*(?P<field>[a-z][a-z0-9_.]*)"
+    r"(?P<asked>\s*(?:[=<>]|!=|\s(?:in|pmatch|contains|icontains|startswith|endswith|glob|exists)\b))?"
 )
+
+
+def is_filter(text: str) -> bool:
+    """Whether a word is a filter, right or wrong, and no program's name."""
+    found = _FILTER.match(text)
+    if found is None:
+        return False
+    # A program may well be called as the fields that are one word.
+    return found["asked"] is not None or ("." in found["field"] and found["field"] in BY_NAME)
 
 
 _filter_option = click.option(
@@ -130,19 +139,13 @@ def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable
     """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
 
     subject: what filters are asked about. live: whether the verb looks at this host; not where its `read` names
-    captures. Of a verb's own arguments `filter_text` is a filter, and so is what stands before `--` in its
-    `command_line`, or alone there and is no program's name. `connections` are such filters, too.
+    captures. Of a verb's own arguments `filter_text` is a filter; `connections` are filters, too.
     """
 
     def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool = False, **rest: Any) -> Any:
-            texts = list(filters)
-            if "filter_text" in rest:
-                texts += [text for text in [rest.pop("filter_text")] if text is not None]
-            elif "command_line" in rest:
-                before, rest["command_line"] = without_filter(rest["command_line"])
-                texts += before
+            texts = [*filters, *[text for text in [rest.pop("filter_text", None)] if text is not None]]
             try:
                 trees = [understood(text, subject) for text in texts]
                 wanted = filter_of(
@@ -168,22 +171,13 @@ def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable
 _SHORTHAND = ("pids", "uids", "cgroups", "comms", "paths", "ignored_comms", "ignored_paths", "connections")
 
 
-def without_filter(command_line: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the filter that stands before `--` in front of a command, or alone, if there is one; and the command."""
-    if command_line and _FILTER.match(command_line[0]) and command_line[1:2] in ((), ("--",)):
-        return [command_line[0]], command_line[2:]
-    return [], command_line
-
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
 
 addresses_option = click.option("--addresses", is_flag=True, help="Show the kernel's addresses of sockets, too.")
 
 
-def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option of a key of the service's configuration; it is None, or empty, where it is not given."""
-    default = ", ".join(key.default) if key.type.many else str(key.default)
-    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
+def value_of(key: Key) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return what reads the value that is given for a key of the service's configuration; None where none is."""
 
     def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         if value is None or value == ():
@@ -195,11 +189,21 @@ def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, param) from None
 
+    return read
+
+
+def key_option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of a key of the service's configuration; it is None, or empty, where it is not given."""
+    default = ", ".join(key.default) if key.type.many else str(key.default)
+    text = key.meaning if key.type.flag or not default else f"{key.meaning}  [default: {default}]"
+
     if key.type.flag:
         declared = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
-        return click.option(declared, key.name, default=None, help=text, callback=read)
+        return click.option(declared, key.name, default=None, help=text, callback=value_of(key))
     names = ("-f", key.flag) if key.name == "filter" else (key.flag,)
-    return click.option(*names, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=read)
+    return click.option(
+        *names, key.name, metavar=key.type.metavar, multiple=key.type.many, help=text, callback=value_of(key)
+    )
 
 
 # Longer than anything runs, and short enough for every clock.

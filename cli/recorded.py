@@ -40,6 +40,8 @@ class Recorded(NamedTuple):
     listeners: list[Socket]
     is_partial: bool
     """Whether the capture has only what went wrong: of the others what was open at its beginning is all it knows."""
+    ended: str | None = None
+    """When the capture ends, by local time, if that is before the moment that was asked for."""
 
 
 class Moment:
@@ -79,6 +81,7 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
     Raises HangupError if the capture cannot be read, or begins later.
     """
     reading = _Reading()
+    last = 0
     is_over: Callable[[int], bool] | None = None
     while not source.drained:
         records = source.read(_PATIENCE)
@@ -94,10 +97,13 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
             records = records[1:]
         earlier = records if is_over is None else [data for data in records if not is_over(time_of(data))]
         reading.take(earlier)
+        last = max(last, max(map(time_of, records), default=0))
         after_batch()
         if records and not earlier:
             break
-    return Recorded(list(reading.connections()), list(reading.listeners()), reading.is_partial)
+    is_later = is_over is not None and not is_over(last)
+    ended = local(reading.clocks.wall(last)) if is_later else None
+    return Recorded(list(reading.connections()), list(reading.listeners()), reading.is_partial, ended)
 
 
 class _Reading:

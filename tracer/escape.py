@@ -56,6 +56,7 @@ def escape_comm(raw: bytes) -> str:
     return escape(raw.split(b"\0", 1)[0])
 
 
+@lru_cache(maxsize=1024)
 def escape_socket_path(raw: bytes) -> str | None:
     r"""Spell the address of a Unix socket, given what the kernel keeps of ``sun_path``; None for an unnamed socket.
 

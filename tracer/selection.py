@@ -66,7 +66,7 @@ class Selection:
     @property
     def selects_all(self) -> bool:
         """Whether no condition is given."""
-        return self == Selection()
+        return self == _EVERYTHING
 
     @property
     def selects_paths(self) -> bool:
@@ -106,6 +106,8 @@ class Selection:
             and (not self.comms or any(self.matches_comm(end.comm) for end in ends))
         )
 
+
+_EVERYTHING = Selection()
 
 _MOUNT = "/sys/fs/cgroup"
 # Where systemd has its services and scopes, if they are in no other slice (systemd.slice(5)).

@@ -22,6 +22,7 @@ from hangup.tracer.kernel.live import LiveSource, attach
 from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.facts import (
+    ROOT,
     Cgroup,
     CountsFact,
     HostFact,
@@ -38,6 +39,7 @@ from hangup.tracer.record.layout import (
     Event,
     Loss,
     RecordType,
+    count_operations,
     count_types,
     time_of,
     unpack,
@@ -118,7 +120,8 @@ class Alert:
     @property
     def key(self) -> Key:
         """What it is counted under."""
-        return _key(self.path, self.client, self.server, self.verdict.kind, pair=bool(self.story and self.story.pair))
+        client, server = (who.comm if who else UNKNOWN for who in (self.client, self.server))
+        return _key(self.path, client, server, self.verdict.kind, pair=bool(self.story and self.story.pair))
 
 
 class _Judged(NamedTuple):
@@ -173,7 +176,7 @@ class Tracer:
         on_operation: Callable[[Traced], None] | None = None,
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
         on_places: Callable[[Sequence[Placed]], None] | None = None,
-        on_records: Callable[[Sequence[bytes]], None] | None = None,
+        on_count: Callable[[int], None] | None = None,
         statistics: Statistics | None = None,
         keep: Writer | Path | None = None,
     ) -> None:
@@ -193,7 +196,7 @@ class Tracer:
         and between them the changes of who did some (`Operated`).
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
-        on_records: the same for who wants nothing made of them: it is given the records as they were read.
+        on_count: the same for who wants nothing made of them: it is told how many more there were.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
         read, or what writes it elsewhere (tracer/capture/writer.py).
         """
@@ -205,7 +208,7 @@ class Tracer:
         self._wanted_probes = probes
         self._on_operation = on_operation
         self._on_operations = on_operations
-        is_told = any(told is not None for told in (on_operation, on_operations, on_places, on_records))
+        is_told = any(told is not None for told in (on_operation, on_operations, on_places, on_count))
         self.recording = source is None and not stream and not is_told
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
@@ -235,7 +238,7 @@ class Tracer:
             on_other=self._take,
         )
         self._on_places = on_places
-        self._on_records = on_records
+        self._on_count = on_count
         self._passes = None if only is None or not is_told else over_operations(only, self.find_cgroup)
         self._passes_change = None if only is None or not is_told else over_changes(only, self.find_cgroup)
         self._is_wanted = None if only is None or is_told else over_connections(only)
@@ -371,14 +374,16 @@ class Tracer:
             first, last = time_of(records[0]), time_of(records[-1])
             began, ended = self.span or (first, first)
             self.span = began, max(ended, last)
-        if self._on_places is None and self._on_records is None:
+        if self._on_places is None and self._on_count is None:
             self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
-        if self._on_records is not None:
-            self._on_records(batch.records)
-            self._take_all([data for data in batch.records if data[TYPE] not in RING_TYPE_BYTES])
+        if self._on_count is not None:
+            operations = count_operations(batch.records)
+            self._on_count(operations)
+            if operations < len(batch.records):
+                self._take_all([data for data in batch.records if data[TYPE] not in RING_TYPE_BYTES])
             return
         if self._on_places is not None:
             for begin in range(0, len(batch.records), _AT_A_TIME):
@@ -438,11 +443,7 @@ class Tracer:
         lost = self._lost_during(connection.start, _end_of(connection))
         if not connection.left_unread(exact=connection.complete and connection.type == STREAM and not lost):
             key = _key(
-                connection.path,
-                connection.client.process,
-                connection.server.process,
-                Kind.CLEAN,
-                pair=connection.pair,
+                connection.path, connection.client.comm, connection.server.comm, Kind.CLEAN, pair=connection.pair
             )
             if self._is_wanted is None or self._is_wanted(ended_well(self._tell(connection), self._known.placed)):
                 self.statistics.count(key, operations=connection.operations)
@@ -646,7 +647,8 @@ class Tracer:
             return None
         placed = self._known.placed(process)
         if placed is None or placed.cgroup is None:
-            return GONE_CGROUP if process.cgroup_id else None
+            # The root is never gone, whoever was in it.
+            return {0: None, ROOT: "/"}.get(process.cgroup_id, GONE_CGROUP)
         return placed.cgroup.path
 
     def _selects_place(self, path: str | None, users: Collection[Process]) -> bool:
@@ -665,10 +667,5 @@ def _end_of(connection: Connection) -> int:
     return max((end.release.end for end in (connection.client, connection.server) if end.release), default=0)
 
 
-def _key(path: str | None, client: Process | None, server: Process | None, kind: Kind, *, pair: bool) -> Key:
-    return Key(
-        client.comm if client else UNKNOWN,
-        server.comm if server else UNKNOWN,
-        path or (SOCKETPAIR if pair else UNKNOWN),
-        kind,
-    )
+def _key(path: str | None, client: str, server: str, kind: Kind, *, pair: bool) -> Key:
+    return Key(client, server, path or (SOCKETPAIR if pair else UNKNOWN), kind)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hangup.cli import json_lines, terminal
-from hangup.cli.capture import Capture, read_option
+from hangup.cli.capture import Capture, ReadsFiles, read_option
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options, json_option
 from hangup.cli.output import note
@@ -140,7 +140,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> Mo
         raise click.BadParameter(f"{error}; write it like 10:15:00 or +30s", ctx, param) from None
 
 
-@click.command("peers")
+@click.command("peers", cls=ReadsFiles)
 @filter_options(Subject.OPEN)
 @json_option
 @read_option()
@@ -171,6 +171,8 @@ def command(wanted: Filter, as_json: bool, read: tuple[Path, ...], at: Moment | 
             assert capture.source is not None
             recorded = open_at(capture.source, at, capture.show_progress)
             _show(recorded.connections, recorded.listeners, wanted, as_json=as_json)
+            if recorded.ended:
+                note(f"the capture ends before that, at {recorded.ended}: this was open then")
             if recorded.is_partial:
                 note("the capture has only what was open when it began, and what went wrong")
             click.get_current_context().exit(capture.end(ExitStatus.OK))

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hangup.cli import new_file
-from hangup.cli.capture import Capture, read_option
+from hangup.cli.capture import Capture, ReadsFiles, read_option
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options
 from hangup.cli.output import note
@@ -29,7 +29,7 @@ from hangup.tracer.verdicts import Kind
 _STANDARD_OUTPUT = Path("-")
 
 
-@click.command("report")
+@click.command("report", cls=ReadsFiles)
 @read_option(required=True)
 @click.option(
     "-o",

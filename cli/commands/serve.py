@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hangup.cli.options import key_option
+from hangup.cli.options import key_option, value_of
 from hangup.cli.output import note
 from hangup.cli.reporters.filter_text import explained
 from hangup.cli.service import configuration
@@ -37,6 +37,9 @@ def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_flags
 
 
+_FILTER = next(key for key in keys() if key.name == "filter")
+
+
 @click.command("serve")
 @click.option(
     "--config",
@@ -46,17 +49,24 @@ def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--check", is_flag=True, help="Say whether the configuration is right, and what is in force; do nothing.")
 @click.option("--explain-filter", is_flag=True, help="Say what of the filter the kernel decides; do nothing.")
+@click.argument("filter_text", metavar="[FILTER]", required=False, callback=value_of(_FILTER))
 @settings_options
-def command(*, config: Path | None, check: bool, explain_filter: bool, flags: dict[str, Any]) -> None:
+def command(
+    *, config: Path | None, check: bool, explain_filter: bool, flags: dict[str, Any], filter_text: str | None
+) -> None:
     """Watch for good, as a systemd service.
 
     Reads /etc/hangup/hangup.toml, of which every key is also an option here; an option goes before the file. Alerts go
     to the systemd journal with structured fields, and to a file of JSON Lines if one is named; Prometheus finds the
-    counts. Of many alerts of one kind the first ones are reported in full, then how many more there were.
+    counts. Of many alerts of one kind the first ones are reported in full, then how many more there were. FILTER is the
+    same as -f; where both are given, both have to hold.
 
     SIGHUP has it read the configuration again without losing probes or counts; a mistake in it is reported, and
     everything stays as it was. SIGTERM ends it.
     """
+    texts = [text for text in (flags.get("filter"), filter_text) if text]
+    if texts:
+        flags["filter"] = " and ".join(f"({text})" for text in texts) if texts[1:] else texts[0]
     read = partial(configuration.load, config, flags)
     settings = read()
     if check:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import click
 
 from hangup.cli import terminal
 from hangup.cli.capture import Capture, capture_options
+from hangup.cli.command_line import RunCommand, RunsCommand, command_options
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import addresses_option, filter_options, json_option, run_options
@@ -27,7 +28,6 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
-from hangup.tracer.record.layout import OPERATION_TYPE, TYPE
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
@@ -69,9 +69,9 @@ class _Printer:
         self.print(self._rows(placed, self.clocks, self._width))
         self.count += len(placed)
 
-    def records(self, records: Sequence[bytes]) -> None:
-        """Print nothing, and count the operations."""
-        self.count += sum(record[TYPE] == OPERATION_TYPE for record in records)
+    def add(self, operations: int) -> None:
+        """Print nothing, and count so many operations more."""
+        self.count += operations
 
     def print(self, lines: Sequence[str]) -> None:
         """Print these lines."""
@@ -94,7 +94,7 @@ def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -
         raise click.BadParameter(error.pointed, ctx, param) from None
 
 
-@click.command("trace")
+@click.command("trace", cls=RunsCommand, context_settings={"allow_interspersed_args": False})
 @filter_options(Subject.OPERATIONS)
 @run_options
 @addresses_option
@@ -127,8 +127,8 @@ def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -
     help="Only this connection, by its number.",
 )
 @json_option
-@capture_options("probes", "duration", "ready_file", "ready_fd", alerts=False)
-@click.argument("filter_text", metavar="[FILTER]", required=False)
+@capture_options("probes", "duration", "ready_file", "ready_fd", "follow", "command_line", alerts=False)
+@command_options
 def command(
     *,
     wanted: Filter,
@@ -142,6 +142,7 @@ def command(
     as_json: bool,
     capture: Capture,
     quiet: bool,
+    run_command: RunCommand,
 ) -> None:
     """Print every operation on a Unix connection.
 
@@ -149,7 +150,7 @@ def command(
     its descriptor and what came of it, the number of the connection (#12; - if there is none), the process at the other
     end, and the path. On a terminal the last two are left out where they do not fit, but not the path where a
     connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
-    at Ctrl-C, SIGTERM or after --duration, with -r at the end of the capture.
+    at Ctrl-C, SIGTERM, after --duration, with COMMAND, or with -r at the end of the capture.
 
     A process that changes its user or group ids or its capabilities, or executes another program (setuid(2), capset(2),
     execve(2) and the like) has a line of its own for that, once it was seen on a connection; what it had done of that
@@ -158,6 +159,11 @@ def command(
     FILTER says which operations are printed, as in sysdig: `evt.failed=true and proc.name=httpd`; `hangup fields` lists
     what it can ask for. With --format sysdig each operation is two lines, one where it began and one where it ended, in
     the layout and the order of sysdig's; they are held back for a second, for what began earlier to stand before them.
+
+    COMMAND, with `--` between FILTER and it, is run as `hangup watch` does it, once the probes are attached: as the
+    user who called sudo, with the environment as it is here. Signals are passed on to it, and SIGTERM after --duration.
+    If it fails, its own status becomes hangup's. 125 is hangup's own failure, of whatever kind; 126 and 127 say that
+    COMMAND could not be run.
 
     A capture of `watch` without --stream has the operations of connections that went wrong, from then on.
     """
@@ -174,11 +180,20 @@ def command(
     is_shown = not (quiet or capture.is_piped)
     # Who reads lines of text does not see how connections went.
     is_text = not as_json and layout != "sysdig" and line_format is None
+    status: int | None = None
+    takers: dict[str, Any]
+    if is_shown:
+        takers = {"on_places": printer.places} if is_text else {"on_operations": printer.operations}
+    elif wanted.rest is None and (not capture.is_read or wanted.selection_of_read.selects_all):
+        # All of them pass: nothing need be made of them.
+        takers = {"on_count": printer.add}
+    else:
+        takers = {"on_places": lambda placed: printer.add(len(placed))}
     ended: Ended | None = None
 
     def say(how: str) -> None:
         if not as_json:
-            note(f"tracing with {how}; Ctrl-C ends")
+            note(f"tracing with {how}{run_command.until}")
 
     def after_batch() -> None:
         # What a capture holds is as old as it is: there later records say how far it has come.
@@ -187,15 +202,14 @@ def command(
         printer.after_batch()
 
     with (
+        run_command,
         capture,
         capture.ends_when_full(),
         Tracer(
-            selection=wanted.selection_of_read if capture.is_read else wanted.selection,
+            selection=wanted.selection_of_read if capture.is_read else run_command.selected(wanted.selection),
             only=wanted.rest,
             probes=probes,
-            on_operations=printer.operations if is_shown and not is_text else None,
-            on_places=printer.places if is_shown and is_text else None,
-            on_records=None if is_shown else printer.records,
+            **takers,
             **capture.tracer_options(),
         ) as tracer,
     ):
@@ -208,12 +222,14 @@ def command(
         else:
             printer.lines = sysdig.lines
         with capture.ends_when_full():
-            run(
+            status = run(
                 tracer,
                 on_alert=lambda _alert: None,
                 after_batch=after_batch,
                 on_ready=lambda: capture.begin(tracer, ready, say),
                 duration=duration,
+                command=run_command.words,
+                starting=run_command.starting(),
             )
         ended = capture.ended(tracer)
     printer.print(sysdig.rest(printer.clocks))
@@ -226,4 +242,4 @@ def command(
         if sysdig.late:
             note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
         note(f"{counted(printer.count, 'operation')}; {losses_text(ended.losses)}")
-    click.get_current_context().exit(capture.end(ExitStatus.OK))
+    click.get_current_context().exit(capture.end(status or ExitStatus.OK))

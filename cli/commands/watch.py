@@ -5,18 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
 from hangup.cli import terminal
 from hangup.cli.capture import Capture, capture_options
-from hangup.cli.child import look_up
+from hangup.cli.command_line import RunCommand, RunsCommand, command_options
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.follow import Followed
 from hangup.cli.options import addresses_option, filter_options, json_option, key_option, run_options
 from hangup.cli.output import Output, note
 from hangup.cli.ready import Ready
@@ -35,29 +31,15 @@ from hangup.tracer.filter.filter import Filter
 from hangup.tracer.tracer import Alert, Tracer
 from hangup.tracer.verdicts import Kind
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-
-def _complete_file(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Let the shell complete COMMAND's words as file names."""
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only when a shell asks
-
-    return [CompletionItem(incomplete, type="file")]
-
-
 _KEYS = {key.name: key for key in keys()}
 
 
-@click.command("watch", context_settings={"allow_interspersed_args": False})
+@click.command("watch", cls=RunsCommand, context_settings={"allow_interspersed_args": False})
 @filter_options(Subject.CONNECTIONS)
 @verdict_options
 @click.option("--all", "show_all", is_flag=True, help="Show every alert in full, however many are alike.")
 @addresses_option
 @click.option("--no-fail", is_flag=True, help="Alerts do not change the exit status.")
-@click.option(
-    "--follow", is_flag=True, help="Only connections of COMMAND and of what it starts: these get a cgroup of their own."
-)
 @key_option(_KEYS["stream"])
 @key_option(_KEYS["history"])
 @run_options
@@ -65,13 +47,7 @@ _KEYS = {key.name: key for key in keys()}
 @capture_options(
     *("probes", "duration", "ready_file", "ready_fd", "follow", "stream", "history", "command_line"), alerts=True
 )
-@click.argument(
-    "command_line",
-    metavar="[FILTER] [--] [COMMAND ...]",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    shell_complete=_complete_file,
-)
+@command_options
 def command(
     *,
     wanted: Filter,
@@ -81,7 +57,6 @@ def command(
     show_all: bool,
     addresses: bool,
     no_fail: bool,
-    follow: bool,
     stream: bool | None,
     history: int | None,
     probes: str,
@@ -90,7 +65,7 @@ def command(
     as_json: bool,
     capture: Capture,
     quiet: bool,
-    command_line: tuple[str, ...],
+    run_command: RunCommand,
 ) -> None:
     """Explain every connection that ends in a hang-up.
 
@@ -108,13 +83,6 @@ def command(
     --duration. If it fails, its own status becomes hangup's, whether there was an alert or not. 125 is hangup's own
     failure, of whatever kind; 126 and 127 say that COMMAND could not be run.
     """
-    if command_line:
-        look_up(command_line[0])
-    elif follow:
-        raise click.UsageError("--follow is for a COMMAND, and there is none")
-    selection = wanted.selection_to_judge
-    if follow and selection.cgroups:
-        raise click.UsageError("--follow selects by the cgroup that it makes, and another is named")
     paint, columns = terminal.painter, terminal.columns
     shown = _Shown(capture, as_json=as_json, show_all=show_all, quiet=quiet, addresses=addresses)
     defaults = Settings()
@@ -127,14 +95,14 @@ def command(
 
     def say(how: str) -> None:
         if not as_json:
-            note(f"watching with {how}" + (f" while {command_line[0]} runs" if command_line else "; Ctrl-C ends"))
+            note(f"watching with {how}{run_command.until}")
 
     with (
-        Followed() if follow else nullcontext() as followed,
+        run_command,
         capture,
         capture.ends_when_full(),
         Tracer(
-            selection=replace(selection, cgroups=(followed.path,)) if followed else selection,
+            selection=run_command.selected(wanted.selection_to_judge),
             only=wanted.rest,
             probes=probes,
             stream=stream,
@@ -153,8 +121,8 @@ def command(
                 after_batch=shown.after_batch,
                 on_ready=lambda: capture.begin(tracer, ready, say),
                 duration=duration,
-                command=command_line,
-                starting=followed.starting() if followed else None,
+                command=run_command.words,
+                starting=run_command.starting(),
             )
         ended = capture.ended(tracer)
     shown.end()

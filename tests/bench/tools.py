@@ -158,8 +158,8 @@ def _hangup(verb: str, probes: str, *, stream: bool = False) -> Start:
 
 
 def _capture(probes: str) -> Start:
-    command = [sys.executable, "-m", "tests.bench.capture", str(FOLDER / "capture"), probes]
-    return _told_by_descriptor(command)
+    command = [*hangup_command("trace", probes), "--quiet", "--force", "-w", str(FOLDER / "capture")]
+    return _told_by_descriptor(command, "--ready-fd")
 
 
 def _told_by_descriptor(command: Sequence[str], *option: str) -> Start:
@@ -401,7 +401,7 @@ def _tools() -> Iterator[Tool]:
             f"stream-{probes}", f"hangup watch --stream, {probes}", "hangup", _hangup("watch", probes, stream=True)
         )
         yield Tool(f"trace-{probes}", f"hangup trace to /dev/null, {probes}", "hangup", _hangup("trace", probes))
-        yield Tool(f"capture-{probes}", f"hangup's records to a file, {probes}", "hangup", _capture(probes))
+        yield Tool(f"capture-{probes}", f"hangup trace --quiet -w, {probes}", "hangup", _capture(probes))
     for kind in ("fentry", "kprobe"):
         yield Tool(f"bpftrace-{kind}", f"bpftrace, {kind}", "other", _bpftrace(kind), "bpftrace")
     yield Tool("perf-trace", "perf trace", "other", _seen_by_output(_PERF), "perf")

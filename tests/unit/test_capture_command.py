@@ -21,6 +21,8 @@ from hangup.cli.main import hangup
 from hangup.cli.progress import Progress
 from hangup.tracer.capture.files import write_capture
 from hangup.tracer.capture.format import BLOCK_BYTES, END_BYTES, unpack_end
+from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.record.layout import pack
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, read_file
 from tests.stories import Story, clean, seeds_failure
@@ -237,6 +239,26 @@ def test_a_capture_is_read_without_root_or_the_compiler(verb: str, capture: Path
     assert b"helloFastCGI" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("watch", "2 alerts in "), ("trace", "2 operations;"), ("peers", ""), ("report", "wrote page.html")],
+)
+def test_files_may_stand_one_behind_the_other_as_a_shell_puts_them(
+    verb: str, said: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(capture.parent)
+    for name in ("a.hup", "b.hup"):
+        write_capture(Path(name), [pack(event) for event in seeds_failure().events])
+    filters = {"watch": "evt.res=EPIPE", "trace": "evt.res=EPIPE"}
+    options = ["-o", "page.html", "--force"] if verb == "report" else []
+    result = run(verb, "-r", "a.hup", "b.hup", filters.get(verb, "conn.path exists"), *options)
+    assert result.exit_code == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
+    assert said in result.output
+    # The last one is missed if it is not asked for.
+    result = run(verb, "-r", "a.hup", "missing.hup", *options)
+    assert "cannot read missing.hup" in result.output
+
+
 def test_a_capture_ends_by_itself_and_says_how_long_it_was_watched_there(capture: Path) -> None:
     result = run("watch", "-r", capture)
     assert "1 alert in 100 ms, watched with fentry" in result.output
@@ -303,6 +325,22 @@ def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_pa
     assert process.returncode == ExitStatus.ALERTS
 
 
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_ctrl_c_before_the_end_of_a_file_is_told_with_how_much_was_read(
+    verb: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "interrupted" not in run(verb, "-r", capture, capture, "--quiet").output
+    read = FileSource.read
+
+    def interrupted(source: FileSource, timeout: float) -> list[bytes]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return read(source, timeout)
+
+    monkeypatch.setattr(FileSource, "read", interrupted)
+    result = run(verb, "-r", capture, capture, "--quiet")
+    assert "hangup: interrupted: 50% of the capture had been read\n" in result.output
+
+
 # ---- refused
 
 
@@ -328,7 +366,7 @@ def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_pa
         ("trace -w x -W 5", "--rotate-count says how many files are kept: with -C or -G there are several"),
         ("trace -w - --force", "--force is for files, and -w - is a pipe"),
         ("trace -w - --json", "--json would write to standard output, too, where -w - writes the capture"),
-        ("watch -w - -- true", "COMMAND would write to standard output, too, where -w - writes the capture"),
+        ("trace -w - -- true", "COMMAND would write to standard output, too, where -w - writes the capture"),
         (
             "trace -w x -C many",
             "Invalid value for '-C' / '--rotate-size': 'many' is not a size; write it like 100, 512K",
@@ -348,7 +386,7 @@ def test_options_that_make_no_sense_together_are_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     words = [str(capture) if word == "FILE" else word for word in arguments.split()]
     result = run(*words)
-    assert result.exit_code == (ExitStatus.CANNOT_RUN if words[0] == "watch" else ExitStatus.USAGE)
+    assert result.exit_code == ExitStatus.CANNOT_RUN
     [*_, last] = result.output.splitlines()
     assert last.startswith(f"Error: {line}")
     assert [path.name for path in tmp_path.iterdir()] == ["load.hup"]

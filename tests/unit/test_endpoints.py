@@ -594,9 +594,9 @@ def test_every_operation_is_kept_if_asked_for() -> None:
 def test_operations_of_a_connection_are_kept_from_when_it_is_wanted() -> None:
     story = established()
     story.client.write(1)
-    story.server.read(1)
+    story.server.read(1, by=Task("worker", 9))
     story.server.write(2)
-    endpoints = Endpoints(operations=lambda connection: connection.server.last_transfer is not None)
+    endpoints = Endpoints(operations=lambda connection: 9 in connection.server.users)
     list(endpoints.feed(pack(event) for event in story.events))
     assert [record for record, _, _ in endpoints.operated()] == [pack(event) for event in story.events[3:]]
 
@@ -736,7 +736,7 @@ def noise(at: int) -> Event:
     return other.connect()
 
 
-def settled(endpoints: Endpoints, *events: Event) -> list[Aftermath]:
+def settled(endpoints: Endpoints, *events: Event | bytes) -> list[Aftermath]:
     return [one.aftermath for one in endpoints.feed(events) if isinstance(one, Suffered)]
 
 
@@ -793,6 +793,24 @@ def test_what_the_end_reads_and_that_it_closes_is_kept_until_its_thread_does_som
     (aftermath,) = settled(endpoints, after.connect())
     assert aftermath.operations == rest
     assert aftermath.reconnect is after.events[0]
+
+
+@pytest.mark.parametrize("by", [HTTPD, CHILD])
+def test_a_write_like_the_one_before_it_settles_what_its_thread_had_failed_at_and_nobody_else_s(by: Task) -> None:
+    other = established(client_sock=0x1000, server_sock=0x2000, client=by)
+    endpoints = Endpoints()
+    assert settled(endpoints, *map(pack, [*other.events, other.client.write(1)])) == []
+    story = Story(start=other.now)
+    for step in (story.connect, story.accept, story.server.release):
+        step()
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    assert settled(endpoints, *map(pack, story.events)) == []
+    other.now = story.now
+    found = settled(endpoints, pack(other.client.write(1)))
+    assert [aftermath.reconnect for aftermath in found] == ([None] if by is HTTPD else [])
+    other.wait(aftermaths.WAIT)
+    assert len(found + settled(endpoints, pack(other.client.write(1)))) == 1
 
 
 @pytest.mark.parametrize(

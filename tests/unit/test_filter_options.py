@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from click.testing import CliRunner, Result
 from hangup.cli.commands import trace, watch
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
-from hangup.cli.options import without_filter
 from hangup.cli.service.configuration import parse
 from hangup.cli.service.service import filter_of_settings
 from hangup.cli.service.settings import Settings
@@ -68,6 +68,14 @@ def test_trace_prints_what_passes(given: Given) -> None:
     assert given
 
 
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_options_may_stand_before_a_filter_and_behind_it(given: Given, verb: str) -> None:
+    result = run(verb, "--pid", "4711", "evt.res=EPIPE", "--duration", "0.01", "--json", "--", "true")
+    assert '"record":"total"' in result.output
+    assert str(given[0]["only"]) == "evt.res=EPIPE"
+    assert given[0]["selection"].pids == {4711}
+
+
 def test_watch_takes_a_filter_before_its_command(given: Given) -> None:
     result = run("watch", "evt.res=EPIPE and conn.client.comm=httpd", "--", "true")
     assert result.exit_code == ExitStatus.ALERTS
@@ -88,21 +96,35 @@ def test_watch_takes_a_filter_before_its_command(given: Given) -> None:
         (("ab", "-n", "1"), [], ("ab", "-n", "1")),
         (("sudo", "--", "ab"), [], ("sudo", "--", "ab")),
         (("/opt/my app/run",), [], ("/opt/my app/run",)),
-        (("proc.pid=7", "ab"), [], ("proc.pid=7", "ab")),
+        (("proc.pid=7", "ab"), ["proc.pid=7"], ("ab",)),
+        (("proc.pid=7", "--quiet", "ab", "-w", "x"), ["proc.pid=7"], ("ab", "-w", "x")),
+        (("-f", "proc.pid=7", "--", "ab", "proc.pid=8"), ["proc.pid=7"], ("ab", "proc.pid=8")),
+        (("evt.failed",), ["evt.failed"], ()),
+        (("verdict",), [], ("verdict",)),
         (("./run=x",), [], ("./run=x",)),
         ((), [], ()),
     ],
 )
+@pytest.mark.parametrize("verb", [watch, trace])
 def test_what_is_a_filter_and_what_a_command(
-    words: tuple[str, ...], filters: list[str], command: tuple[str, ...]
+    verb: ModuleType, words: tuple[str, ...], filters: list[str], command: tuple[str, ...]
 ) -> None:
-    assert without_filter(words) == (filters, command)
+    given = verb.command.make_context("hangup", list(words)).params
+    assert (list(given["filters"]), given["command_line"]) == (filters, command)
 
 
-@pytest.mark.parametrize(("verb", "status"), [("trace", ExitStatus.USAGE), ("watch", ExitStatus.CANNOT_RUN)])
-def test_a_mistake_is_one_line_and_a_caret_and_nothing_is_traced(given: Given, verb: str, status: ExitStatus) -> None:
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+@pytest.mark.parametrize("text", ["verdict", "evt.failed", "not", "", "proc"])
+def test_of_a_capture_whatever_is_no_filter_is_a_mistake_in_one(recorded: Path, verb: str, text: str) -> None:
+    result = run(verb, "-r", str(recorded), "--quiet", text)
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+    assert "Error: Invalid value for FILTER: " in result.output
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_a_mistake_is_one_line_and_a_caret_and_nothing_is_traced(given: Given, verb: str) -> None:
     result = run(verb, "-f", "evt.failed=true", "-f", "proc.pdi=7")
-    assert result.exit_code == status
+    assert result.exit_code == ExitStatus.CANNOT_RUN
     assert result.output.endswith(
         "Error: Invalid value for FILTER: column 1 of the filter: there is no field 'proc.pdi'; did you mean proc.pid "
         "or proc.vpid?\n  proc.pdi=7\n  ^\n"
@@ -159,6 +181,9 @@ def test_a_capture_is_asked_as_this_host_is(recorded: Path) -> None:
     # What it says at the end is for standard error.
     operations = [line for line in result.stdout.splitlines() if not line.startswith("hangup: ")]
     assert len(operations) == sum("EPIPE" in line for line in operations) == 23
+    for arguments, count in ((("evt.failed=true",), 23), (("--path", "/none"), 0), (("-c", "1"), 9)):
+        result = run("trace", "-r", str(recorded), "--quiet", *arguments)
+        assert f"hangup: {count} operations; " in result.output
     result = run("watch", "-r", str(recorded), "conn.path=/none", "--", "true")
     assert "COMMAND is for watching this host, and -r reads a capture" in result.output
 
@@ -181,8 +206,14 @@ def test_the_service_has_a_key_for_a_filter_and_the_others_are_filters_too(tmp_p
     config.write_text("[selection]\nfilter = 'verdict=answered'\n")
     result = run("serve", "--config", str(config), "--explain-filter")
     assert result.output.endswith("hangup decides:      verdict=answered\n")
-    result = run("serve", "--config", str(config), "--explain-filter", "-f", "verdict=unread")
+    for arguments in (("-f", "verdict=unread"), ("verdict=unread",)):
+        result = run("serve", "--config", str(config), "--explain-filter", *arguments)
+        assert result.output.endswith("hangup decides:      verdict=unread\n")
+    result = run(
+        "serve", "--config", str(config), "--explain-filter", "-f", "verdict=unread", "conn.pid=7 or conn.pid=8"
+    )
     assert result.output.endswith("hangup decides:      verdict=unread\n")
+    assert result.output.startswith("the kernel decides:  (conn.pid=7 or conn.pid=8) and ")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +225,7 @@ def test_a_mistake_in_the_configuration_s_filter_is_told(text: str) -> None:
 
 
 def test_the_options_of_serve_point_at_the_place_too() -> None:
-    result = run("serve", "-f", "proc.pdi=7")
-    assert result.exit_code == ExitStatus.USAGE
-    assert result.output.endswith("\n  proc.pdi=7\n  ^\n")
+    for arguments in (("-f", "proc.pdi=7"), ("proc.pdi=7",)):
+        result = run("serve", *arguments)
+        assert result.exit_code == ExitStatus.USAGE
+        assert result.output.endswith("\n  proc.pdi=7\n  ^\n")

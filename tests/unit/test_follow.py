@@ -1,15 +1,17 @@
-"""`hangup watch --follow`: COMMAND is started in a cgroup of its own, and by that it is selected."""
+"""`--follow` of `watch` and `trace`: COMMAND is started in a cgroup of its own, and by that it is selected."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from hangup.cli.commands import watch
+from hangup.cli import command_line
+from hangup.cli.commands import trace, watch
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.follow import Followed
 from hangup.cli.main import hangup
@@ -74,8 +76,9 @@ def test_a_host_that_has_no_cgroups_of_that_kind_is_one_line(tmp_path: Path) -> 
         Followed(Mounted(tmp_path / "none")).__enter__()
 
 
-def test_watch_selects_by_that_cgroup_and_by_what_else_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, followed: Followed
+@pytest.mark.parametrize(("verb", "ignored"), [(watch, IGNORED_PATHS), (trace, ())])
+def test_that_cgroup_is_selected_by_and_what_else_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, followed: Followed, verb: ModuleType, ignored: tuple[str, ...]
 ) -> None:
     options_of: list[dict[str, Any]] = []
 
@@ -83,13 +86,14 @@ def test_watch_selects_by_that_cgroup_and_by_what_else_is_asked_for(
         options_of.append(options)
         return Tracer(source=Playback(seeds_failure().events), **options)
 
-    monkeypatch.setattr(watch, "Tracer", replay)
-    monkeypatch.setattr(watch, "Followed", lambda: followed)
-    result = CliRunner().invoke(hangup, ["watch", "--follow", "conn.comm=httpd", "--", "true"])
-    assert "watching" in result.output
-    assert options_of[0]["selection"] == Selection(
-        comms=("httpd",), ignored_paths=IGNORED_PATHS, cgroups=(followed.path,)
-    )
+    monkeypatch.setattr(verb, "Tracer", replay)
+    monkeypatch.setattr(command_line, "Followed", lambda: followed)
+    inside = tmp_path / followed.path.removeprefix("/") / "cgroup.procs"
+    started = ["sh", "-c", f"test $PPID = $(cat {inside})"]
+    result = CliRunner().invoke(hangup, [verb.command.name, "--follow", "conn.comm=httpd", "--", *started])
+    assert " while sh runs\n" in result.output
+    assert result.exit_code in (ExitStatus.OK, ExitStatus.ALERTS)
+    assert options_of[0]["selection"] == Selection(comms=("httpd",), ignored_paths=ignored, cgroups=(followed.path,))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,8 @@ def test_watch_selects_by_that_cgroup_and_by_what_else_is_asked_for(
         (["--follow", "-r", "a.hup"], "--follow is for watching this host, and -r reads a capture"),
     ],
 )
-def test_where_there_is_nobody_to_follow_it_is_refused(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(hangup, ["watch", *arguments])
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_where_there_is_nobody_to_follow_it_is_refused(verb: str, arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(hangup, [verb, *arguments])
     assert result.exit_code == ExitStatus.CANNOT_RUN
     assert said in result.output

@@ -176,6 +176,14 @@ def test_a_time_before_the_capture_is_one_line(capture: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("at", "is_later"), [("+1h", True), ("23:00:00", True), ("+5s", False), ("+0s", False)])
+def test_a_time_after_the_capture_is_said_to_be_one(at: str, is_later: bool, capture: Path) -> None:
+    result = run("-r", capture, "--at", at)
+    assert result.exit_code == ExitStatus.OK
+    assert ("hangup: the capture ends before that, at 2026-01-01 00:00:" in result.output) == is_later
+    assert "ends before" not in run("-r", capture).output
+
+
 def test_of_a_damaged_capture_what_is_whole_is_listed(capture: Path) -> None:
     os.truncate(capture, capture.stat().st_size - 1)
     result = run("-r", capture)

@@ -110,5 +110,5 @@ def test_one_connection_can_be_followed() -> None:
 )
 def test_what_makes_no_sense_is_told(arguments: tuple[str, ...], said: str) -> None:
     result = run(*arguments)
-    assert result.exit_code == ExitStatus.USAGE
+    assert result.exit_code == ExitStatus.CANNOT_RUN
     assert said in result.output

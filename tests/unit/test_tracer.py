@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.errors import HangupError
 from hangup.tracer.host.inventory import Inventory
 from hangup.tracer.host.unix_diag import UnixDiagMissingError
-from hangup.tracer.record.facts import LostPeriod
+from hangup.tracer.record.facts import ROOT, LostPeriod
 from hangup.tracer.record.layout import Counted, Event, EventFlag, Loss, RecordType, pack
 from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import Key, Row
@@ -831,3 +832,17 @@ def test_probes_are_taken_away_however_the_context_is_left(monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt), Tracer(stream=False):
         pass
     assert attached.closed
+
+
+@pytest.mark.parametrize(("cgroup", "is_selected"), [(ROOT, False), (4711, True)])
+def test_of_who_is_gone_it_is_known_whether_he_was_in_the_root_cgroup_which_no_other_is(
+    cgroup: int, is_selected: bool
+) -> None:
+    client, server = (replace(task, cgroup=cgroup) for task in (HTTPD, UWSGI))
+    records = [pack(event) for event in stories.seeds_failure(client=client, server=server).events]
+    for taker in ("on_operations", "on_places"):
+        taken: list[object] = []
+        selection = Selection(cgroups=("/app.slice",))
+        with Tracer(source=Records(records), selection=selection, **{taker: taken.extend}) as tracer:  # type: ignore[arg-type]
+            list(tracer.alerts())
+        assert bool(taken) == is_selected

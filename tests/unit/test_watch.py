@@ -338,33 +338,45 @@ def test_what_keeps_this_host_from_tracing_is_said_before_anything_is_loaded(
     [("--nonsense", "--", "true"), ("--duration", "x", "--", "true"), ("--pid", "0", "true"), ("--path",)],
     ids=" ".join,
 )
-def test_a_wrong_call_is_no_status_that_the_command_may_have(arguments: tuple[str, ...]) -> None:
-    result = run("watch", *arguments)
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_a_wrong_call_is_no_status_that_the_command_may_have(verb: str, arguments: tuple[str, ...]) -> None:
+    result = run(verb, *arguments)
     assert result.exit_code == 125
     assert "Error: " in result.output
-    assert run("trace", "--nonsense").exit_code == 2
+    assert run("peers", "--nonsense").exit_code == 2
 
 
+@pytest.mark.parametrize("verb", ["watch", "trace"])
 def test_a_fault_is_no_status_that_the_command_may_have(
-    told: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    told: Callable[..., None], monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     told(clean())
 
     def fault(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    for verb in (watch, trace):
-        monkeypatch.setattr(verb, "run", fault)
-    result = run("watch", "--duration", "0.01", "--", "true")
+    for module in (watch, trace):
+        monkeypatch.setattr(module, "run", fault)
+    result = run(verb, "--duration", "0.01", "--", "true")
     assert result.exit_code == 125
     assert "hangup: a fault of hangup itself (RuntimeError: boom): " in result.output
-    assert run("trace", "--duration", "0.01").exit_code == 70
 
 
 @pytest.mark.parametrize("status", [2, 70])
-def test_the_commands_own_status_is_not_taken_for_ours(told: Callable[..., None], status: int) -> None:
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+def test_the_commands_own_status_is_not_taken_for_ours(told: Callable[..., None], verb: str, status: int) -> None:
     told(clean())
-    assert run("watch", "--", "sh", "-c", f"exit {status}").exit_code == status
+    assert run(verb, "--", "sh", "-c", f"exit {status}").exit_code == status
+
+
+def test_trace_ends_with_its_command_and_an_alert_is_none_of_its_business(told: Callable[..., None]) -> None:
+    told(seeds_failure())
+    result = run("trace", "evt.res=EPIPE", "--", "true")
+    assert result.exit_code == 0
+    assert " while true runs\n" in result.output
+    assert "hangup: 1 operation; nothing lost\n" in result.output
+    result = run("trace", "--", "no-such-command")
+    assert (result.exit_code, result.output) == (127, "hangup: cannot run no-such-command: No such file or directory\n")
 
 
 @pytest.mark.parametrize("verb", ["watch", "trace", "serve"])

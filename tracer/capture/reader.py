@@ -65,6 +65,8 @@ class FileSource:
         """Bytes of all files; of a pipe 0."""
         self.position = 0
         """How many of them have been read."""
+        self.interrupted = False
+        """Whether it was stopped before its end."""
         self._before = 0.0
         self._parser = Parser()
         self._descriptor: int | None = None
@@ -112,6 +114,7 @@ class FileSource:
 
     def stop(self) -> None:
         """Take it that this is the end."""
+        self.interrupted = not self._ended
         self._ended = True
 
     def opening(self) -> Sequence[bytes]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from hangup.tracer.escape import escape_socket_path
-from hangup.tracer.record.layout import DIED, Event, Operation
+from hangup.tracer.record.layout import DIED, Event, Operation, thread_of
 from hangup.tracer.story.connection import Connection, Endpoint
 from hangup.tracer.story.exchange import Exchange, exchange_of
 from hangup.tracer.story.symptom import Symptom
@@ -74,27 +74,38 @@ class Aftermaths:
     """The failures whose aftermath is still waited for."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Aftermath] = deque()
+        self.waiting: deque[Aftermath] = deque()
         """In the order of the failures; those that are settled by now are passed over."""
         self._by_sock: dict[int, Aftermath] = {}
         self._by_thread: dict[int, Aftermath] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def begin(self, aftermath: Aftermath) -> None:
         """Wait for what comes after a failure."""
         if aftermath.endpoint.other.failed:
             aftermath.before = next(
-                (one for one in self._waiting if one.connection is aftermath.connection and not one.settled), None
+                (one for one in self.waiting if one.connection is aftermath.connection and not one.settled), None
             )
             if aftermath.before:
                 aftermath.before.later = aftermath
-        self._waiting.append(aftermath)
+        self.waiting.append(aftermath)
         if aftermath.thread is None:
             self._by_sock[aftermath.endpoint.sock] = aftermath
         else:
             self._by_thread[aftermath.thread] = aftermath
+
+    def concern(self, sock: int, task: bytes, end: int) -> bool:
+        """Whether an operation has to be taken: it may settle a failure, or be what came after one.
+
+        task: who did it (`Brief`, tracer/record/layout.py); end: when it ended, in ns.
+        """
+        return (
+            sock in self._by_sock
+            or end - self.waiting[0].failed.end >= WAIT
+            or (bool(self._by_thread) and thread_of(task) in self._by_thread)
+        )
 
     def take(self, event: Event) -> Iterator[Aftermath]:
         """Look at the next record, before anything else is made of it; yield what it settles."""
@@ -121,7 +132,7 @@ class Aftermaths:
 
     def settle(self, now: int | None) -> Iterator[Aftermath]:
         """Yield what has waited long enough; now: ns of CLOCK_MONOTONIC, None: all of it."""
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting and (waiting[0].settled or now is None or now - waiting[0].failed.end >= WAIT):
             yield from self._settled(waiting.popleft())
 

@@ -139,7 +139,7 @@ class Endpoint:
         self.last: Kept | None = None
         """Its last read or write."""
         self.task = self.names = b""
-        """Who did that, as its record has it (`Brief`, tracer/record/layout.py); empty: it is not known yet."""
+        """Who did that, or made it, as its record has it (`Brief`, tracer/record/layout.py); empty: not known yet."""
         self.named: tuple[str | None, int | None] | None = None
         """What `name` has found, for as long as nobody else uses it."""
         self.place: Place | None = None
@@ -195,7 +195,11 @@ class Endpoint:
     @property
     def last_transfer(self) -> Event | None:
         """Its last read or write."""
-        return None if self.last is None else event_of(self.last)
+        if self.last is None:
+            return None
+        # Asked for several times when it is told, and once where nothing is.
+        last = self.last = event_of(self.last)
+        return last
 
     @property
     def known_by(self) -> Event | None:

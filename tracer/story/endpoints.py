@@ -209,6 +209,8 @@ class Endpoints:
         already. Raises struct.error where a record is too short for its kind.
         """
         by_sock, aftermaths = self._by_sock, self._aftermaths
+        # The deque itself, once: it is asked of each record.
+        waiting = aftermaths.waiting
         operated = self._operated
         are_kept = self._selects is not None
         while self._kept > MAX_KEPT and self._connections:
@@ -232,7 +234,7 @@ class Endpoints:
                 or operation not in _TRANSFERS
                 or flags & _PLAIN
                 or kind != _OPERATION
-                or aftermaths
+                or (waiting and aftermaths.concern(sock, task, end))
                 # What is a symptom, or may be.
                 or result <= 0
                 or message_flags & _UNUSUAL
@@ -340,11 +342,12 @@ class Endpoints:
             self._known.meet(event.pid, leader_of(event), event.end)
         if endpoint.count <= _KEPT_OF_ENDPOINT:
             self._kept += 1
-        if operation in _TRANSFERS:
-            endpoint.last = event
+        if operation <= _WRITE:
             # The next one is as plain, but for an end whose inode is not known yet.
             is_plain = brief is not None and endpoint.inode_number
             endpoint.task, endpoint.names = (brief[9], brief[13]) if brief is not None and is_plain else (b"", b"")
+        if operation in _TRANSFERS:
+            endpoint.last = event
         elif operation == _RELEASE:
             endpoint.release = event
             del self._by_sock[event.sock]
