@@ -234,7 +234,7 @@ class Endpoints:
                 or operation not in _TRANSFERS
                 or flags & _PLAIN
                 or kind != _OPERATION
-                or (waiting and aftermaths.concern(sock, task, end))
+                or (waiting and (self._held or aftermaths.concern(sock, task, end)))
                 # What is a symptom, or may be.
                 or result <= 0
                 or message_flags & _UNUSUAL
@@ -355,12 +355,7 @@ class Endpoints:
         if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
             self._tell_apart(endpoint, event)
         if self._selects is not None:
-            place = self._place(endpoint)
-            if place is not _ELSEWHERE:
-                for earlier in self._known.changes.show(event.pid):
-                    self._changed(earlier)
-                self._operated.append(_operated(event, record, brief, place))
-
+            self._show(endpoint, event, record, brief)
         if symptom and not endpoint.failed and not harmless:
             endpoint.failed = True
             self._aftermaths.begin(Aftermath(endpoint, event, symptom))
@@ -370,6 +365,14 @@ class Endpoints:
             self._forget(connection)
             self._name(connection)
             yield Concluded(connection)
+
+    def _show(self, endpoint: Endpoint, event: Event, record: bytes | None, brief: Brief | None) -> None:
+        """Give an operation to who asked for it, and first who its process has become before."""
+        place = self._place(endpoint)
+        if place is not _ELSEWHERE:
+            for earlier in self._known.changes.show(event.pid):
+                self._changed(earlier)
+            self._operated.append(_operated(event, record, brief, place))
 
     def _place(self, endpoint: Endpoint) -> Place:
         """Return where what is done on an endpoint is, _ELSEWHERE if nobody has asked for it."""
