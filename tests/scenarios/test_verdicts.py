@@ -627,29 +627,6 @@ def test_a_thread_that_exits_with_descriptors_of_its_own_is_not_told_as_its_proc
     assert re.search(r" hung up \(its thread [0-9]+ exited\) ", verdict.sentence)
 
 
-@pytest.mark.parametrize("taken", [False, True])
-def test_an_urgent_byte_is_not_said_to_be_left_unread(seen: Seen, path: Path, taken: bool) -> None:
-    if not urgent_bytes_available():
-        pytest.skip("this kernel has no urgent bytes on Unix sockets")
-
-    def serve(end: socket.socket) -> None:
-        receive(end, 6)
-        if taken:
-            assert end.recv(1, socket.MSG_OOB) == b"!"
-        # Who reads on behind it drops it, and what it leaves in the queue.
-        receive(end, 1)
-        end.sendall(b"answer")
-
-    def call(end: socket.socket) -> None:
-        end.send(b"urgent!", socket.MSG_OOB)
-        end.send(b".")
-        receive(end, 6)
-        assert end.recv(1) == b""
-
-    talk(path, serve, call)
-    assert seen.alerts(path) == []
-
-
 def test_who_waits_for_all_of_an_answer_and_gets_part_of_it_is_told_though_nothing_fails(
     seen: Seen, path: Path
 ) -> None:
@@ -1427,16 +1404,6 @@ def test_all_of_it_is_told_again_from_files_where_nothing_can_be_asked_of_the_ho
             assert json.loads(one) == json.loads(other)
         assert len(told) == len(expected)
         assert tracer.told
-
-
-def urgent_bytes_available() -> bool:
-    """Whether CONFIG_AF_UNIX_OOB is there."""
-    one, other = socket.socketpair()
-    with one, other:
-        try:
-            return one.send(b"!", socket.MSG_OOB) == 1
-        except OSError:
-            return False
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -21,7 +21,6 @@ from hangup.tracer.record.facts import ProcessFact, SocketFact
 from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
-    MSG_OOB,
     MSG_PEEK,
     MSG_WAITALL,
     Event,
@@ -1277,64 +1276,6 @@ def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() ->
     recorder._latent = (story.events[-1].end >> 30, 64)
     expected, found = rows_both_ways(story.events, recorder)
     assert found == expected
-
-
-def urgent(*, taken: bool) -> Story:
-    """Return a client whose request ends with an urgent byte, which the server takes by itself or drops."""
-    story = established()
-    story.client.write(11, message_flags=MSG_OOB)
-    story.server.read(10)
-    if taken:
-        story.server.read(1, message_flags=MSG_OOB)
-    story.server.write(20)
-    story.client.read()
-    return story
-
-
-@pytest.mark.parametrize("taken", [False, True])
-def test_an_urgent_byte_that_is_not_read_with_the_others_is_not_left_unread(taken: bool) -> None:
-    story = urgent(taken=taken)
-    story.server.release(unread_bytes=0, unread_messages=0)
-    story.client.read(0)
-    story.client.release()
-    assert streamed(story.events) == []
-    assert_both_ways_agree(story.events)
-
-
-@pytest.mark.parametrize("taken", [False, True])
-def test_who_drops_an_urgent_byte_and_closes_idle_has_left_nothing_unread(taken: bool) -> None:
-    story = urgent(taken=taken)
-    story.wait(SECOND)
-    story.server.release(unread_bytes=0, unread_messages=0)
-    story.client.write(30, error=errno.EPIPE)
-    (alert,) = streamed(story.events)
-    assert alert.verdict.kind is Kind.REUSED
-    assert_both_ways_agree(story.events)
-
-
-def test_an_urgent_byte_that_is_in_the_queue_is_left_unread() -> None:
-    story = urgent(taken=False)
-    story.server.release(unread_bytes=1, unread_messages=1)
-    story.client.read(error=errno.ECONNRESET)
-    (alert,) = streamed(story.events)
-    assert (alert.verdict.kind, alert.verdict.figures.unread_bytes) == (Kind.UNREAD, 1)
-    assert_both_ways_agree(story.events)
-
-
-def test_what_an_urgent_byte_leaves_in_the_queue_is_an_error_only_where_the_kernel_says_so() -> None:
-    story = urgent(taken=True)
-    story.server.release(unread_bytes=0, unread_messages=1)
-    story.client.read(0)
-    story.client.release()
-    assert streamed(story.events) == []
-    assert_both_ways_agree(story.events)
-    story = urgent(taken=True)
-    story.server.release(unread_bytes=0, unread_messages=1)
-    story.client.read(error=errno.ECONNRESET)
-    (alert,) = streamed(story.events)
-    assert alert.verdict.kind is Kind.UNREAD
-    assert " with nothing but the place of an urgent byte unread" in alert.verdict.sentence
-    assert_both_ways_agree(story.events)
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -572,9 +572,6 @@ MSG_PEEK = 2
 MSG_WAITALL = 0x100
 """Another one: it waits for all that it asks for, or the end."""
 
-MSG_OOB = 1
-"""The same of a read and a write: the last byte that is written is urgent, and is read by itself (tcp(7))."""
-
 
 class Identity(NamedTuple):
     """A task that has got other credentials, or has executed a program."""

@@ -15,7 +15,6 @@ from typing import NamedTuple, cast
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
-    MSG_OOB,
     MSG_PEEK,
     MSG_WAITALL,
     SEQPACKET,
@@ -91,9 +90,6 @@ _ECONNRESET = -errno.ECONNRESET
 
 # send(2): it does not wait for room.
 _MSG_DONTWAIT = 0x40
-
-# What is not just so many bytes more.
-_UNUSUAL = MSG_WAITALL | MSG_OOB
 
 # Of so many connections that nobody had selected it is remembered what they are to.
 _MOST_UNSELECTED = 4096
@@ -237,7 +233,7 @@ class Endpoints:
                 or (waiting and (self._held or aftermaths.concern(sock, task, end)))
                 # What is a symptom, or may be.
                 or result <= 0
-                or message_flags & _UNUSUAL
+                or message_flags & MSG_WAITALL
                 or (
                     operation == _WRITE
                     # Or began before it was read.
@@ -667,9 +663,6 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         if result > 0 or (not result and endpoint.connection.type == SEQPACKET):
             endpoint.wrote(event.start, event.end, result)
             endpoint.written_messages += 1
-            if event.message_flags & MSG_OOB:
-                # Nobody need read it: who reads on behind an urgent byte has dropped it (manage_oob()).
-                endpoint.other.read_bytes += 1
             endpoint.held_up = result < event.size
             return Symptom.SHORT_WRITE if result < event.size and _cut_short(endpoint, event) else None
         if result in (_EPIPE, _ECONNRESET):
@@ -679,7 +672,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
         return None
     if operation == _READ:
         if result > 0:
-            if not event.message_flags & (MSG_PEEK | MSG_OOB):
+            if not event.message_flags & MSG_PEEK:
                 endpoint.read_bytes += result
                 endpoint.read_messages += 1
             endpoint.heard = event.end
@@ -756,7 +749,7 @@ def _end_of_stream(endpoint: Endpoint, event: Event) -> Symptom | None:
         # The end of a half that was shut down is one as well, if an answer is owed.
         if other.ended_sending is None:
             return None
-    elif _left_an_error(release) and not release.flags & _EMBRYO:
+    elif release.unread_messages and not release.flags & _EMBRYO:
         # unix_release_sock() left an ECONNRESET with this end, and it is not there any more.
         return Symptom.TOLD
     if connection.requester is not endpoint or 0 < endpoint.met_end <= endpoint.turn_start:
@@ -821,21 +814,13 @@ def _told(endpoint: Endpoint, event: Event) -> bool:
     release = endpoint.other.release
     return (
         release is not None
-        and _left_an_error(release)
+        # unix_release_sock() leaves it for what is unread, and for whoever was never accepted.
+        and bool(release.unread_messages or release.flags & _EMBRYO)
         and not event.size
         and not event.flags & _EMBRYO
         and release.start < event.start
         and _was_hung_up_on(endpoint, event)
     )
-
-
-def _left_an_error(release: Event) -> bool:
-    """Whether a release left an ECONNRESET with the other end: for what is unread, or was never accepted.
-
-    An urgent byte that was read leaves an sk_buff of no bytes behind. Older kernels took that for unread.
-    """
-    unread = release.unread_messages if release.type == SEQPACKET else release.unread_bytes
-    return bool(unread or release.flags & _EMBRYO)
 
 
 def _was_hung_up_on(endpoint: Endpoint, event: Event) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.names import error_name, shutdown_name, signal_name
-from hangup.tracer.record.layout import SEQPACKET, Event, EventFlag, Operation, SenderFlag, sender_of
+from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
 from hangup.tracer.story.operation import has_died
 from hangup.tracer.story.process import Process, is_nobodys, process_of
 from hangup.tracer.story.story import End, Story
@@ -162,9 +162,8 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
     if figures.unread_bytes:
         return f"{who} {way} with {size(figures.unread_bytes)} unread{answered}"
     if kind is Kind.UNREAD and release.unread_messages:
-        # If there are several, each; of a stream it is what unix_stream_recv_urg() leaves in the queue.
-        left = "an empty message" if facts.story.type == SEQPACKET else "nothing but the place of an urgent byte"
-        return f"{who} {way} with {left} unread{answered}"
+        # Of a SOCK_SEQPACKET; if there are several, each.
+        return f"{who} {way} with an empty message unread{answered}"
     if kind is Kind.UNREAD:
         return f"{who} {way} while more came in{answered}"
     if kind is Kind.ANSWERED:
