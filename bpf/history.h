@@ -676,9 +676,6 @@ static __always_inline bool may_be_cut(struct history *history)
 	} else if (!(other->state & HISTORY_ENDED_SENDING)) {
 		return false;
 	}
-	/* Of a client an empty message may have asked for something, which is no turn here. */
-	if (history->type == SOCK_SEQPACKET && !(history->state & (HISTORY_SERVER | HISTORY_PAIR)))
-		return true;
 	/*
 	 * An answer is a turn that began later. What was read after it may have been asked, too; and
 	 * what ended later, and had been read of before, began earlier.

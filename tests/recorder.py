@@ -36,7 +36,7 @@ from hangup.tracer.record.layout import (
     pack_users,
 )
 from hangup.tracer.selection import Selection
-from tests.stories import SEQPACKET, SHUT_RD, SHUT_RDWR, SHUT_WR, STREAM
+from tests.stories import SHUT_RD, SHUT_RDWR, SHUT_WR, STREAM
 
 USERS = 3
 LATENT_A_SECOND = 64
@@ -406,8 +406,6 @@ class Recorder:
                 return True
         elif not other.state & HistoryState.ENDED_SENDING:
             return False
-        if history.type == SEQPACKET and not history.state & (SERVER | PAIR):
-            return True
         # An answer is a turn that began later, whoever wrote last.
         later = other.turns and other.turn_start > history.turn_start
         return bool(asked and (not later or other.heard & Heard.SINCE or history.heard & Heard.EARLY))

@@ -173,9 +173,6 @@ class End:
         return released
 
     def _take(self, size: int) -> None:
-        if not size and self.queue and not self.queue[0]:
-            # An empty message.
-            self.queue.popleft()
         while size > 0 and self.queue:
             first = self.queue.popleft()
             if first > size:

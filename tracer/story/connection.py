@@ -117,7 +117,7 @@ class Endpoint:
         """How many operations it has had."""
         self.read_bytes = self.written_bytes = 0
         self.read_messages = self.written_messages = 0
-        """How often it has read and written something: of a SOCK_SEQPACKET how many messages, also cut off or empty."""
+        """How often it has read and written something: of a SOCK_SEQPACKET how many messages, whole or cut off."""
         self.turns = 0
         """How many turns it has had: what it sends until the other end, having been heard, sends."""
         self.turn_start = 0

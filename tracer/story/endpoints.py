@@ -17,7 +17,6 @@ from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
     MSG_PEEK,
     MSG_WAITALL,
-    SEQPACKET,
     SIZE,
     STREAM,
     Brief,
@@ -659,8 +658,7 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
     """Take what an operation did to its endpoint; return what it is a symptom of, None: of nothing."""
     operation, result = event.operation, event.result
     if operation == _WRITE:
-        # unix_dgram_sendmsg() sends an empty message, unix_stream_sendmsg() nothing.
-        if result > 0 or (not result and endpoint.connection.type == SEQPACKET):
+        if result > 0:
             endpoint.wrote(event.start, event.end, result)
             endpoint.written_messages += 1
             endpoint.held_up = result < event.size
@@ -680,15 +678,12 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
                 return None
         elif result:
             return Symptom.RESET_READ if result == _ECONNRESET else None
-        elif _is_empty_message(endpoint):
-            if not event.message_flags & MSG_PEEK:
-                endpoint.read_messages += 1
-            endpoint.heard = event.end
-            return None
         if not event.size or endpoint.failed:
             return None
         symptom = _end_of_stream(endpoint, event)
-        endpoint.met_end = endpoint.met_end or event.end
+        # A message of SOCK_SEQPACKET may be empty.
+        if endpoint.connection.type == STREAM:
+            endpoint.met_end = endpoint.met_end or event.end
         return symptom
     if operation == _SHUTDOWN and not result:
         if endpoint.ended_receiving is None and event.size in _RECEIVING:
@@ -698,18 +693,6 @@ def _take(endpoint: Endpoint, event: Event) -> Symptom | None:
     elif operation == _RELEASE:
         return Symptom.TOLD if _told(endpoint, event) else None
     return None
-
-
-def _is_empty_message(endpoint: Endpoint) -> bool:
-    """Whether a read that gave nothing took an empty message of SOCK_SEQPACKET: such a one comes before the end.
-
-    How many messages there are is known when the other end has been released, as all its writes are recorded by then.
-    """
-    other = endpoint.other
-    if endpoint.connection.type != SEQPACKET:
-        return False
-    ends = (other.release, other.ended_sending, endpoint.ended_receiving)
-    return not any(ends) or other.written_messages > endpoint.read_messages
 
 
 def _cut_short(endpoint: Endpoint, event: Event) -> bool:

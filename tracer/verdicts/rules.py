@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from hangup.tracer.record.layout import STREAM, Event, EventFlag, Operation
+from hangup.tracer.record.layout import SEQPACKET, STREAM, Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.exchange import Exchange
 from hangup.tracer.story.operation import has_died
@@ -589,6 +589,9 @@ def _doubts(facts: Facts, kind: Kind, consequence: Consequence) -> tuple[str, ..
     doubts = [*_incomplete(facts.story), *_overlapping(facts.story), *_guessed(facts.story), *_lost(facts.lost)]
     if facts.release:
         doubts += _at_least(facts.story, facts.release, facts.lost)
+    if facts.story.type == SEQPACKET and facts.failure.symptom is Symptom.CUT_READ:
+        # unix_dgram_sendmsg() sends it; what unix_seqpacket_recvmsg() returns is 0 for both.
+        doubts.append("what was read may have been an empty message, and an answer")
     if kind is Kind.UNSEEN:
         doubts.append("how the other end went was not recorded")
     elif kind is Kind.PEER_SHUTDOWN and not sentences.peer_shutdown(

@@ -161,9 +161,6 @@ def _cause(kind: Kind, facts: Facts, figures: Figures, release: Event) -> str:
         way += _pause(way)
     if figures.unread_bytes:
         return f"{who} {way} with {size(figures.unread_bytes)} unread{answered}"
-    if kind is Kind.UNREAD and release.unread_messages:
-        # Of a SOCK_SEQPACKET; if there are several, each.
-        return f"{who} {way} with an empty message unread{answered}"
     if kind is Kind.UNREAD:
         return f"{who} {way} while more came in{answered}"
     if kind is Kind.ANSWERED:
