@@ -393,7 +393,7 @@ static __always_inline u32 note_release(struct history *history, struct history 
 	history->descriptor = caller.descriptor;
 	history->exit_code = caller.exit_code;
 	if (caller.flags & EVENT_KERNEL_THREAD) {
-		/* An end that nobody used is counted under who made it: the first user, if that is not this one. No branch. */
+		/* An end that nobody used is counted under who made it: the first of the 3 USERS, if that is not this one. No branch. */
 		history->user = USERS >> 2 * (history->users_kept - 1);
 		pid = history->owner_pid;
 		exited = exits.lookup(&pid);
