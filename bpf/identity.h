@@ -6,7 +6,6 @@
 #ifndef HANGUP_IDENTITY_H
 #define HANGUP_IDENTITY_H
 
-#include "history.h"
 #include "kernel.h"
 #include "losses.h"
 #include "operation.h"
@@ -20,6 +19,8 @@
 /* include/uapi/linux/stat.h */
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+/* include/linux/socket.h */
+#define AF_UNIX 1
 
 /* arch/x86/entry/syscalls/syscall_64.tbl, syscall_32.tbl */
 #define NR_execve 59
@@ -80,54 +81,33 @@ static __always_inline bool is_execve(struct caller *caller)
 	return caller->syscall == NR_execve || caller->syscall == NR_execveat;
 }
 
-/* What is added to the address of a struct sock, here a mere number, to find its history by: see key_of(). */
-static __always_inline u64 key_difference(void)
-{
-#ifdef PROBES_FENTRY
-	u64 nothing = 0, number = 0;
-	u64 pointer = (u64)&nothing;
-
-	/* To the verifier what a helper has read is no pointer any more. */
-	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
-	return key_of(pointer) - number;
-#else
-	return 0;
-#endif
-}
-
-static __always_inline bool has_used(struct history *history, u32 pid)
-{
-	return (history->users_kept > 0 && history->users[0].pid == pid) ||
-	       (history->users_kept > 1 && history->users[1].pid == pid) ||
-	       (history->users_kept > 2 && history->users[2].pid == pid);
-}
-
-/* Whether an open file is an end that a process has used of a connection that is looked at: SOCKET_I(), include/net/sock.h. */
-static __always_inline bool is_used_endpoint(u64 file, u64 difference, u32 pid)
+/*
+ * Whether an open file is an end of a Unix connection that a process has opened itself: called
+ * connect or socketpair, or listened for it. That is what the other end has as its peer's pid
+ * (copy_peercred(), init_peercred()). SOCKET_I(), include/net/sock.h.
+ */
+static __always_inline bool is_own_endpoint(u64 file, u32 pid)
 {
 	u64 inode = read_u64(file + OFFSET(file, f_inode));
-	struct history *history;
-	u64 sock;
+	u64 sock, peer, opener;
 
 	if ((read_u16(inode + OFFSET(inode, i_mode)) & S_IFMT) != S_IFSOCK)
 		return false;
 	sock = read_u64(inode - OFFSET(socket_alloc, vfs_inode) + OFFSET(socket_alloc, socket) + OFFSET(socket, sk));
-	history = find_history(sock + difference);
-	if (!history || !is_of(history, sock) || history->state & HISTORY_RELEASED)
+	if (read_u16(sock + OFFSET(sock_common, skc_family)) != AF_UNIX || !is_traced(read_u16(sock + OFFSET(sock, sk_type))))
 		return false;
-	if (history->decided & (HISTORY_EXCLUDED | HISTORY_IGNORED) || SELECTED_BY & ~history->decided)
-		return false;
-	return has_used(history, pid);
+	peer = unix_peer(sock);
+	opener = peer ? read_u64(peer + OFFSET(sock, sk_peer_pid)) : 0;
+	return opener && read_u32(opener + OFFSET(pid, numbers) + OFFSET(upid, nr)) == pid;
 }
 
-/* Whether a process has used a connection that is looked at and has it open. */
-static __always_inline bool has_used_endpoint(u64 task, u32 pid)
+/* Whether a process has a connection open that it has opened: what it inherited may be anybody's, as a service's output is. */
+static __always_inline bool has_own_endpoint(u64 task, u32 pid)
 {
 	u64 table = read_u64(read_u64(task + OFFSET(task_struct, files)) + OFFSET(files_struct, fdt));
 	u64 files = read_u64(table + OFFSET(fdtable, fd));
 	u64 open_fds = read_u64(table + OFFSET(fdtable, open_fds));
 	u32 count = read_u32(table + OFFSET(fdtable, max_fds));
-	u64 difference = key_difference();
 	u64 open = 0;
 	u32 i;
 
@@ -137,15 +117,15 @@ static __always_inline bool has_used_endpoint(u64 task, u32 pid)
 			break;
 		if (!(i & 63))
 			open = read_u64(open_fds + i / 8);
-		if (open >> (i & 63) & 1 && is_used_endpoint(read_u64(files + i * sizeof(u64)), difference, pid))
+		if (open >> (i & 63) & 1 && is_own_endpoint(read_u64(files + i * sizeof(u64)), pid))
 			return true;
 	}
 	return false;
 }
 
 /*
- * Whether a change is told. While nothing but what goes wrong is, only that of a process
- * that has used a connection which is open: who has not says by his first operation who he is by then.
+ * Whether a change is told. While nothing but what goes wrong is, only that of a process that
+ * has opened a connection: who has not says by his first operation who he is by then.
  */
 static __always_inline bool is_change_told(u64 task)
 {
@@ -153,7 +133,7 @@ static __always_inline bool is_change_told(u64 task)
 
 	if (pid == TRACER_PID)
 		return false;
-	return STREAMING || has_used_endpoint(task, pid);
+	return STREAMING || has_own_endpoint(task, pid);
 }
 
 static __always_inline void fill_identity(struct identity_record *record, u64 task, struct credentials *after, s32 syscall,

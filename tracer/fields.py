@@ -34,7 +34,7 @@ _CONNECTION = "tells connections apart: a number that no other has in this run"
 _INODE_NUMBER = "inode number, as `ss -xe`, lsof and /proc/PID/fd show it"
 _FEWER = "A history has room for fewer of an end's first and last operations than are kept of a stream."
 _WITHOUT_CONNECTION = (
-    "Of a process that has used no connection that is open nothing is told: its first operation says who it is by then."
+    "Of a process with no connection open that it opened itself nothing is told: its operations say who it is by then."
 )
 
 CGROUP: tuple[Field[Cgroup | None], ...] = (

@@ -177,7 +177,7 @@ def test_the_story_of_what_it_inherited_tells_it_both_ways_and_from_a_file(flavo
         assert list(map(json.loads, again)) == list(map(json.loads, lines))
 
 
-def test_who_has_used_no_connection_is_not_told_of_while_the_kernel_records(flavour: str, open_folder: Path) -> None:
+def test_who_has_opened_no_connection_is_not_told_of_while_the_kernel_records(flavour: str, open_folder: Path) -> None:
     """A storm of programs costs the reader nothing, also if what they write to is somebody's connection."""
     capture = open_folder / "capture.hup"
     one, other = socket.socketpair()
