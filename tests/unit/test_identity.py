@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -238,7 +239,7 @@ def test_what_is_kept_of_as_many_processes_as_there_is_room_for_fits_beside_all_
             if pid <= module.MOST_SEEN:
                 changes.meet(pid)
             for when in range(1, module.MOST_OF_EACH + 1):
-                changes.take(executed(Task("x", pid), when, longest, was="y") + bytes(64))
+                changes.take(executed(Task("x", pid), when, longest, was=f"y{when}") + bytes(64))
         used = tracemalloc.get_traced_memory()[0] * share
     finally:
         tracemalloc.stop()
@@ -474,6 +475,72 @@ def test_json_and_the_page_have_them_too() -> None:
     assert drawing is not None
     texts = [text.text for text in drawing.texts]
     assert any(text.startswith("nginx[412] setresuid: uid 0 -> 33") for text in texts)
+
+
+def restless(processes: int) -> list[bytes]:
+    """Return that many processes that write once each, and execute several programs after that."""
+    story = established(client=NGINX)
+    changes = []
+    for number in range(processes):
+        task = Task(f"w{number}", 5000 + number)
+        story.client.write(8, by=task)
+        story.server.read()
+        for program in range(module.MOST_OF_EACH):
+            story.wait(MICROSECOND)
+            changes.append(executed(task, story.now, b"/bin/%d" % program, was=f"{program}"))
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    story.client.release()
+    return in_order(story.events, *changes)
+
+
+def test_of_many_changes_the_first_and_the_last_are_shown_and_the_others_counted() -> None:
+    [alert] = alerts_of(restless(50))
+    block = alert_block(alert, CLOCKS, width=80)
+    [left_out] = [line for line in block.splitlines() if "not shown" in line]
+    operations, changes = (int(number) for number in re.findall(r"\d+", left_out))
+    assert changes + block.count(" execve: ") == 50 * module.MOST_OF_EACH
+    shown = re.findall(r"\d (?:ms|µs|s)? +(?:connect|accept4|write|read|close)", block)
+    assert operations + len(shown) == 2 + 100 + 3
+    drawing = sequence(alert)
+    assert drawing is not None
+    assert [text.text for text in drawing.texts if "not shown" in text.text] == [left_out.strip(" .")]
+
+
+def test_where_nothing_but_changes_is_left_out_no_operation_is_counted() -> None:
+    story = established(client=NGINX)
+    changes = []
+    tasks = [Task("w", 5000 + number) for number in range(5)]
+    for task in tasks:
+        story.client.write(8, by=task)
+    for task in tasks:
+        for program in range(module.MOST_OF_EACH):
+            story.wait(MICROSECOND)
+            changes.append(executed(task, story.now, b"/bin/x", was=f"{program}"))
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    [alert] = alerts_of(in_order(story.events, *changes))
+    [left_out] = [line for line in alert_block(alert, CLOCKS, width=80).splitlines() if "not shown" in line]
+    assert re.fullmatch(r" *\.\.\. \d+ changes of who its processes are not shown \.\.\.", left_out)
+
+
+def test_a_change_in_the_middle_of_a_silence_stands_between_the_two_parts_of_it() -> None:
+    story = established(client=ROOT)
+    story.client.write(8)
+    story.server.read()
+    story.wait(2_000_000_000)
+    change = dropped(story.now)
+    story.wait(3_000_000_000)
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    story.client.release()
+    late = executed(replace(NGINX, comm="cat"), story.now + 900_000_000, b"/bin/cat", was="nginx")
+    [alert] = alerts_of(in_order(story.events, change, late))
+    words = ("silence", "setresuid", "HANG-UP", "execve")
+    rows = alert_block(alert, CLOCKS, width=80).split("connect", 1)[1].splitlines()
+    found = [word for line in rows for word in words if word in line]
+    assert found[:4] == ["silence", "setresuid", "silence", "HANG-UP"]
+    assert [line.strip(" -") for line in rows if "silence" in line][:2] == ["2 s of silence", "3 s of silence"]
 
 
 def test_a_change_that_comes_after_an_alert_was_due_is_none_of_it() -> None:
