@@ -13,6 +13,7 @@ from hangup.tracer.record.layout import Event, EventFlag
 from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.identity import Change
 from hangup.tracer.story.process import process_of
+from hangup.tracer.story.story import Story
 from hangup.tracer.story.symptom import Symptom
 from hangup.tracer.tracer import Alert
 from hangup.tracer.units import counted, duration, size
@@ -31,8 +32,8 @@ Mark = Literal["cause", "failure"]
 """What went wrong in a row: "cause" is the hang-up, or the shutdown that the verdict is about."""
 
 Note = Literal["silence", "missing", "repeated", "identity"]
-"""What a row is that is no operation: "missing" are operations that are not shown or were not kept; of "identity" a
-process has become somebody else, perhaps before the connection began."""
+"""What a row is that is no operation: "missing" are operations and changes of who processes are, not shown or not kept;
+of "identity" a process has become somebody else, perhaps before the connection began."""
 
 
 @dataclass(slots=True)
@@ -78,15 +79,20 @@ def _without_middle(rows: Sequence[Row]) -> Iterator[Row]:
     cut = range(_ROWS_FIRST, len(rows) - _ROWS_LAST)
     if len(cut) < 2:
         cut = range(0)
-    left_out = 0
+    left_out: list[Row] = []
     for number, row in enumerate(rows):
-        if number in cut and not row.mark and row.note != "identity":
-            left_out += row.stands_for
+        if number in cut and not row.mark:
+            left_out.append(row)
             continue
         if left_out:
-            text = f"{left_out} operations not shown"
-            yield Row(row.when, row.role, [text], note="missing", stands_for=left_out)
-            left_out = 0
+            operations = sum(each.stands_for for each in left_out)
+            changes = sum(each.note == "identity" for each in left_out)
+            counts = [counted(operations, "operation")] if operations else []
+            counts += [f"{counted(changes, 'change')} of who its processes are"] if changes else []
+            if counts:
+                text = f"{' and '.join(counts)} not shown"
+                yield Row(row.when, row.role, [text], note="missing", stands_for=operations)
+            left_out.clear()
         yield row
 
 
@@ -100,14 +106,15 @@ def _rows(alert: Alert) -> list[Row]:
     users = {"client": alert.client.pid if alert.client else 0, "server": alert.server.pid if alert.server else 0}
     kept = {"client": 0, "server": 0}
     rows: list[Row] = []
+    # When something happened last; None: the connection has not begun.
     before: int | None = None
-    changes = deque(story.identity.changes)
-    for when, role, event in story.timeline:
-        while changes and changes[0].when <= when:
-            rows.append(_changed(changes.popleft()))
-        if before is not None and when - before >= IDLE:
-            text = f"{duration(when - before)} of silence"
-            rows.append(Row(when, role, [text], note="silence", silence=when - before, stands_for=0))
+    for when, role, event in _happened(story):
+        if before is not None:
+            rows += _silence(before, when, role)
+        if isinstance(event, Change):
+            before = None if before is None else when
+            rows.append(_changed(event))
+            continue
         before = when
         end = story.end(role)
         for gap in end.gaps:
@@ -138,11 +145,28 @@ def _rows(alert: Alert) -> list[Row]:
             last.stands_for += 1
         else:
             rows.append(row)
-    rows += map(_changed, changes)
     if not_kept := story.identity.not_kept:
         text = f"{counted(not_kept, 'earlier change')} of who its processes are not kept"
         rows.insert(0, Row(story.start, "client", [text], note="missing", stands_for=0))
     return rows
+
+
+def _happened(story: Story) -> Iterator[tuple[int, Role, Event | Change]]:
+    """Yield what both ends did, and who their processes became, by time; a change before what ended right then."""
+    changes = deque(story.identity.changes)
+    for when, role, event in story.timeline:
+        while changes and changes[0].when <= when:
+            yield changes[0].when, "client", changes.popleft()
+        yield when, role, event
+    for change in changes:
+        yield change.when, "client", change
+
+
+def _silence(since: int, until: int, role: Role) -> Iterator[Row]:
+    """Say for how long nothing happened, if that was long; role: of whoever ended it."""
+    silence = until - since
+    if silence >= IDLE:
+        yield Row(until, role, [f"{duration(silence)} of silence"], note="silence", silence=silence, stands_for=0)
 
 
 def _changed(change: Change) -> Row:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +23,7 @@ from hangup.cli.reporters.operation import operation_rows
 from hangup.cli.reporters.operation_json import operation_lines
 from hangup.cli.reporters.page.sequence import sequence
 from hangup.cli.reporters.sysdig import SysdigLines
+from hangup.tracer.capture.standing import Standing
 from hangup.tracer.field import FilterField
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.fields import FIELDS
@@ -28,6 +31,7 @@ from hangup.tracer.filter.filter import understood
 from hangup.tracer.record.facts import is_whole
 from hangup.tracer.record.layout import Credentials, Event, RecordType, pack, type_of, unpack_identity
 from hangup.tracer.story import identity as module
+from hangup.tracer.story.aftermath import WAIT
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import Changes, change_of
 from hangup.tracer.story.places import Placed
@@ -174,6 +178,75 @@ def test_what_each_thread_does_for_itself_is_kept_once() -> None:
     assert len(changes.told([_seen(NGINX, 1)], 1).changes) == 1
 
 
+def test_threads_that_have_names_of_their_own_do_one_thing_for_all_of_them_too() -> None:
+    changes = Changes()
+    changes.meet(412)
+    for number in range(3):
+        changes.take(dropped(10 + number, replace(NGINX.thread(412 + number), comm=f"pool-{number}")))
+    assert len(changes.told([_seen(NGINX, 1)], 1).changes) == 1
+
+
+def test_a_thread_that_does_the_same_much_later_does_it_for_itself() -> None:
+    changes = Changes()
+    changes.meet(412)
+    changes.take(dropped(1))
+    changes.take(dropped(2_000_000_000, NGINX.thread(413)))
+    assert [change.when for change in changes.told([_seen(NGINX, 1)], 1).changes] == [1, 2_000_000_000]
+
+
+def test_each_time_a_program_executes_itself_again_is_told() -> None:
+    changes = Changes()
+    changes.meet(412)
+    for when in (10, 20, 30):
+        changes.take(executed(NGINX, when, b"/usr/sbin/nginx", was="nginx"))
+    assert [change.when for change in changes.told([_seen(NGINX, 5)], 5).changes] == [10, 20, 30]
+
+
+def test_a_new_process_with_the_same_pid_has_not_done_what_the_earlier_one_did() -> None:
+    changes = Changes()
+    changes.meet(412)
+    changes.take(dropped(10))
+    changes.take(dropped(1000))
+    assert changes.told([_seen(NGINX, 2000)], 1500) == ((change_of(dropped(1000)),), 0)
+    # Of the earlier one's connection it is said that there was more.
+    assert changes.told([_seen(ROOT, 5)], 5).not_kept == 1
+    for when in range(2000, 2000 + module.MOST_OF_EACH):
+        changes.take(executed(NGINX, when, b"/bin/x", was="nginx"))
+    assert changes.told([_seen(NGINX, 500)], 500).not_kept == 1
+
+
+def test_of_whoever_was_not_seen_on_a_connection_fewer_are_kept() -> None:
+    changes = Changes()
+    for when in range(1, 6):
+        changes.take(executed(NGINX, when, b"/bin/x", was="nginx"))
+    changes.meet(412)
+    assert [change.when for change in changes.told([_seen(NGINX, 10)], 1).changes] == [4, 5]
+    assert changes.told([_seen(NGINX, 10)], 1).not_kept == 3
+
+
+def test_what_is_kept_of_as_many_processes_as_there_is_room_for_fits_beside_all_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = 32
+    room = module.MOST_SEEN + module.MOST_OTHERS
+    monkeypatch.setattr(module, "MOST_SEEN", module.MOST_SEEN // share)
+    monkeypatch.setattr(module, "MOST_OTHERS", module.MOST_OTHERS // share)
+    longest = b"/" + b"x" * 106
+    tracemalloc.start()
+    try:
+        changes = Changes()
+        for pid in range(1, room // share + 1):
+            if pid <= module.MOST_SEEN:
+                changes.meet(pid)
+            for when in range(1, module.MOST_OF_EACH + 1):
+                changes.take(executed(Task("x", pid), when, longest, was=f"y{when}") + bytes(64))
+        used = tracemalloc.get_traced_memory()[0] * share
+    finally:
+        tracemalloc.stop()
+    # The whole process may have 40 MiB.
+    assert used < 12 << 20
+
+
 def test_a_storm_of_others_does_not_push_out_who_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_OTHERS", 3)
     monkeypatch.setattr(module, "MOST_SEEN", 2)
@@ -197,6 +270,21 @@ def test_the_last_change_before_a_connection_is_told_if_it_made_who_was_seen_the
     assert [change.when for change in changes.told([_seen(NGINX, 20)], 15).changes] == [10]
     # An earlier process had this pid.
     assert changes.told([_seen(ROOT, 20)], 15).changes == ()
+
+
+def test_the_last_change_before_a_connection_is_told_of_who_has_called_itself_something_else_since() -> None:
+    changes = Changes()
+    changes.take(dropped(10))
+    changes.meet(412)
+    renamed = replace(NGINX, comm="worker")
+    assert [change.when for change in changes.told([_seen(renamed, 20)], 15).changes] == [10]
+
+
+def test_an_execve_before_a_connection_is_told_of_who_is_called_as_it_says() -> None:
+    changes = Changes()
+    changes.take(executed(NGINX, 10, b"/usr/sbin/nginx", was="sh"))
+    changes.meet(412)
+    assert [change.when for change in changes.told([_seen(NGINX, 20)], 15).changes] == [10]
     assert changes.told([_seen(replace(NGINX, comm="cron"), 20)], 15).changes == ()
 
 
@@ -231,6 +319,51 @@ def test_what_a_file_tells_again_is_shown_once() -> None:
     records = twice()
     [change] = [each for each in records if type_of(each) == RecordType.IDENTITY]
     assert placed([*records, change]) == placed(records)
+
+
+def test_what_was_forgotten_and_is_told_again_where_a_file_begins_is_not_taken_as_new() -> None:
+    story = established(client=ROOT)
+    change = dropped(story.now)
+    executions = [
+        executed(replace(NGINX, comm=f"p{number}"), story.now + number, b"/bin/p", was=f"p{number - 1}")
+        for number in range(1, module.MOST_OF_EACH + 2)
+    ]
+    first = [*map(pack, story.events), change, *executions]
+    told = Standing()
+    told.learn(first)
+    before = len(story.events)
+    story.wait(MICROSECOND)
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    rest = list(map(pack, story.events[before:]))
+    one_file, two_files = [*first, *rest], [*first, *told.records(), *rest]
+    assert change in told.records()
+    assert placed(two_files) == placed(one_file)
+    [of_one], [of_two] = alerts_of(one_file), alerts_of(two_files)
+    assert of_two.story == of_one.story
+
+
+def test_what_a_thread_did_as_others_had_is_not_taken_as_new_where_a_file_tells_it_again() -> None:
+    story = established(client=ROOT)
+    changes = [dropped(story.now + number, NGINX.thread(412 + number)) for number in range(3)]
+    records = [*map(pack, story.events), *changes]
+    assert placed([*records, changes[-1]]) == placed(records)
+
+
+def test_a_new_process_with_the_pid_of_one_that_was_seen_is_not_shown() -> None:
+    story = established(client=ROOT)
+    story.client.release()
+    compiler = executed(Task("cc1", 412, uid=1000), story.now + 1, b"/usr/lib/gcc/cc1", was="sh", uid=1000)
+    assert not any("execve" in line for line in placed(in_order(story.events, compiler)))
+    assert all(brief[12] for _, brief, _ in operated(in_order(story.events, compiler)))
+
+
+def test_what_another_thread_was_seen_as_makes_no_new_process() -> None:
+    story = established(client=ROOT)
+    # It has dropped root already, its first thread not yet.
+    story.client.write(8, by=NGINX.thread(413))
+    assert any("setresuid" in line for line in placed([*map(pack, story.events), dropped(story.now + 1)]))
 
 
 def test_who_was_never_seen_on_a_connection_is_not_shown() -> None:
@@ -273,18 +406,18 @@ def test_what_is_not_known_of_a_change_is_not_printed_of_it(field: FilterField) 
 
 
 def test_sysdig_s_lines_have_what_it_became() -> None:
-    def lines(*changes: bytes) -> list[str]:
+    def lines(client: Task, *changes: bytes) -> list[str]:
         view = SysdigLines()
-        story = established(client=NGINX)
+        story = established(client=client)
         found = view.lines(operated(in_order(story.events, *changes)), CLOCKS)
         whole = [line.split(" ", 2)[2] for line in found + view.rest(CLOCKS)]
         return [line for line in whole if "connect" not in line and "accept" not in line]
 
-    assert lines(dropped(2_000_000_000)) == [
+    assert lines(ROOT, dropped(2_000_000_000)) == [
         "0 nginx (412) > setresuid ruid=33 euid=33 suid=33",
         "0 nginx (412) < setresuid res=0",
     ]
-    assert lines(executed(replace(NGINX, comm="cat"), 2_000_000_000, b"/bin/cat", was="nginx")) == [
+    assert lines(NGINX, executed(replace(NGINX, comm="cat"), 2_000_000_000, b"/bin/cat", was="nginx")) == [
         "0 cat (412) > execve filename=/bin/cat",
         "0 cat (412) < execve res=0 exe=/bin/cat args= tid=412 pid=412 comm=cat uid=33",
     ]
@@ -342,6 +475,100 @@ def test_json_and_the_page_have_them_too() -> None:
     assert drawing is not None
     texts = [text.text for text in drawing.texts]
     assert any(text.startswith("nginx[412] setresuid: uid 0 -> 33") for text in texts)
+
+
+def restless(processes: int) -> list[bytes]:
+    """Return that many processes that write once each, and execute several programs after that."""
+    story = established(client=NGINX)
+    changes = []
+    for number in range(processes):
+        task = Task(f"w{number}", 5000 + number)
+        story.client.write(8, by=task)
+        story.server.read()
+        for program in range(module.MOST_OF_EACH):
+            story.wait(MICROSECOND)
+            changes.append(executed(task, story.now, b"/bin/%d" % program, was=f"{program}"))
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    story.client.release()
+    return in_order(story.events, *changes)
+
+
+def test_of_many_changes_the_first_and_the_last_are_shown_and_the_others_counted() -> None:
+    [alert] = alerts_of(restless(50))
+    block = alert_block(alert, CLOCKS, width=80)
+    [left_out] = [line for line in block.splitlines() if "not shown" in line]
+    operations, changes = (int(number) for number in re.findall(r"\d+", left_out))
+    assert changes + block.count(" execve: ") == 50 * module.MOST_OF_EACH
+    shown = re.findall(r"\d (?:ms|µs|s)? +(?:connect|accept4|write|read|close)", block)
+    assert operations + len(shown) == 2 + 100 + 3
+    drawing = sequence(alert)
+    assert drawing is not None
+    assert [text.text for text in drawing.texts if "not shown" in text.text] == [left_out.strip(" .")]
+
+
+def test_where_nothing_but_changes_is_left_out_no_operation_is_counted() -> None:
+    story = established(client=NGINX)
+    changes = []
+    tasks = [Task("w", 5000 + number) for number in range(5)]
+    for task in tasks:
+        story.client.write(8, by=task)
+    for task in tasks:
+        for program in range(module.MOST_OF_EACH):
+            story.wait(MICROSECOND)
+            changes.append(executed(task, story.now, b"/bin/x", was=f"{program}"))
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    [alert] = alerts_of(in_order(story.events, *changes))
+    [left_out] = [line for line in alert_block(alert, CLOCKS, width=80).splitlines() if "not shown" in line]
+    assert re.fullmatch(r" *\.\.\. \d+ changes of who its processes are not shown \.\.\.", left_out)
+
+
+def test_a_change_in_the_middle_of_a_silence_stands_between_the_two_parts_of_it() -> None:
+    story = established(client=ROOT)
+    story.client.write(8)
+    story.server.read()
+    story.wait(2_000_000_000)
+    change = dropped(story.now)
+    story.wait(3_000_000_000)
+    story.server.release()
+    story.client.write(80, error=errno.EPIPE)
+    story.client.release()
+    late = executed(replace(NGINX, comm="cat"), story.now + 900_000_000, b"/bin/cat", was="nginx")
+    [alert] = alerts_of(in_order(story.events, change, late))
+    words = ("silence", "setresuid", "HANG-UP", "execve")
+    rows = alert_block(alert, CLOCKS, width=80).split("connect", 1)[1].splitlines()
+    found = [word for line in rows for word in words if word in line]
+    assert found[:4] == ["silence", "setresuid", "silence", "HANG-UP"]
+    assert [line.strip(" -") for line in rows if "silence" in line][:2] == ["2 s of silence", "3 s of silence"]
+
+
+def test_a_change_that_comes_after_an_alert_was_due_is_none_of_it() -> None:
+    story = established(client=ROOT)
+    story.client.write(8)
+    story.server.read()
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    records = list(map(pack, story.events))
+    [alert] = alerts_of([*records, dropped(story.now + WAIT)])
+    assert alert.story is not None
+    assert alert.story.identity.changes == ()
+    [alert] = alerts_of([*records, dropped(story.now + WAIT - MICROSECOND)])
+    assert alert.story is not None
+    assert len(alert.story.identity.changes) == 1
+
+
+def test_what_stands_behind_a_record_in_the_ring_makes_no_difference() -> None:
+    story = established(client=ROOT)
+    story.client.write(8)
+    story.server.read()
+    change = dropped(story.now)
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    story.client.release()
+    [of_file] = alerts_of([*in_order(story.events, change), change])
+    [of_ring] = alerts_of([*in_order(story.events, change + b"rest"), change])
+    assert of_ring.story == of_file.story
 
 
 def test_a_failed_connect_has_none() -> None:

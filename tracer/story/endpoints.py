@@ -267,6 +267,11 @@ class Endpoints:
         elif kind == _HISTORY:
             yield from self._recall_handed(unpack_history(record))
         elif kind == _IDENTITY:
+            if self._aftermaths:
+                time = time_of(record)
+                yield from self._take_held(time)
+                # As for an operation: live, what was due by then has been told by then.
+                yield from self._settle(time)
             if self._known.changes.take(record):
                 self._changed(record)
         elif self._aftermaths:
@@ -365,7 +370,7 @@ class Endpoints:
         """Give an operation to who asked for it, and first who its process has become before."""
         place = self._place(endpoint)
         if place is not _ELSEWHERE:
-            for earlier in self._known.changes.show(event.pid):
+            for earlier in self._known.changes.show(event.pid, event.tid, event.uid, event.gid):
                 self._changed(earlier)
             self._operated.append(_operated(event, record, brief, place))
 

@@ -10,29 +10,34 @@ from typing import NamedTuple
 from hangup.tracer.escape import escape, escape_comm
 from hangup.tracer.names import syscall_name
 from hangup.tracer.record.layout import (
-    SIZE,
     Credentials,
     Event,
     EventFlag,
-    reader_of,
+    Identity,
     time_of,
     unpack_identity,
 )
 from hangup.tracer.story.process import Process, process_of
 
 MOST_OF_EACH = 8
-"""So many changes of a process are kept, the last ones."""
+"""So many changes of a process are kept that has been seen on a connection, the last ones."""
 
-MOST_SEEN = 4096
+MOST_OF_OTHERS = 2
+"""So many of a process that has not."""
+
+MOST_SEEN = 2048
 """Of so many processes that have been seen on a connection they are kept; then they are forgotten of the one that came
 to another connection longest ago."""
 
-MOST_OTHERS = 4096
+MOST_OTHERS = 2048
 """Of so many others, who may be seen later."""
 
-_COMPAT = int(EventFlag.COMPAT)
+_OF_ALL_THREADS = 1_000_000_000
+"""Within so many ns each thread of a process has done for itself what one of them had begun to do for all (nptl(7))."""
 
-_read_pid = reader_of("pid")
+_EXECVES = ("execve", "execveat")
+
+_COMPAT = int(EventFlag.COMPAT)
 
 
 class Change(NamedTuple):
@@ -60,7 +65,7 @@ class Change(NamedTuple):
     @property
     def call(self) -> str:
         """The system call's name; of a 32-bit one only execve's is known."""
-        return syscall_name(self.event.syscall, compat=bool(self.event.flags & _COMPAT))
+        return _call_of(self.event)
 
 
 def change_of(record: bytes) -> Change:
@@ -86,17 +91,45 @@ class Kept:
     forgotten: int = 0
     last_forgotten: int = 0
     """When the last one of them was, in ns of CLOCK_MONOTONIC."""
+    are_earlier: bool = False
+    """Whether those that are forgotten are an earlier process's, which had the pid."""
     is_shown: bool = False
     """Whether they are shown as they come: the process was seen on a connection that is."""
+    ids: tuple[int, int] | None = None
+    """Whose the process's first thread was when that was told last: its real user and group id; None: not known."""
+    merged: tuple[int, int] | None = None
+    """When a thread did last what another one of its process had done, in ns of CLOCK_MONOTONIC, and its tid."""
 
-    def add(self, record: bytes) -> None:
-        """Take one; what each thread of a process does for itself (nptl(7)) is one."""
-        if self.records and record[SIZE:] == self.records[-1][SIZE:]:
+    def has(self, record: bytes, event: Event) -> bool:
+        """Whether a change is told again: a file begins with what was told before."""
+        # Of the forgotten ones none can be compared, but each is later than those before it.
+        return event.end <= self.last_forgotten or (event.end, event.tid) == self.merged or record in self.records
+
+    def add(self, record: bytes, change: Identity, most: int) -> None:
+        """Take one, and keep so many; what each thread of a process does for itself is one."""
+        event = change.event
+        if event.tid == event.pid:
+            if self.ids is not None and self.ids != (change.before.uid, change.before.gid):
+                self._forget_earlier()
+            self.ids = change.after.uid, change.after.gid
+        if self.records and _is_of_all_threads(change, self.records[-1]):
+            self.merged = event.end, event.tid
             return
         self.records.append(record)
-        if len(self.records) > MOST_OF_EACH:
+        while len(self.records) > most:
+            if self.are_earlier:
+                self.forgotten, self.are_earlier = 0, False
             self.forgotten += 1
             self.last_forgotten = time_of(self.records.pop(0))
+
+    def _forget_earlier(self) -> None:
+        """Forget what an earlier process has done that had the pid: nothing told how it came to be who it is now."""
+        self.is_shown, self.merged = False, None
+        if self.records:
+            self.forgotten = len(self.records) + (0 if self.are_earlier else self.forgotten)
+            self.are_earlier = True
+            self.last_forgotten = time_of(self.records[-1])
+            self.records.clear()
 
 
 class Changes:
@@ -109,18 +142,19 @@ class Changes:
 
     def take(self, record: bytes) -> bool:
         """Take what a record says; return whether it is to be shown. Raises struct.error if it is no such record."""
-        unpack_identity(record)
-        pid: int = _read_pid(record)[0]
-        kept = self._seen.get(pid)
+        change = unpack_identity(record)
+        event = change.event
+        kept, most = self._seen.get(event.pid), MOST_OF_EACH
         if kept is None:
-            kept = self._others.setdefault(pid, Kept())
-            self._others.move_to_end(pid)
+            kept, most = self._others.setdefault(event.pid, Kept()), MOST_OF_OTHERS
+            self._others.move_to_end(event.pid)
             if len(self._others) > MOST_OTHERS:
                 self._others.popitem(last=False)
-        if record in kept.records:
-            # A file begins with what was told before.
+        # In the ring it has room for the longest file (bpf/identity.h), and what stands there is none of it.
+        record = record[: int.from_bytes(record[:4], "little")]
+        if kept.has(record, event):
             return False
-        kept.add(record)
+        kept.add(record, change, most)
         return kept.is_shown
 
     def meet(self, pid: int) -> Kept:
@@ -134,16 +168,19 @@ class Changes:
             self._seen.move_to_end(pid)
         return kept
 
-    def show(self, pid: int) -> Sequence[bytes]:
+    def show(self, pid: int, tid: int | None, uid: int | None, gid: int | None) -> Sequence[bytes]:
         """Take that a process was seen on a connection that is shown; return the records that are to be, from before.
 
-        Whatever comes from now on is shown as it comes.
+        Whatever comes from now on is shown as it comes. tid: the thread that was seen; uid, gid: whose it was, by its
+        real ids; None: not known.
         """
-        kept = self._seen.get(pid)
-        # As it is of nearly all operations: of these this is all.
-        if kept is not None and kept.is_shown:
+        kept = self._seen.get(pid) or self.meet(pid)
+        # Each thread has ids of its own, and while one changes all of them they differ.
+        if tid == pid and uid is not None and gid is not None:
+            kept.ids = uid, gid
+        # As it is of nearly all operations.
+        if kept.is_shown:
             return ()
-        kept = self.meet(pid)
         kept.is_shown = True
         return tuple(kept.records)
 
@@ -171,9 +208,30 @@ class Changes:
         return Told(tuple(sorted(changes, key=lambda change: change.when)), not_kept)
 
 
+def _call_of(event: Event) -> str:
+    return syscall_name(event.syscall, compat=bool(event.flags & _COMPAT))
+
+
+def _is_of_all_threads(change: Identity, earlier: bytes) -> bool:
+    """Whether a thread has done what another one of its process had done right before: setuid(2) is each one's own."""
+    event = change.event
+    if not 0 <= event.end - time_of(earlier) < _OF_ALL_THREADS:
+        return False
+    other = unpack_identity(earlier)
+    return (
+        event.tid != other.event.tid
+        and (event.syscall, change.before, change.after) == (other.event.syscall, other.before, other.after)
+        # Of which there is but one thread afterwards (de_thread()).
+        and _call_of(event) not in _EXECVES
+    )
+
+
 def _leads_to(change: Change, later: Sequence[Change], user: Event) -> bool:
     """Whether a change has made of a process who it was when it was seen next: before another change, or by itself."""
     if later and later[0].when <= user.end:
         return change.after == later[0].before
     event = change.event
-    return (event.uid, event.gid, event.leader) == (user.uid, user.gid, user.leader)
+    if (event.uid, event.gid) != (user.uid, user.gid):
+        return False
+    # A process may call itself whatever it likes (PR_SET_NAME), but what it has executed gave it its name.
+    return change.call not in _EXECVES or event.leader == user.leader

@@ -241,8 +241,9 @@ class Places:
                     placed += self._changed([record] if self._known.changes.take(record) else [])
                     continue
                 where = self._take(record, glance)
-                if where is not None and (earlier := self._known.changes.show(where.process.pid)):
-                    placed += self._changed(earlier)
+                if where is not None:
+                    who = where.process
+                    placed += self._changed(self._known.changes.show(who.pid, who.tid, who.uid, who.gid))
             if where is not None and (passes is None or passes(record, where)):
                 append((glance, where))
         return placed

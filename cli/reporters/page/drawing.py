@@ -14,6 +14,9 @@ Anchor = Literal["start", "middle", "end"]
 CHARACTER = 6.6
 """About how wide a character of a drawing's texts is, in its units (pixels at the size at which it is drawn)."""
 
+# Texts of these styles stand in the middle of where they are.
+_IN_THE_MIDDLE = ("note", "role", "sent")
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -29,6 +32,9 @@ class Text:
     @property
     def classes(self) -> str:
         """Its classes in the page's style sheet."""
+        if self.style.partition(" ")[0] in _IN_THE_MIDDLE:
+            # The style sheet has it: of a thousand alerts these are many texts.
+            return self.style
         return f"{self.style} {self.anchor}".removesuffix("start").strip()
 
 
