@@ -315,6 +315,14 @@ def test_what_a_process_had_become_before_is_told_before_its_first_operation() -
     assert 0 not in found[1:]
 
 
+def test_who_has_met_nobody_is_not_shown_becoming_somebody_else() -> None:
+    story = Story(client=NGINX)
+    story.connect(error=errno.ENOENT)
+    records = [dropped(5), *map(pack, story.events)]
+    assert ["setresuid" in line for line in placed(records)] == [False]
+    assert [brief[12] for _, brief, _ in operated(records)] == [story.events[0].operation]
+
+
 def test_what_a_file_tells_again_is_shown_once() -> None:
     records = twice()
     [change] = [each for each in records if type_of(each) == RecordType.IDENTITY]

@@ -241,7 +241,8 @@ class Places:
                     placed += self._changed([record] if self._known.changes.take(record) else [])
                     continue
                 where = self._take(record, glance)
-                if where is not None:
+                # A connect that failed (it has no peer) makes nobody one that was seen on a connection.
+                if where is not None and (peer or operation != _CONNECT):
                     who = where.process
                     placed += self._changed(self._known.changes.show(who.pid, who.tid, who.uid, who.gid))
             if where is not None and (passes is None or passes(record, where)):
