@@ -17,6 +17,7 @@ from hangup.tracer.kernel.globs import Word, tables_of
 from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
+    MSG_DONTWAIT,
     MSG_PEEK,
     MSG_WAITALL,
     USER_LOST,
@@ -41,7 +42,6 @@ from tests.stories import SHUT_RD, SHUT_RDWR, SHUT_WR, STREAM
 USERS = 3
 LATENT_A_SECOND = 64
 AFTERMATH_NS = 100_000_000
-_MSG_DONTWAIT = 0x40
 _SEND_SHUTDOWN = 2
 _SENDER_BYTES = 48
 
@@ -532,7 +532,7 @@ class Recorder:
             return
         assert history is not None
         history.last_use = event.end
-        if not history.state & HANDED_OVER and event.message_flags & _MSG_DONTWAIT and not history.owner_pid:
+        if not history.state & HANDED_OVER and event.message_flags & MSG_DONTWAIT and not history.owner_pid:
             self._remember_owner(history, event)
         if history.state & HANDED_OVER:
             self._tell(history.connection, 0, event)
@@ -547,7 +547,7 @@ class Recorder:
         if event.operation == Operation.READ:
             at_end = not result or event.message_flags & MSG_WAITALL
             return result == -errno.ECONNRESET or bool(at_end and result < event.size and self._may_be_cut(history))
-        waited = not event.message_flags & _MSG_DONTWAIT
+        waited = not event.message_flags & MSG_DONTWAIT
         cut_short = 0 < result < event.size and waited and event.shutdown & _SEND_SHUTDOWN
         return result in (-errno.EPIPE, -errno.ECONNRESET) or bool(cut_short)
 

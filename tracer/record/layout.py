@@ -572,6 +572,9 @@ MSG_PEEK = 2
 MSG_WAITALL = 0x100
 """Another one: it waits for all that it asks for, or the end."""
 
+MSG_DONTWAIT = 0x40
+"""One of a read's or a write's, send(2): it waits for nothing, neither for bytes nor for room."""
+
 
 class Identity(NamedTuple):
     """A task that has got other credentials, or has executed a program."""

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
+    MSG_DONTWAIT,
     MSG_PEEK,
     MSG_WAITALL,
     SIZE,
@@ -86,9 +87,6 @@ _SHUTDOWN_MASK = 3
 
 _EPIPE = -errno.EPIPE
 _ECONNRESET = -errno.ECONNRESET
-
-# send(2): it does not wait for room.
-_MSG_DONTWAIT = 0x40
 
 # Of so many connections that nobody had selected it is remembered what they are to.
 _MOST_UNSELECTED = 4096
@@ -708,7 +706,7 @@ def _cut_short(endpoint: Endpoint, event: Event) -> bool:
     what fits, whatever else happens meanwhile.
     """
     other = endpoint.other
-    if event.message_flags & _MSG_DONTWAIT:
+    if event.message_flags & MSG_DONTWAIT:
         return False
     # What was sent had begun before: the first bytes would have met the error.
     return any(left and left.start < event.end for left in (other.ended_receiving, other.release))
@@ -719,7 +717,7 @@ def _waited_in_vain(endpoint: Endpoint, event: Event) -> bool:
 
     A signal or a time-out ends it as well (unix_stream_read_generic()), and so does who else wrote what comes next.
     """
-    waits = event.message_flags & (MSG_WAITALL | MSG_PEEK | _MSG_DONTWAIT) == MSG_WAITALL
+    waits = event.message_flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT) == MSG_WAITALL
     if not waits or event.result >= event.size or endpoint.connection.type != STREAM:
         return False
     other = endpoint.other
