@@ -21,6 +21,7 @@ from hangup.tracer.record.facts import ProcessFact, SocketFact
 from hangup.tracer.record.layout import (
     FIRST_MOMENTS,
     LAST_MOMENTS,
+    MSG_DONTWAIT,
     MSG_PEEK,
     MSG_WAITALL,
     Event,
@@ -81,7 +82,6 @@ from tests.unit.verdict_examples import EXAMPLES, HARMLESS, two_victims
 SECOND = 1000 * MILLISECOND
 KEPT = FIRST_MOMENTS + LAST_MOMENTS
 KWORKER = Task("kworker/1:0", 44, uid=0)
-_MSG_DONTWAIT = 0x40
 
 
 def history_of(records: Sequence[bytes]) -> Handed:
@@ -1170,7 +1170,7 @@ def test_whose_end_a_kernel_thread_dropped_is_known_where_the_ring_was_made_afte
     story = established()
     before = len(story.events)
     story.client.write(8)
-    story.server.read(message_flags=_MSG_DONTWAIT, flags=int(EventFlag.IO_URING))
+    story.server.read(message_flags=MSG_DONTWAIT, flags=int(EventFlag.IO_URING))
     flags = int(EventFlag.KERNEL_THREAD | EventFlag.OWNER_EXITED)
     leader = b"uwsgi".ljust(16, b"\0")
     story.server.release(by=KWORKER, flags=flags, owner_pid=UWSGI.pid, leader=leader, exit_code=signal.SIGKILL)
@@ -1278,19 +1278,53 @@ def test_messages_of_which_a_read_dropped_the_end_have_not_been_left_unread() ->
     assert found == expected
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_a_thread_that_exits_with_descriptors_of_its_own_is_not_told_as_its_process_s_exit(status: int) -> None:
+def test_a_thread_that_ends_itself_is_not_told_as_its_process_s_exit() -> None:
     story = established()
     story.client.write(10)
     story.server.read()
     # exit(2): a process ends by exit_group(2).
-    story.server.release(exit_status=status, syscall=60)
+    story.server.release(exit_status=0, syscall=60)
     story.client.read(0)
-    story.client.release(exit_status=status, syscall=60)
+    story.client.release(exit_status=0, syscall=60)
     (alert,) = streamed(story.events)
     assert alert.verdict.kind is Kind.UNANSWERED
     assert alert.verdict.sentence.startswith("uwsgi[815] hung up (its thread 817 exited) ")
     assert alert.verdict.consequence.afterwards == "closed"
+    assert_both_ways_agree(story.events)
+
+
+@pytest.mark.parametrize("answered", [0, 100])
+@pytest.mark.parametrize("thread", [817, 815], ids=["another thread", "the leader"])
+def test_a_thread_that_ends_itself_with_a_status_is_told_as_its_process_s_exit_and_doubted(
+    thread: int, answered: int
+) -> None:
+    story = established(server=UWSGI.thread(thread))
+    story.client.write(10)
+    story.server.read()
+    if answered:
+        story.server.write(answered)
+    story.server.release(exit_status=3, syscall=60)
+    if answered:
+        story.client.read()
+    story.client.read(0)
+    story.client.release(exit_status=3, syscall=60)
+    (alert,) = streamed(story.events)
+    assert alert.verdict.kind is Kind.EXITED
+    assert "uwsgi[815] exited with status 3" in alert.verdict.sentence
+    assert alert.verdict.consequence.afterwards == "exited"
+    doubted = "it was a thread that exited: its process may have gone on" in alert.verdict.doubts
+    assert doubted is (thread != 815)
+    assert_both_ways_agree(story.events)
+
+
+@pytest.mark.parametrize("syscall", [60, 231], ids=["exit(2)", "exit_group(2)"])
+def test_a_client_that_exits_without_a_request_is_an_alert_whichever_way_it_exits(syscall: int) -> None:
+    story = established()
+    story.client.release(exit_status=0, syscall=syscall, descriptor=-1)
+    story.server.write(20, error=errno.EPIPE)
+    story.server.release()
+    (alert,) = streamed(story.events)
+    assert not alert.verdict.consequence.harmless
     assert_both_ways_agree(story.events)
 
 
@@ -1337,7 +1371,7 @@ def test_a_buffer_that_is_larger_than_the_answer_is_filled_as_far_as_that_goes()
 @pytest.mark.parametrize(
     "fields",
     [
-        {"message_flags": MSG_WAITALL | 0x40},
+        {"message_flags": MSG_WAITALL | MSG_DONTWAIT},
         {"message_flags": MSG_WAITALL | MSG_PEEK},
         {"result": 4096},
         # A message is all that one read gets (unix_dgram_recvmsg()).

@@ -69,16 +69,23 @@ def error_of(event: Event) -> str | None:
 
 
 def has_died(release: Event) -> bool:
-    """Whether a release came of the end of its process.
+    """Whether a release came of the end of its process, as far as that can be told (`is_exit_of_thread`).
 
-    A thread with descriptors of its own (unshare(2), CLONE_FILES) releases them when it ends, while its process lives
-    on. The C library ends a thread by exit(2), a process by exit_group(2).
+    A thread that ends without an error is not taken for its process: the C library ends each one so, and a process,
+    with its last thread as well, by exit_group(2).
     """
-    if not release.flags & DIED:
-        return False
+    return bool(release.flags & DIED) and not (is_exit_of_thread(release) and not release.exit_code)
+
+
+def is_exit_of_thread(release: Event) -> bool:
+    """Whether a release came of the exit(2) of a thread that is not its process's first.
+
+    It had descriptors of its own (unshare(2), CLONE_FILES), and its process may go on; or it was the last one to have
+    them (exit_files()), and with it the process may have ended. The record does not tell which.
+    """
     ends_thread = release.syscall == (_COMPAT_EXITS if release.flags & _COMPAT else _EXITS)[0]
-    by_itself = release.flags & _EXITING and not release.exit_code & 0x7F
-    return not (by_itself and ends_thread and release.tid != release.pid)
+    by_itself = bool(release.flags & _EXITING) and not release.exit_code & 0x7F
+    return by_itself and ends_thread and release.tid != release.pid
 
 
 def exit_of(event: Event) -> tuple[int | None, str | None]:

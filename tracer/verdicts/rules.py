@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from hangup.tracer.record.layout import SEQPACKET, STREAM, Event, EventFlag, Operation
+from hangup.tracer.record.layout import DIED, SEQPACKET, STREAM, Event, EventFlag, Operation
 from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.exchange import Exchange
-from hangup.tracer.story.operation import has_died
+from hangup.tracer.story.operation import has_died, is_exit_of_thread
 from hangup.tracer.story.process import Process, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
@@ -94,6 +94,11 @@ class Facts:
     def died(self) -> bool:
         """Whether the other end went because its process ended."""
         return self.release is not None and has_died(self.release)
+
+    @property
+    def was_exit(self) -> bool:
+        """Whether it went because its process ended, or a thread of that: it did not call close(2)."""
+        return self.release is not None and bool(self.release.flags & DIED)
 
     @property
     def died_badly(self) -> bool:
@@ -213,7 +218,13 @@ def judge_latent(story: Story, *, lost: int = 0) -> Verdict:
         victim=left.role,
         client=ends["client"],
         server=ends["server"],
-        doubts=(*_incomplete(story), *_overlapping(story), *_lost(lost), *_at_least(story, hangup.event, lost)),
+        doubts=(
+            *_incomplete(story),
+            *_overlapping(story),
+            *_lost(lost),
+            *_at_least(story, hangup.event, lost),
+            *_exit_of_thread(hangup.event),
+        ),
     )
 
 
@@ -420,8 +431,11 @@ def _harmless(facts: Facts, kind: Kind, afterwards: Afterwards | None) -> bool:
 def _goes_on(facts: Facts, size: int, since: int) -> bool:
     """Whether the one that was hurt had sent several requests of that very size, one behind the other.
 
-    since: when it sent what failed, or what had no answer, in ns. That is one more of them then, and no farewell.
+    since: when it sent what failed, or what had no answer, in ns. That is one more of them then, and no farewell; but
+    on an idle connection nothing tells the two apart, and farewells are what is often lost there.
     """
+    if _idle(facts):
+        return False
     ours = [event for event in _last_of(facts.story, facts.victim) if event.start < since and event.result > 0]
     transfers = [event for event in ours if event.operation in (Operation.READ, Operation.WRITE)]
     # What it has read since is the answer to the first ones of them.
@@ -492,7 +506,7 @@ def _left_with_last_words(facts: Facts, kind: Kind) -> bool:
     It did not try to read after that. What the server said to that, and no more, may have been left unread.
     """
     exchange, ended, left = facts.exchange, facts.sent_its_last, facts.left
-    if kind is not Kind.GAVE_UP or ended is None or left is None or facts.died:
+    if kind is not Kind.GAVE_UP or ended is None or left is None or facts.was_exit:
         return False
     victim, peer = exchange.victim, exchange.peer
     if any(event.operation == Operation.READ and peer.last < event.end <= left for event in facts.last_of_gone):
@@ -508,7 +522,7 @@ def _only_looked(facts: Facts, kind: Kind, left: int) -> bool:
     """Whether a client connected, asked for nothing and left at once, as health checks do."""
     exchange = facts.exchange
     asked = exchange.requester != "peer" or exchange.peer.turns
-    return kind in _MAY_BE_HARMLESS and not (asked or facts.died) and left - facts.story.start < IDLE
+    return kind in _MAY_BE_HARMLESS and not (asked or facts.was_exit) and left - facts.story.start < IDLE
 
 
 def _left_having_read(facts: Facts, kind: Kind) -> bool:
@@ -541,7 +555,7 @@ def _left_unasked(facts: Facts, kind: Kind, release: Event | None) -> bool | Non
     all it was owed.
     """
     exchange, peer = facts.exchange, facts.exchange.peer
-    if kind is not Kind.GAVE_UP or release is None:
+    if kind is not Kind.GAVE_UP or release is None or facts.was_exit:
         return False
     if not (exchange.victim.turns and peer.turns) or exchange.owed_to_peer or exchange.victim.read < peer.written:
         return False
@@ -588,7 +602,7 @@ def _afterwards(failure: Failure) -> Afterwards | None:
 def _doubts(facts: Facts, kind: Kind, consequence: Consequence) -> tuple[str, ...]:
     doubts = [*_incomplete(facts.story), *_overlapping(facts.story), *_guessed(facts.story), *_lost(facts.lost)]
     if facts.release:
-        doubts += _at_least(facts.story, facts.release, facts.lost)
+        doubts += [*_at_least(facts.story, facts.release, facts.lost), *_exit_of_thread(facts.release)]
     if facts.story.type == SEQPACKET and facts.failure.symptom is Symptom.CUT_READ:
         # unix_dgram_sendmsg() sends it; what unix_seqpacket_recvmsg() returns is 0 for both.
         doubts.append("what was read may have been an empty message, and an answer")
@@ -641,4 +655,10 @@ def _lost(lost: int) -> tuple[str, ...]:
 def _at_least(story: Story, release: Event, lost: int) -> tuple[str, ...]:
     if release.flags & EventFlag.UNREAD_AT_LEAST and not _exact(story, lost):
         return ("more bytes were unread than were counted",)
+    return ()
+
+
+def _exit_of_thread(release: Event) -> tuple[str, ...]:
+    if has_died(release) and is_exit_of_thread(release):
+        return ("it was a thread that exited: its process may have gone on",)
     return ()
