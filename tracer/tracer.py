@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -32,16 +33,19 @@ from hangup.tracer.record.facts import (
     unpack_fact,
 )
 from hangup.tracer.record.layout import (
+    IDENTITY_TYPE,
+    OPERATION_TYPE,
     RING_TYPE_BYTES,
     STREAM,
-    TYPE,
     Counted,
     Event,
     Loss,
     RecordType,
     count_operations,
     count_types,
+    reader_of,
     time_of,
+    type_bytes_of,
     unpack,
 )
 from hangup.tracer.selection import GONE_CGROUP, Participant, Selection
@@ -68,6 +72,8 @@ SOCKETPAIR = "(socketpair)"
 
 # Of so many records it is told at once where they were.
 _AT_A_TIME = 512
+
+_read_pid = reader_of("pid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +182,7 @@ class Tracer:
         on_operation: Callable[[Traced], None] | None = None,
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
         on_places: Callable[[Sequence[Placed]], None] | None = None,
-        on_count: Callable[[int], None] | None = None,
+        on_count: Callable[[int, int], None] | None = None,
         statistics: Statistics | None = None,
         keep: Writer | Path | None = None,
     ) -> None:
@@ -196,7 +202,8 @@ class Tracer:
         and between them the changes of who did some (`Operated`).
         on_places: the same for who wants to know where they were and no more: how connections go is not looked at then,
         there are no alerts and no statistics, and the two above are not called.
-        on_count: the same for who wants nothing made of them: it is told how many more there were.
+        on_count: the same for who wants nothing made of them: it is told how many more operations there were, and
+        changes of who did some. None of them is left out, so the kernel must have recorded nothing that is not wanted.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
         read, or what writes it elsewhere (tracer/capture/writer.py).
         """
@@ -380,10 +387,7 @@ class Tracer:
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
         if self._on_count is not None:
-            operations = count_operations(batch.records)
-            self._on_count(operations)
-            if operations < len(batch.records):
-                self._take_all([data for data in batch.records if data[TYPE] not in RING_TYPE_BYTES])
+            self._on_count(*self._count(batch.records))
             return
         if self._on_places is not None:
             for begin in range(0, len(batch.records), _AT_A_TIME):
@@ -410,6 +414,20 @@ class Tracer:
             yield from self._settle(batch.until)
         elif not batch.records:
             yield from self._settle(None)
+
+    def _count(self, records: Sequence[bytes]) -> tuple[int, int]:
+        """Return how many operations there are, and changes of who did some; take what says something else."""
+        changes, operations, found = self._known.changes, count_operations(records), 0
+        # Most often there is nothing else. Whoever does many in a row is met once for all of them.
+        only = [(OPERATION_TYPE, records)] if operations == len(records) else groupby(records, type_bytes_of)
+        for kind, run in only:
+            if kind == OPERATION_TYPE:
+                found += sum(len(changes.show(pid)) for (pid,) in set(map(_read_pid, run)))
+            elif kind == IDENTITY_TYPE:
+                found += sum(map(changes.take, run))
+            elif kind not in RING_TYPE_BYTES:
+                self._take_all(run)
+        return operations, found
 
     def _tell_operations(self, operated: Sequence[Operated]) -> None:
         if self._passes is not None and self._passes_change is not None:

@@ -28,8 +28,9 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
+from hangup.tracer.record.layout import RecordType
 from hangup.tracer.story.endpoints import Operated
-from hangup.tracer.story.places import Placed
+from hangup.tracer.story.places import Changed, Placed
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import counted
 
@@ -54,7 +55,9 @@ class _Printer:
         """Makes the lines where there are not `rows`."""
         self.clocks = Clocks()
         """Makes wall-clock times of the operations'."""
-        self.count = 0
+        self.operations_told = 0
+        self.changes_told = 0
+        """How many operations, and changes of who did some, were printed or only counted."""
         self.after_batch()
 
     def operations(self, operated: Sequence[Operated]) -> None:
@@ -62,16 +65,29 @@ class _Printer:
         for begin in range(0, len(operated), _LINES):
             some = operated[begin : begin + _LINES]
             self.print(self.lines(some, self.clocks))
-            self.count += len(some)
+            changes = sum(brief[0] == RecordType.IDENTITY for _, brief, _ in some)
+            self.add(len(some) - changes, changes)
 
     def places(self, placed: Sequence[Placed]) -> None:
         """Print operations as lines of text."""
         self.print(self._rows(placed, self.clocks, self._width))
-        self.count += len(placed)
+        self.count(placed)
 
-    def add(self, operations: int) -> None:
-        """Print nothing, and count so many operations more."""
-        self.count += operations
+    def count(self, placed: Sequence[Placed]) -> None:
+        """Print nothing of them, and count them."""
+        changes = sum(isinstance(where, Changed) for _, where in placed)
+        self.add(len(placed) - changes, changes)
+
+    def add(self, operations: int, changes: int) -> None:
+        """Print nothing, and count so many more."""
+        self.operations_told += operations
+        self.changes_told += changes
+
+    @property
+    def told(self) -> str:
+        """How many there were, in words."""
+        changes = counted(self.changes_told, "change of identity", "changes of identity")
+        return counted(self.operations_told, "operation") + (f", {changes}" if self.changes_told else "")
 
     def print(self, lines: Sequence[str]) -> None:
         """Print these lines."""
@@ -85,6 +101,14 @@ class _Printer:
         self._output.require_reader()
         self._capture.show_progress()
         self._width = terminal.columns(self._output.file)
+
+
+def _takers(printer: _Printer, *, is_shown: bool, is_text: bool, is_all: bool) -> dict[str, Any]:
+    """Return what a Tracer is to call; is_all: whether everything passes that is recorded."""
+    if is_shown:
+        return {"on_places": printer.places} if is_text else {"on_operations": printer.operations}
+    # Where all pass, nothing need be made of them.
+    return {"on_count": printer.add} if is_all else {"on_places": printer.count}
 
 
 def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -> LineFormat | None:
@@ -180,15 +204,10 @@ def command(
     is_shown = not (quiet or capture.is_piped)
     # Who reads lines of text does not see how connections went.
     is_text = not as_json and layout != "sysdig" and line_format is None
+    selection = wanted.selection_of_read if capture.is_read else run_command.selected(wanted.selection)
     status: int | None = None
-    takers: dict[str, Any]
-    if is_shown:
-        takers = {"on_places": printer.places} if is_text else {"on_operations": printer.operations}
-    elif wanted.rest is None and (not capture.is_read or wanted.selection_of_read.selects_all):
-        # All of them pass: nothing need be made of them.
-        takers = {"on_count": printer.add}
-    else:
-        takers = {"on_places": lambda placed: printer.add(len(placed))}
+    # The kernel then tells of nothing else.
+    is_all = wanted.rest is None and selection.selects_all and not capture.is_read
     ended: Ended | None = None
 
     def say(how: str) -> None:
@@ -206,10 +225,10 @@ def command(
         capture,
         capture.ends_when_full(),
         Tracer(
-            selection=wanted.selection_of_read if capture.is_read else run_command.selected(wanted.selection),
+            selection=selection,
             only=wanted.rest,
             probes=probes,
-            **takers,
+            **_takers(printer, is_shown=is_shown, is_text=is_text, is_all=is_all),
             **capture.tracer_options(),
         ) as tracer,
     ):
@@ -241,5 +260,5 @@ def command(
     elif ended is not None:
         if sysdig.late:
             note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
-        note(f"{counted(printer.count, 'operation')}; {losses_text(ended.losses)}")
+        note(f"{printer.told}; {losses_text(ended.losses)}")
     click.get_current_context().exit(capture.end(status or ExitStatus.OK))

@@ -22,10 +22,11 @@ from hangup.cli.progress import Progress
 from hangup.tracer.capture.files import write_capture
 from hangup.tracer.capture.format import BLOCK_BYTES, END_BYTES, unpack_end
 from hangup.tracer.capture.reader import FileSource
-from hangup.tracer.record.layout import pack
+from hangup.tracer.record.layout import EventFlag, pack, unpack
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, read_file
-from tests.stories import Story, clean, seeds_failure
+from tests.identities import allowed, changed
+from tests.stories import HTTPD, Story, Task, clean, established, seeds_failure
 from tests.unit.playback import Playback
 
 CHECKOUT = Path(__file__).parents[2]
@@ -102,6 +103,39 @@ def test_quiet_shows_the_summary_alone(verb: str, told: Tell, tmp_path: Path) ->
     assert len(read_file(tmp_path / "capture")[0]) == len(seeds_failure().events) + len(clean().events)
     # And what was written is read as quietly.
     assert "hung up" not in run(verb, "-q", "-r", tmp_path / "capture").output
+
+
+def said_at_the_end(*arguments: object) -> str:
+    """Return what `hangup trace` counted."""
+    return run("trace", *arguments).output.splitlines()[-1]
+
+
+def aftermath() -> list[bytes]:
+    """Return operations that `trace` does not show: what somebody did next, and on a connection nobody wanted."""
+    other = established(path="/run/other.s", client_sock=0x10, server_sock=0x20)
+    flags = (EventFlag.AFTERMATH, EventFlag.UNSELECTED)
+    return [pack(event._replace(flags=event.flags | flag)) for event, flag in zip(other.events, flags, strict=True)]
+
+
+@pytest.mark.parametrize("layout", ["text", "sysdig"])
+def test_quiet_counts_what_would_be_shown(layout: str, tmp_path: Path) -> None:
+    story = seeds_failure()
+    changes = [changed(HTTPD, story.now + later, allowed(0), allowed(33)) for later in (1, 2)]
+    # Of whom no operation is seen.
+    stranger = changed(Task("cron", 77), story.now + 3, allowed(0), allowed(33))
+    write_capture(tmp_path / "load.hup", [*RECORDS, *aftermath(), *changes, stranger])
+    counts = f"hangup: {len(story.events)} operations, 2 changes of identity; nothing lost"
+    assert said_at_the_end("-r", tmp_path / "load.hup", "--format", layout) == counts
+    assert said_at_the_end("-r", tmp_path / "load.hup", "--quiet") == counts
+
+
+def test_quiet_counts_of_this_host_what_would_be_shown(told: Tell) -> None:
+    story = seeds_failure()
+    story.events += [unpack(record) for record in aftermath()]
+    told(story)
+    shown = said_at_the_end("--duration", "0.01", "--path", "*")
+    assert shown.startswith(f"hangup: {len(seeds_failure().events)} operations; ")
+    assert said_at_the_end("--duration", "0.01", "--path", "*", "--quiet") == shown
 
 
 def test_an_existing_file_is_replaced_with_force_only(told: Tell, capture: Path) -> None:

@@ -34,7 +34,7 @@ from hangup.tracer.story import identity as module
 from hangup.tracer.story.aftermath import WAIT
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import Changes, change_of
-from hangup.tracer.story.places import Placed
+from hangup.tracer.story.places import Changed, Placed
 from hangup.tracer.tracer import Alert, Tracer
 from tests.identities import ALL, allowed, changed, executed
 from tests.stories import HTTPD, MICROSECOND, UWSGI, Story, Task, established, seeds_failure
@@ -102,6 +102,27 @@ def operated(records: Sequence[bytes], text: str | None = None) -> list[Operated
     only = None if text is None else understood(text, Subject.OPERATIONS)
     alerts_of(records, on_operations=found.extend, only=only)
     return found
+
+
+@pytest.mark.parametrize("first", [0, 3], ids=["before", "between"])
+def test_changes_that_are_only_counted_are_those_that_are_shown(first: int) -> None:
+    told, shown = [0, 0], [0, 0]
+
+    def count(operations: int, changes: int) -> None:
+        told[0] += operations
+        told[1] += changes
+
+    def show(found: Sequence[Placed]) -> None:
+        changes = sum(isinstance(where, Changed) for _, where in found)
+        shown[0] += len(found) - changes
+        shown[1] += changes
+
+    records = [pack(event) for event in seeds_failure().events]
+    records[first:first] = [dropped(5, HTTPD), dropped(6, Task("cron", 77)), dropped(7, UWSGI)]
+    alerts_of([*twice(), *records, dropped(8), dropped(9, Task("cron", 77))], on_count=count)
+    alerts_of([*twice(), *records, dropped(8), dropped(9, Task("cron", 77))], on_places=show)
+    assert told == shown
+    assert shown[1] == 4
 
 
 # ---- the record

@@ -603,7 +603,7 @@ class Handed(NamedTuple):
 
 
 _unpack = _LAYOUT.unpack_from
-_type_bytes: Callable[[bytes], bytes] = itemgetter(TYPE)
+type_bytes_of: Callable[[bytes], bytes] = itemgetter(TYPE)
 _new = tuple.__new__
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
@@ -782,13 +782,13 @@ def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:
 
     Those of another type are passed over, and so is what is too short for a record.
     """
-    counts = Counter(map(_type_bytes, records))
+    counts = Counter(map(type_bytes_of, records))
     return {kind: counts[kind.to_bytes(2, "little")] for kind in RING_TYPES}
 
 
 def count_operations(records: Iterable[bytes]) -> int:
     """Return how many of some records are operations, for a fraction of what `count_types` costs."""
-    return list(map(_type_bytes, records)).count(OPERATION_TYPE)
+    return list(map(type_bytes_of, records)).count(OPERATION_TYPE)
 
 
 def pack(event: Event) -> bytes:
