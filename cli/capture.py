@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -25,7 +25,7 @@ from hangup.cli.ready import Ready
 from hangup.tracer.capture.around import Around
 from hangup.tracer.capture.files import File, Pipe
 from hangup.tracer.capture.names import PIPE
-from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.reader import FileSource, is_there
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.writer import Output, WriteError, Writer
 from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
@@ -163,18 +163,69 @@ def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
     )
 
 
+class Word(NamedTuple):
+    """A word of a command line that is an argument, an option or an option's value."""
+
+    place: int
+    """Which of the words it is; of an option with its value the word of that."""
+    option: click.Option | None
+    """None: it is an argument, or of an option that there is not."""
+    is_argument: bool
+
+    @property
+    def is_of_read(self) -> bool:
+        """Whether it is the value of the option that names captures."""
+        return self.option is not None and READ[0] in self.option.opts
+
+
+def words_of(command: click.Command, args: Sequence[str]) -> Iterator[Word]:
+    """Yield the words of a command line, with the options in every spelling: -r X, -rX, -qrX, --read X, --read=X."""
+    options = {
+        name: option
+        for option in command.params
+        if isinstance(option, click.Option)
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    left = iter(enumerate(args))
+    for place, word in left:
+        if word == "--":
+            return
+        if not word.startswith("-") or word == str(PIPE):
+            yield Word(place, None, is_argument=True)
+            continue
+        name, is_attached, _ = word.partition("=")
+        if not word.startswith("--"):
+            # Of several in one word only the last one has a value.
+            at = next((at for at, letter in enumerate(word) if _has_value(options.get(f"-{letter}"))), len(word) - 1)
+            name, is_attached = f"-{word[at]}", word[at + 1 :]
+        option = options.get(name)
+        value = next(left, None) if _has_value(option) and not is_attached else None
+        yield Word(value[0] if value else place, option, is_argument=False)
+
+
+def _has_value(option: click.Option | None) -> bool:
+    return option is not None and not option.is_flag and not option.count
+
+
+def is_file(word: str, *, is_behind: bool) -> bool:
+    """Whether an argument is a capture, where -r names another one; is_behind: it stands right behind a capture."""
+    return bool(word) and (is_there(Path(word)) or (is_behind and not is_filter(word)))
+
+
 class ReadsFiles(click.Command):
     """A verb with `read_option`: `-r a.hup b.hup` is what a shell makes of `-r *.hup`, and means both."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments, of which those that follow a file of -r are files, too, up to an option or a filter."""
-        result: list[str] = []
-        for word in args:
-            follows_file = result[-2:-1] and result[-2] in READ
-            if follows_file and (word == str(PIPE) or not word.startswith("-")) and not is_filter(word):
-                result.append(READ[0])
-            result.append(word)
-        return super().parse_args(ctx, result)
+        """Read the arguments, of which captures are files of -r, too, where that is given."""
+        words = list(words_of(self, args))
+        files: list[int] = []
+        is_behind = False
+        for word in words if any(word.is_of_read for word in words) else []:
+            is_behind = is_file(args[word.place], is_behind=is_behind) if word.is_argument else word.is_of_read
+            if word.is_argument and is_behind:
+                files.append(word.place)
+        read = [[READ[0], word] if place in files else [word] for place, word in enumerate(args)]
+        return super().parse_args(ctx, [word for some in read for word in some])
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hangup.cli.capture import READ
+from hangup.cli.capture import READ, is_file, words_of
 from hangup.cli.child import look_up
 from hangup.cli.follow import Followed
 from hangup.cli.options import is_filter
@@ -26,7 +26,7 @@ class RunsCommand(click.Command):
     """A verb with the arguments [FILTER] [--] [COMMAND ...]; options may stand on both sides of FILTER."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments: a filter is one of -f, what follows a file of -r is a file, too, the rest is COMMAND."""
+        """Read the arguments: a filter is one of -f, a capture one of -r if that is given, the rest is COMMAND."""
         while option := self._option_for(ctx, args):
             place, name = option
             args = [*args[:place], name, *args[place:]]
@@ -43,12 +43,11 @@ class RunsCommand(click.Command):
         place = len(args) - len(words)
         if args[:place][-1:] == ["--"]:
             return None
-        if is_filter(words[0]):
-            return place, "-f"
-        if place > 1 and args[place - 2] in READ:
-            return place, READ[0]
+        if not isinstance(found.get("read"), list):
+            return (place, "-f") if is_filter(words[0]) else None
         # Where a capture is read there can be no COMMAND: what is wrong with it is wrong with a filter.
-        return (place, "-f") if isinstance(found.get("read"), list) else None
+        *_, last = words_of(self, args[:place])
+        return place, READ[0] if is_file(words[0], is_behind=last.is_of_read) else "-f"
 
 
 class RunCommand:

@@ -43,7 +43,7 @@ from hangup.tracer.record.layout import (
     RecordType,
     count_operations,
     count_types,
-    reader_of,
+    pids_of,
     time_of,
     type_bytes_of,
     unpack,
@@ -72,8 +72,6 @@ SOCKETPAIR = "(socketpair)"
 
 # Of so many records it is told at once where they were.
 _AT_A_TIME = 512
-
-_read_pid = reader_of("pid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +420,7 @@ class Tracer:
         only = [(OPERATION_TYPE, records)] if operations == len(records) else groupby(records, type_bytes_of)
         for kind, run in only:
             if kind == OPERATION_TYPE:
-                found += sum(len(changes.show(pid)) for (pid,) in set(map(_read_pid, run)))
+                found += sum(len(changes.show(pid)) for pid in pids_of(run))
             elif kind == IDENTITY_TYPE:
                 found += sum(map(changes.take, run))
             elif kind not in RING_TYPE_BYTES:

@@ -16,6 +16,7 @@ from hangup.cli.output import note
 from hangup.cli.reporters.difference import difference_text
 from hangup.cli.reporters.difference_json import difference_lines
 from hangup.tracer.capture.names import PIPE
+from hangup.tracer.capture.reader import check_names
 from hangup.tracer.comparison import compare
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter
@@ -44,6 +45,7 @@ def command(*, wanted: Filter, as_json: bool, before: Path, after: Path) -> int:
     """
     if before == after == PIPE:
         raise click.UsageError("only one of BEFORE and AFTER can be -, which is standard input")
+    check_names(before, after)
     runs = [read_run(path, wanted) for path in (before, after)]
     comparison = compare(*[run for run, _ in runs])
     if as_json:

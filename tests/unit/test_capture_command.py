@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from hangup.cli.commands import trace, watch
+from hangup.cli.commands import peers, report, trace, watch
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.cli.progress import Progress
@@ -214,7 +214,7 @@ def test_a_disk_that_is_full_ends_it_with_what_was_seen_and_one_line(told: Tell,
 
 _TOLD = """
 import sys
-from hangup.cli.commands import trace, watch
+from hangup.cli.commands import peers, report, trace, watch
 from hangup.cli.main import main
 from hangup.tracer.tracer import Tracer
 from tests.stories import seeds_failure
@@ -288,9 +288,65 @@ def test_files_may_stand_one_behind_the_other_as_a_shell_puts_them(
     result = run(verb, "-r", "a.hup", "b.hup", filters.get(verb, "conn.path exists"), *options)
     assert result.exit_code == (ExitStatus.ALERTS if verb == "watch" else ExitStatus.OK)
     assert said in result.output
-    # The last one is missed if it is not asked for.
-    result = run(verb, "-r", "a.hup", "missing.hup", *options)
-    assert "cannot read missing.hup" in result.output
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace", "peers", "report"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-r a.hup b.hup",
+        "-ra.hup b.hup",
+        "--read a.hup b.hup",
+        "--read=a.hup b.hup",
+        "-r a.hup conn.path=/x b.hup",
+        "-r a.hup --path /x b.hup",
+        "-r a.hup -r b.hup",
+        "-r a.hup load=1.hup",
+        "-r a.hup several",
+        "-r a.hup missing.hup",
+        "--read=a.hup missing.hup",
+        "-ra.hup missing.hup",
+        "-r a.hup b.hup missing.hup conn.path=/x",
+    ],
+)
+def test_captures_behind_one_that_is_read_are_read_too_however_it_is_written(
+    verb: str, words: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(capture.parent)
+    for name in ("a.hup", "b.hup", "load=1.hup", "several.00001"):
+        Path(name).touch()
+    module = {"watch": watch, "trace": trace, "peers": peers, "report": report}[verb]
+    options = ["-o", "page.html"] if verb == "report" else []
+    names = [word for word in words.replace("-ra", "-r a").replace("=a", " a").split() if not word.startswith("-")]
+    given = module.command.make_context("hangup", [*options, *words.split()]).params["read"]
+    assert [str(path) for path in given] == [name for name in names if "/x" not in name]
+
+
+@pytest.mark.parametrize("verb", ["watch", "trace"])
+@pytest.mark.parametrize("words", ["-qr a.hup b.hup", "-qra.hup b.hup", "-r a.hup --quiet b.hup", "-r a.hup -q b.hup"])
+def test_options_may_stand_between_captures(
+    verb: str, words: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(capture.parent)
+    for name in ("a.hup", "b.hup"):
+        Path(name).touch()
+    given = {"watch": watch, "trace": trace}[verb].command.make_context("hangup", words.split()).params
+    assert (given["read"], given["quiet"]) == ((Path("a.hup"), Path("b.hup")), True)
+
+
+@pytest.mark.parametrize("name", ["missing.hup", "folder"])
+@pytest.mark.parametrize("verb", ["watch", "trace", "peers", "report", "diff"])
+def test_nothing_is_read_where_one_of_several_captures_cannot_be(
+    verb: str, name: str, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(capture.parent)
+    Path("folder").mkdir()
+    words = [capture.name, name] if verb == "diff" else ["-r", capture.name, name]
+    result = run(verb, *words, *(["-o", "page.html"] if verb == "report" else []))
+    [line] = result.output.splitlines()
+    assert line.startswith(f"hangup: cannot read {name} (")
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+    assert not Path("page.html").exists()
 
 
 def test_a_capture_ends_by_itself_and_says_how_long_it_was_watched_there(capture: Path) -> None:

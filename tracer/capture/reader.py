@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -22,6 +23,8 @@ _SILENT_SECONDS = 2.0
 
 # So much is read at a time.
 _AT_ONCE = 1 << 18
+
+_REMEDY = "name a capture file"
 
 
 class NoCaptureError(HangupError):
@@ -58,6 +61,8 @@ class FileSource:
         A path that is not there, but is with numbers behind it (names.py), stands for all of these in their order.
         begun: how the first begins, if that was read already and is not to be had again.
         """
+        # What is read would have been shown, before it was found that the next one is not there.
+        check_names(*paths)
         self.damage: Damage | None = None
         """Where the capture ceases to be one; None: it has not been found to. Nothing is read from there on."""
         self._left = [file for path in paths for file in _files_of(path)]
@@ -194,7 +199,7 @@ class FileSource:
             self._descriptor = 0 if self._path == PIPE else os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             mode = os.fstat(self._descriptor).st_mode
         except OSError as error:
-            self._fail(error, "name a capture file")
+            self._fail(error, _REMEDY)
         self._is_pipe = not stat.S_ISREG(mode)
 
     def _is_readable(self, timeout: float | None) -> bool:
@@ -221,7 +226,28 @@ class FileSource:
         self._heard = time.monotonic()
 
     def _fail(self, error: OSError, remedy: str) -> NoReturn:
-        raise HangupError(f"cannot read {name_of(self._path)} ({error.strerror})", remedy) from None
+        raise _cannot_read(self._path, error, remedy) from None
+
+
+def check_names(*paths: Path) -> None:
+    """Raise HangupError if one of some captures, or a file of one that has several, is not there to be read."""
+    for file in [file for path in paths for file in _files_of(path) if file != PIPE]:
+        try:
+            if stat.S_ISDIR(file.stat().st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not os.access(file, os.R_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise _cannot_read(file, error, _REMEDY) from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether a capture of this name is there, of one file or of several, or it is a pipe."""
+    return path == PIPE or any(os.path.lexists(file) and not file.is_dir() for file in _files_of(path))
+
+
+def _cannot_read(path: Path, error: OSError, remedy: str) -> HangupError:
+    return HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy)
 
 
 def name_of(path: Path) -> str:

@@ -191,6 +191,9 @@ ON_SOCKET = slice(_place("sock")[0], _place("inode_number")[1])
 OPERATION_AT = _place("operation")[0]
 """Where in an operation's record the byte is that says which one it was (Operation)."""
 
+_PID_AT = slice(*_place("pid"))
+"""Where in an operation's record stands which process did it."""
+
 SMALLEST = _RECORD.size
 """Bytes of a record without any section."""
 
@@ -789,6 +792,11 @@ def count_types(records: Iterable[bytes]) -> dict[RecordType, int]:
 def count_operations(records: Iterable[bytes]) -> int:
     """Return how many of some records are operations, for a fraction of what `count_types` costs."""
     return list(map(type_bytes_of, records)).count(OPERATION_TYPE)
+
+
+def pids_of(operations: Iterable[bytes]) -> set[int]:
+    """Return which processes did some operations, each once, for a fraction of what reading each record costs."""
+    return {int.from_bytes(pid, "little") for pid in set(map(itemgetter(_PID_AT), operations))}
 
 
 def pack(event: Event) -> bytes:
