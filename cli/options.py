@@ -135,16 +135,15 @@ _explain_option = click.option(
 )
 
 
-def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add -f, the filters that are written shorter (--pid and so on) and --explain-filter; the verb gets `wanted`.
 
-    subject: what filters are asked about. live: whether the verb looks at this host; not where its `read` names
-    captures. Of a verb's own arguments `filter_text` is a filter; `connections` are filters, too.
+    subject: what filters are asked about. The verb's arguments `filter_text` and `connections` are filters, too.
     """
 
     def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool = False, **rest: Any) -> Any:
+        def with_filter(*args: Any, filters: tuple[str, ...], explain_filter: bool, **rest: Any) -> Any:
             texts = [*filters, *[text for text in [rest.pop("filter_text", None)] if text is not None]]
             try:
                 trees = [understood(text, subject) for text in texts]
@@ -160,8 +159,7 @@ def filter_options(subject: Subject, *, live: bool = True) -> Callable[[Callable
 
         options = [_filter_option, *[option for field, option in _WRITTEN_SHORTER if subject.has(BY_NAME[field])]]
         made: Callable[..., Any] = with_filter
-        # Where no kernel is asked there is nothing to explain.
-        for option in reversed([*options, *([_explain_option] if live else [])]):
+        for option in reversed([*options, _explain_option]):
             made = option(made)
         return made
 

@@ -25,7 +25,7 @@ _file = click.Path(path_type=Path)
 
 
 @click.command("diff")
-@filter_options(Subject.COUNTS, live=False)
+@filter_options(Subject.COUNTS)
 @json_option
 @click.argument("before", type=_file, callback=readable)
 @click.argument("after", type=_file, callback=readable)

@@ -42,7 +42,7 @@ _STANDARD_OUTPUT = Path("-")
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @click.option("--all", "draw_all", is_flag=True, help="Draw every alert, however many are alike.")
 @verdict_options
-@filter_options(Subject.CONNECTIONS, live=False)
+@filter_options(Subject.CONNECTIONS)
 @click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(
     *,

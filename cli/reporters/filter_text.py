@@ -12,7 +12,7 @@ def explained(wanted: Filter, *, is_live: bool) -> str:
     """Return what the kernel decides of a filter, and what hangup does then, a line each; is_live: if it is asked."""
     if wanted.tree is None:
         return "there is no filter: everything passes"
-    if not is_live or wanted.subject is Subject.OPEN:
+    if not is_live or wanted.subject in (Subject.OPEN, Subject.COUNTS):
         return f"hangup decides:      {_shown(wanted.tree)}"
     lines = [
         f"the kernel decides:  {_shown(wanted.parts.pushed)}",

@@ -173,6 +173,17 @@ def test_of_a_capture_the_kernel_decides_nothing(recorded: Path, verb: str) -> N
     assert (result.exit_code, result.output) == (0, "hangup decides:      proc.pid=7\n")
 
 
+@pytest.mark.parametrize("verb", ["report", "diff"])
+def test_of_a_verb_that_only_reads_captures_the_kernel_decides_nothing(
+    recorded: Path, verb: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    words = ["-r", str(recorded), "-o", str(page)] if verb == "report" else [str(recorded), str(recorded)]
+    result = run(verb, "--explain-filter", *words, "conn.comm=httpd")
+    assert (result.exit_code, result.output) == (0, "hangup decides:      conn.comm=httpd\n")
+    assert not page.exists()
+
+
 def test_a_capture_is_asked_as_this_host_is(recorded: Path) -> None:
     result = run("watch", "-r", str(recorded), "--json", "verdict=killed and conn.server.comm=php-fpm")
     assert {json.loads(line).get("verdict", "killed") for line in result.stdout.splitlines()} == {"killed"}
