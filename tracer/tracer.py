@@ -43,7 +43,7 @@ from hangup.tracer.record.layout import (
     RecordType,
     count_operations,
     count_types,
-    pids_of,
+    tasks_of,
     time_of,
     type_bytes_of,
     unpack,
@@ -420,7 +420,7 @@ class Tracer:
         only = [(OPERATION_TYPE, records)] if operations == len(records) else groupby(records, type_bytes_of)
         for kind, run in only:
             if kind == OPERATION_TYPE:
-                found += sum(len(changes.show(pid)) for pid in pids_of(run))
+                found += sum(len(changes.show(*task)) for task in tasks_of(run))
             elif kind == IDENTITY_TYPE:
                 found += sum(map(changes.take, run))
             elif kind not in RING_TYPE_BYTES:

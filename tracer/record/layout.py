@@ -191,8 +191,10 @@ ON_SOCKET = slice(_place("sock")[0], _place("inode_number")[1])
 OPERATION_AT = _place("operation")[0]
 """Where in an operation's record the byte is that says which one it was (Operation)."""
 
-_PID_AT = slice(*_place("pid"))
-"""Where in an operation's record stands which process did it."""
+_TASK_AT = slice(_place("pid")[0], _place("gid")[1])
+_TASK_NAMES = [name for name, _ in _FIELDS if _TASK_AT.start <= _place(name)[0] < _TASK_AT.stop]
+_TASK_LAYOUT = struct.Struct("=" + "".join(dict(_FIELDS)[name] for name in _TASK_NAMES))
+_PEER_AT = slice(*_place("peer"))
 
 SMALLEST = _RECORD.size
 """Bytes of a record without any section."""
@@ -609,6 +611,7 @@ _unpack = _LAYOUT.unpack_from
 type_bytes_of: Callable[[bytes], bytes] = itemgetter(TYPE)
 _new = tuple.__new__
 _OPERATION = int(RecordType.OPERATION)
+_CONNECT = int(Operation.CONNECT)
 _HISTORY = int(RecordType.HISTORY)
 _OPERATION_SECTION = int(SectionType.OPERATION)
 _ADDRESS_SECTION = int(SectionType.ADDRESS)
@@ -794,9 +797,20 @@ def count_operations(records: Iterable[bytes]) -> int:
     return list(map(type_bytes_of, records)).count(OPERATION_TYPE)
 
 
-def pids_of(operations: Iterable[bytes]) -> set[int]:
-    """Return which processes did some operations, each once, for a fraction of what reading each record costs."""
-    return {int.from_bytes(pid, "little") for pid in set(map(itemgetter(_PID_AT), operations))}
+def tasks_of(operations: Iterable[bytes]) -> set[tuple[int, int, int, int]]:
+    """Return who did some operations on connections: pid, tid, uid and gid, each once.
+
+    That takes a fraction of what reading each record costs.
+    """
+    operations = list(operations)
+    found = set(map(itemgetter(_TASK_AT), operations))
+    tasks = [dict(zip(_TASK_NAMES, _TASK_LAYOUT.unpack(task), strict=True)) for task in found]
+    if not all(task["peer_pid"] for task in tasks):
+        # One of them may be a connect that failed: it has no peer.
+        connected = [record for record in operations if any(record[_PEER_AT]) or record[OPERATION_AT] != _CONNECT]
+        found = set(map(itemgetter(_TASK_AT), connected))
+        tasks = [dict(zip(_TASK_NAMES, _TASK_LAYOUT.unpack(task), strict=True)) for task in found]
+    return {(task["pid"], task["tid"], task["uid"], task["gid"]) for task in tasks}
 
 
 def pack(event: Event) -> bytes:
