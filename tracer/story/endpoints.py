@@ -272,7 +272,7 @@ class Endpoints:
                 yield from self._take_held(time)
                 # As for an operation: live, what was due by then has been told by then.
                 yield from self._settle(time)
-            if self._known.changes.take(record):
+            if self._known.change(record):
                 self._changed(record)
         elif self._aftermaths:
             # The source adds it when it has read what stands behind it, which may be much older.
