@@ -49,8 +49,8 @@ def changed(
 
 
 def executed(task: Task, when: int, file: bytes, *, was: str, uid: int = 33) -> bytes:
-    """Return the record of an execve that changes nothing but the name."""
-    return changed(task, when, allowed(uid), allowed(uid), syscall=59, was=was, file=file)
+    """Return the record of an execve that changes nothing but the name: of the first thread, see de_thread()."""
+    return changed(task.thread(task.pid), when, allowed(uid), allowed(uid), syscall=59, was=was, file=file)
 
 
 def _comm(name: str) -> bytes:

@@ -74,7 +74,7 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
                 continue
             shown = where.shown
             if shown is None:
-                shown = where.shown = _process_text(where.process), _place_text(where)
+                shown = where.shown = f"{process_text(where.process):<16}", _place_text(where)
             place = shown[1] if fits else _number_text(where)
             line = f"{show_time(clocks, when)} {shown[0]} {outcomes[kind, amounts, call, operation]}{place}"
             if not fits:
@@ -90,7 +90,7 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
 def _changed_text(where: Where) -> str:
     """Return who has become somebody else, and how: what is no operation is that."""
     assert isinstance(where, Changed), "it is on no connection"
-    return f"{_process_text(where.process)} {where.change.call:<14} {change_text(where.change)}"
+    return f"{process_text(where.process):<16} {where.change.call:<14} {change_text(where.change)}"
 
 
 def _place_text(where: Where) -> str:
@@ -126,9 +126,10 @@ def _outcome_text(kind: int, amounts: bytes, call: bytes, operation: int) -> str
     return f"{text}, {size(event.unread_bytes)} unread" if released else text
 
 
-def _process_text(process: Process) -> str:
+def process_text(process: Process) -> str:
+    """Return the name and number of who did something, with the thread's where it is not the process's first one."""
     thread = f"/{process.tid}" if process.tid != process.pid else ""
-    return f"{process.comm}[{process.pid}{thread}]".ljust(16)
+    return f"{process.comm}[{process.pid}{thread}]"
 
 
 def _call(event: Event) -> str:

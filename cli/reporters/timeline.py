@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from hangup.cli.reporters.identity import change_parts
-from hangup.cli.reporters.operation import operation_text
+from hangup.cli.reporters.operation import operation_text, process_text
 from hangup.tracer.record.layout import Event, EventFlag
 from hangup.tracer.story.connection import IDLE, Role
 from hangup.tracer.story.identity import Change
@@ -170,9 +170,8 @@ def _silence(since: int, until: int, role: Role) -> Iterator[Row]:
 
 
 def _changed(change: Change) -> Row:
-    who = change.process
     first, *others = change_parts(change) or [""]
-    text = f"{who.comm}[{who.pid}] {change.call}: {first}".removesuffix(": ")
+    text = f"{process_text(change.process)} {change.call}: {first}".removesuffix(": ")
     return Row(change.when, "client", [text, *others], note="identity", stands_for=0)
 
 

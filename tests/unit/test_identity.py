@@ -28,7 +28,7 @@ from hangup.tracer.field import FilterField
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.fields import FIELDS
 from hangup.tracer.filter.filter import understood
-from hangup.tracer.record.facts import is_whole
+from hangup.tracer.record.facts import ProcessFact, is_whole, pack_fact
 from hangup.tracer.record.layout import Credentials, Event, RecordType, pack, type_of, unpack_identity
 from hangup.tracer.story import identity as module
 from hangup.tracer.story.aftermath import WAIT
@@ -271,6 +271,15 @@ def test_what_is_kept_of_as_many_processes_as_there_is_room_for_fits_beside_all_
     assert used < 12 << 20
 
 
+def test_what_all_threads_do_for_themselves_is_the_first_thread_s_whichever_came_first() -> None:
+    changes = Changes()
+    changes.meet(412)
+    for when, tid in enumerate((415, 412, 413), 10):
+        changes.take(dropped(when, NGINX.thread(tid)))
+    [change] = changes.told([_seen(NGINX, 1)], 1).changes
+    assert change.event.tid == 412
+
+
 def test_a_storm_of_others_does_not_push_out_who_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_OTHERS", 3)
     monkeypatch.setattr(module, "MOST_SEEN", 2)
@@ -496,6 +505,36 @@ def test_an_alert_s_timeline_has_them_in_order() -> None:
     [hangup] = [number for number, line in enumerate(rows) if "HANG-UP" in line]
     assert setresuid < execve < hangup
     assert max(map(len, rows)) <= 80
+
+
+@pytest.mark.parametrize(("tid", "who"), [(412, "nginx[412]"), (414, "nginx[412/414]")])
+def test_an_alert_s_timeline_says_which_thread_it_was_if_not_the_first(tid: int, who: str) -> None:
+    story = established(client=ROOT)
+    story.client.write(8)
+    story.server.read()
+    story.wait(200 * MICROSECOND)
+    change = dropped(story.now - 100 * MICROSECOND, NGINX.thread(tid))
+    story.server.release()
+    story.client.write(8, error=errno.EPIPE)
+    [alert] = alerts_of(in_order(story.events, change))
+    assert f" {who} setresuid: uid 0 -> 33" in alert_block(alert, CLOCKS, width=80)
+
+
+def connected_after_execve() -> list[bytes]:
+    """Return a connect to who was known by another name before it executed its program."""
+    told = pack_fact(ProcessFact(1_000_000_000, UWSGI.pid, "bash"))
+    execve = executed(UWSGI, 2_000_000_000, b"/usr/bin/uwsgi", was="bash")
+    return [told, execve, *map(pack, established(client=NGINX, start=3_000_000_000).events)]
+
+
+def test_the_first_connect_to_who_has_executed_another_program_names_that() -> None:
+    records = connected_after_execve()
+    assert [line[16:] for line in placed(records) if " connect(" in line] == [
+        "nginx[412]       connect(7)     #1   uwsgi[815] /run/app.s"
+    ]
+    lines = operation_lines()(operated(records), CLOCKS, lambda *_: None)
+    [found] = [each for each in map(json.loads, lines) if each.get("operation") == "connect"]
+    assert (found["peer_comm"], found["peer_pid"]) == ("uwsgi", 815)
 
 
 def test_json_and_the_page_have_them_too() -> None:

@@ -9,6 +9,8 @@ from hangup.tracer.record.layout import SocketFlag
 from hangup.tracer.story import known as module
 from hangup.tracer.story.known import Known, Recent
 from hangup.tracer.story.process import Process
+from tests.identities import executed
+from tests.stories import Task
 
 SECOND = 10**9
 UNIT = Cgroup("/system.slice/app.service", "app.service")
@@ -91,6 +93,29 @@ def test_what_is_told_late_of_an_earlier_time_is_said_of_that_time_only() -> Non
     meets(known, 7, "sh", 10 * SECOND)
     assert called(known, 7, 10 * SECOND) == "sh"
     assert known.process(7, 100 * SECOND) == Process(7, "httpd", inner_pid=3, cgroup=UNIT)
+
+
+def test_who_executes_another_program_has_its_name_from_then_on() -> None:
+    known = known_of(ProcessFact(10 * SECOND, 7, "bash", 3, 0, UNIT, SECOND))
+    known.change(executed(Task("python3", 7), 20 * SECOND, b"/usr/bin/python3", was="bash"))
+    assert known.process(7, 19 * SECOND).comm == "bash"
+    assert known.process(7, 20 * SECOND) == Process(7, "python3", inner_pid=3, cgroup=UNIT)
+
+
+def test_what_a_file_tells_again_of_a_program_that_is_executed_no_more_changes_nothing() -> None:
+    known = known_of(ProcessFact(10 * SECOND, 7, "bash"))
+    first = executed(Task("sh", 7), 20 * SECOND, b"/bin/sh", was="bash")
+    for record in (first, executed(Task("python3", 7), 30 * SECOND, b"/usr/bin/python3", was="sh"), first):
+        known.change(record)
+    assert [called(known, 7, when * SECOND) for when in (29, 30)] == ["sh", "python3"]
+
+
+def test_programs_that_others_execute_push_out_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PROCESSES", 3)
+    known = known_of(ProcessFact(SECOND, 7, "nginx"))
+    for pid in range(100, 110):
+        known.change(executed(Task("true", pid), 2 * SECOND, b"/bin/true", was="sh"))
+    assert called(known, 7, 3 * SECOND) == "nginx"
 
 
 def test_a_cgroup_is_found_by_its_id_whoever_was_in_it() -> None:

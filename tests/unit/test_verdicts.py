@@ -937,6 +937,67 @@ def test_an_heir_of_the_last_descriptor_is_told_with_who_used_it() -> None:
     assert "child[999] hung up (it held the last descriptor of what uwsgi[815] used)" in verdict(story).sentence
 
 
+# x86: execve, execveat, and both of a 32-bit program (syscall_64.tbl, syscall_32.tbl)
+EXECUTIONS = [(59, 0), (322, 0), (11, int(EventFlag.COMPAT)), (358, int(EventFlag.COMPAT))]
+
+
+@pytest.mark.parametrize(("syscall", "flags"), EXECUTIONS)
+def test_who_asked_and_then_executed_another_program_is_told_as_it_was_when_it_asked(syscall: int, flags: int) -> None:
+    asker = Task("python3", 1470, uid=33, gid=33)
+    story = established(client=asker)
+    story.client.write(7)
+    story.server.read()
+    story.wait(30 * MILLISECOND)
+    story.client.release(by=Task("sleep", 1470, uid=0, gid=0), syscall=syscall, flags=flags)
+    story.server.write(100, error=errno.EPIPE)
+    (alert,) = alerts(story)
+    assert alert.verdict.sentence.startswith(
+        "python3[1470] sent 7 bytes, waited 30 ms for an answer and executed another"
+    )
+    assert alert.client is not None
+    assert (alert.client.comm, alert.client.thread, alert.client.uid, alert.client.gid) == (
+        "python3",
+        "python3",
+        33,
+        33,
+    )
+
+
+@pytest.mark.parametrize(("syscall", "flags"), EXECUTIONS)
+def test_who_left_a_request_unread_for_another_program_is_told_as_it_was(syscall: int, flags: int) -> None:
+    story = established()
+    request_unread(story)
+    story.server.release(by=Task("sleep", UWSGI.pid), syscall=syscall, flags=flags)
+    story.client.write(8, error=errno.EPIPE)
+    assert "uwsgi[815] hung up (it executed another program) 0 ns after" in verdict(story).sentence
+
+
+@pytest.mark.parametrize(("syscall", "flags"), [(3, 0), (11, 0), (59, int(EventFlag.COMPAT))])
+def test_who_closed_after_it_had_executed_another_program_is_told_as_it_is(syscall: int, flags: int) -> None:
+    story = established()
+    request_unread(story)
+    story.server.release(by=Task("sleep", UWSGI.pid), syscall=syscall, flags=flags)
+    story.client.write(8, error=errno.EPIPE)
+    assert "sleep[815] hung up 0 ns after" in verdict(story).sentence
+
+
+def test_who_was_killed_while_it_executed_another_program_is_told_as_killed() -> None:
+    story = established()
+    request_unread(story)
+    story.server.release(by=Task("sleep", UWSGI.pid), syscall=59, killed_by=signal.SIGKILL)
+    story.client.write(8, error=errno.EPIPE)
+    assert "sleep[815] was killed by SIGKILL" in verdict(story).sentence
+
+
+def test_an_heir_that_executes_another_program_is_told_with_who_used_the_end() -> None:
+    story = established()
+    request_unread(story)
+    story.server.release(by=Task("sleep", 999), syscall=59)
+    story.client.write(8, error=errno.EPIPE)
+    told = "sleep[999] hung up (it held the last descriptor of what uwsgi[815] used, until it executed another program)"
+    assert told in verdict(story).sentence
+
+
 def test_a_hangup_with_bytes_unread_after_which_nobody_fails_is_latent() -> None:
     story = stories.established()
     request_unread(story)

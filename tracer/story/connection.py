@@ -282,6 +282,18 @@ class Endpoint:
         self.keep(event)
         return is_new
 
+    def before_execution(self, release: Event) -> Event:
+        """Return a release by a process that executed another program under the name and user that it had before.
+
+        They are those of its last operation on this end that is kept, else of its first; the release as it is if it had
+        none.
+        """
+        last = next((event for event in reversed(self.kept) if event.pid == release.pid), self.users.get(release.pid))
+        if last is None:
+            return release
+        # What executes is from then on its process's first thread (de_thread()), which has the process's name.
+        return release._replace(comm=last.leader, leader=last.leader, uid=last.uid, gid=last.gid)
+
     def keep(self, operation: Kept) -> None:
         """Keep one operation, if it is among the first or until it is not among the last any more."""
         self.count += 1

@@ -43,7 +43,7 @@ from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
 from hangup.tracer.story.exchange import exchange_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
-from hangup.tracer.story.operation import has_died
+from hangup.tracer.story.operation import has_died, has_executed
 from hangup.tracer.story.process import Process, leader_of, process_of
 from hangup.tracer.story.recall import Omitted, is_incomplete, is_overlapping, recalled
 from hangup.tracer.story.symptom import Symptom
@@ -270,7 +270,7 @@ class Endpoints:
                 yield from self._take_held(time)
                 # As for an operation: live, what was due by then has been told by then.
                 yield from self._settle(time)
-            if self._known.changes.take(record):
+            if self._known.change(record):
                 self._changed(record)
         elif self._aftermaths:
             # The source adds it when it has read what stands behind it, which may be much older.
@@ -336,7 +336,9 @@ class Endpoints:
             begun = endpoint.when_begun(event)
             if begun != event.start:
                 event = event._replace(start=begun)
-        if endpoint.add(event):
+        # It is shown as it was recorded; the story tells whose it was.
+        told = endpoint.before_execution(event) if operation == _RELEASE and has_executed(event) else event
+        if endpoint.add(told):
             self._known.meet(event.pid, leader_of(event), event.end)
         if endpoint.count <= _KEPT_OF_ENDPOINT:
             self._kept += 1
@@ -347,16 +349,16 @@ class Endpoints:
         if operation in _TRANSFERS:
             endpoint.last = event
         elif operation == _RELEASE:
-            endpoint.release = event
+            endpoint.release = told
             del self._by_sock[event.sock]
-        symptom = _take(endpoint, event)
+        symptom = _take(endpoint, told)
         if event.flags & (_BOUND | _PEER_BOUND) and not endpoint.connection.complete:
             self._tell_apart(endpoint, event)
         if self._selects is not None:
             self._show(endpoint, event, record, brief)
         if symptom and not endpoint.failed and not harmless:
             endpoint.failed = True
-            self._aftermaths.begin(Aftermath(endpoint, event, symptom))
+            self._aftermaths.begin(Aftermath(endpoint, told, symptom))
         if operation == _RELEASE and (endpoint.other.release is not None or event.flags & _PEER_DEAD):
             # The other end may be dead without a record: before the tracer, or lost.
             connection = endpoint.connection

@@ -114,6 +114,9 @@ class Kept:
             self.ids = change.after.uid, change.after.gid
         if self.records and _is_of_all_threads(change, self.records[-1]):
             self.merged = event.end, event.tid
+            if event.tid == event.pid:
+                # That one stands for the process, whichever came first.
+                self.records[-1] = record
             return
         self.records.append(record)
         while len(self.records) > most:

@@ -12,8 +12,8 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from hangup.tracer.record.facts import MAX_TOLD, ROOT, Cgroup, ProcessFact, SocketFact
-from hangup.tracer.record.layout import SocketFlag
-from hangup.tracer.story.identity import Changes
+from hangup.tracer.record.layout import SocketFlag, reader_of
+from hangup.tracer.story.identity import Changes, change_of
 from hangup.tracer.story.process import Process
 
 # Between two words of a process there are at most so many others, and those that were told before and do something.
@@ -24,6 +24,8 @@ MAX_BACKLOGS = 64
 
 # Of so many paths it is remembered that somebody listened on them.
 MAX_PATHS = 4096
+
+_read_pid = reader_of("pid")
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -151,6 +153,18 @@ class Known:
         """Take what a process was called when it did something on a connection, in ns of CLOCK_MONOTONIC."""
         self._learn(pid, comm, when)
         self.changes.meet(pid)
+
+    def change(self, record: bytes) -> bool:
+        """Take a record of who a process has become; return whether it is to be shown.
+
+        Raises struct.error if it is no such record.
+        """
+        is_shown = self.changes.take(record)
+        # Those that nobody has told of may be many, and would push out who was.
+        if _read_pid(record)[0] in self._processes:
+            change = change_of(record)
+            self._learn(change.process.pid, change.process.comm, change.when)
+        return is_shown
 
     def process(self, pid: int, seen: int) -> Process:
         """Return who had a pid at a time, in ns of CLOCK_MONOTONIC, though nothing was seen of it; "?" has no name."""

@@ -13,6 +13,9 @@ _RELEASE = int(Operation.RELEASE)
 # exit(2) and exit_group(2): syscall_64.tbl, and syscall_32.tbl
 _EXITS = (60, 231)
 _COMPAT_EXITS = (1, 252)
+# execve(2) and execveat(2), likewise
+_EXECUTIONS = (59, 322)
+_COMPAT_EXECUTIONS = (11, 358)
 
 NOT_KEPT = -2
 """In place of a system call's number: the kernel's history of an endpoint does not have it. (-1: there was none.)"""
@@ -86,6 +89,17 @@ def is_exit_of_thread(release: Event) -> bool:
     ends_thread = release.syscall == (_COMPAT_EXITS if release.flags & _COMPAT else _EXITS)[0]
     by_itself = bool(release.flags & _EXITING) and not release.exit_code & 0x7F
     return by_itself and ends_thread and release.tid != release.pid
+
+
+def has_executed(event: Event) -> bool:
+    """Whether it is a release by a process that executed another program: the descriptor was closed on that.
+
+    do_close_on_exec() leaves it to task work (fput()), which runs when the process has its new name and user
+    (begin_new_exec()).
+    """
+    if event.operation != _RELEASE or event.flags & DIED:
+        return False
+    return event.syscall in (_COMPAT_EXECUTIONS if event.flags & _COMPAT else _EXECUTIONS)
 
 
 def exit_of(event: Event) -> tuple[int | None, str | None]:

@@ -238,7 +238,7 @@ class Places:
                 where = end.where or self._where(end)
             else:
                 if kind & _TYPE == _IDENTITY:
-                    placed += self._changed([record] if self._known.changes.take(record) else [])
+                    placed += self._changed([record] if self._known.change(record) else [])
                     continue
                 where = self._take(record, glance)
                 # A connect that failed (it has no peer) makes nobody one that was seen on a connection.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.names import error_name, shutdown_name, signal_name
 from hangup.tracer.record.layout import Event, EventFlag, Operation, SenderFlag, sender_of
-from hangup.tracer.story.operation import has_died
+from hangup.tracer.story.operation import has_died, has_executed
 from hangup.tracer.story.process import Process, is_nobodys, process_of
 from hangup.tracer.story.story import End, Story
 from hangup.tracer.story.symptom import Symptom
@@ -224,7 +224,8 @@ def _asker_left(facts: Facts, figures: Figures, release: Event) -> str:
         unread = f", left {size(figures.unread_bytes)} unread" if figures.unread_bytes else ""
         if died:
             return f"{who} sent {size(exchange.peer.bytes)}, {where}{unread} and {left}"
-        return f"{who} sent {size(exchange.peer.bytes)}, {where}{unread} and gave up"
+        left = "executed another program" if has_executed(release) and not _heir(gone, release) else "gave up"
+        return f"{who} sent {size(exchange.peer.bytes)}, {where}{unread} and {left}"
     if not exchange.victim.turns:
         return f"{who} connected, sent nothing for {duration(figures.waited or 0)} and {left}"
     read = min(figures.read_bytes, exchange.victim.bytes)
@@ -370,6 +371,9 @@ def _way(gone: End, release: Event) -> str:
             return "hung up (a kernel thread dropped its last descriptor)"
         if release.flags & EventFlag.EXITING:
             return f"hung up (its thread {release.tid} exited)"
+        if has_executed(release):
+            heir = _heir(gone, release, till=", until it executed another program")
+            return f"hung up{heir or ' (it executed another program)'}"
         return f"hung up{_heir(gone, release)}"
     number = release.exit_code & 0x7F
     if number:
@@ -414,14 +418,17 @@ def _handled(release: Event) -> str:
     return f", {before} after {name} from {escape_comm(sender.comm)}[{sender.pid}]"
 
 
-def _heir(gone: End, release: Event) -> str:
-    """Say that another process than the socket's user had its last descriptor, inherited by fork(2) or handed over."""
+def _heir(gone: End, release: Event, *, till: str = "") -> str:
+    """Say that another process than the socket's user had its last descriptor, inherited by fork(2) or handed over.
+
+    till: until when it had it.
+    """
     user = gone.process
     if user is None or user.tid is None or release.owner_pid:
         return ""
     if not gone.transferred_by or release.pid in gone.transferred_by:
         return ""
-    return f" (it held the last descriptor of what {_name(user)} used)"
+    return f" (it held the last descriptor of what {_name(user)} used{till})"
 
 
 def _end(end: End) -> str:
