@@ -30,7 +30,13 @@ _IN_CAPTURE = "if a capture does not have it"
 HOLDER: tuple[Field[Holder], ...] = (
     Field("pid", "number", "process id", lambda holder: holder.pid),
     Field("comm", "string", "the process's name, escaped", lambda holder: holder.comm),
-    Field("uid", "number", "its effective user id", lambda holder: holder.uid, absent=_IN_CAPTURE),
+    Field(
+        "uid",
+        "number",
+        "its effective user id; in a capture the real one",
+        lambda holder: holder.uid,
+        absent=_IN_CAPTURE,
+    ),
     Field("descriptor", "number", "its file descriptor", lambda holder: holder.descriptor, absent=_IN_CAPTURE),
     Field(
         "inner_pid",
