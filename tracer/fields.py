@@ -303,7 +303,7 @@ CREDENTIALS: tuple[Field[Credentials], ...] = (
     Field(
         "capabilities",
         "string",
-        "the effective capabilities, in hexadecimal, as `CapEff` in /proc/PID/status",
+        "the effective capabilities in its own user namespace, in hexadecimal, as `CapEff` in /proc/PID/status",
         lambda credentials: f"{credentials.capabilities:016x}",
     ),
 )
