@@ -153,7 +153,7 @@ class _Reading:
         """Yield the sockets that listen, as far as that was told."""
         for fact in self._facts():
             if fact.flags & SocketFlag.LISTENER:
-                yield Socket(fact.inode_number, None, fact.path, "stream", "listening", fact.waiting, fact.backlog, 0)
+                yield Socket(fact.inode_number, None, fact.path, None, "listening", fact.waiting, fact.backlog, 0)
 
     def _facts(self) -> Iterator[SocketFact]:
         for record in self._standing.records():
@@ -173,6 +173,7 @@ class _Reading:
             self._socket(server) if is_accepted and not server.release else None,
             connection.path,
             state,
+            pair=connection.pair,
         )
 
     def _socket(self, end: told.Endpoint) -> Socket:
@@ -207,17 +208,16 @@ class _Reading:
 
     def _older(self, fact: SocketFact, other: SocketFact | None) -> Connection:
         ends = {bool(each.flags & SocketFlag.SERVER): self._older_socket(each) for each in (fact, other) if each}
-        if fact.flags & SocketFlag.PAIR and other:
-            return Connection(self._older_socket(fact), self._older_socket(other), fact.path, "open")
-        return Connection(ends.get(False), ends.get(True), fact.path, "open" if other else "hung up")
+        # Of a survivor whose other end had gone before nobody knows whether it is one.
+        pair = bool(fact.flags & SocketFlag.PAIR and fact.peer_inode_number)
+        if pair and other:
+            return Connection(self._older_socket(fact), self._older_socket(other), fact.path, "open", pair=pair)
+        return Connection(ends.get(False), ends.get(True), fact.path, "open" if other else "hung up", pair=pair)
 
     def _older_socket(self, fact: SocketFact) -> Socket:
         path = fact.path if fact.flags & SocketFlag.SERVER else None
         holders = tuple(self._holder(self._known.process(pid, fact.when), None) for pid in fact.holders)
-        # What nobody has used since may be of either type: most are streams.
-        return Socket(
-            fact.inode_number, fact.peer_inode_number or None, path, "stream", "established", 0, 0, 0, holders
-        )
+        return Socket(fact.inode_number, fact.peer_inode_number or None, path, None, "established", 0, 0, 0, holders)
 
 
 def _nanoseconds(text: str) -> int:
