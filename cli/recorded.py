@@ -49,6 +49,12 @@ class Moment:
 
     def __init__(self, text: str) -> None:
         """Read it: +30s, 10:15:00, 2026-01-31 10:15:00.5, local time. Raises WrongTimeError."""
+        try:
+            self._read(text)
+        except ValueError:
+            raise WrongTimeError(f"{text!r} is not a time") from None
+
+    def _read(self, text: str) -> None:
         self._after: int | None = None
         self._wall: int | None = None
         self._time_of_day = ""
@@ -221,12 +227,12 @@ class _Reading:
 
 
 def _nanoseconds(text: str) -> int:
-    """Return a local time of day, with its date, in ns since 1970. Raises WrongTimeError."""
+    """Return a local time of day, with its date, in ns since 1970. Raises ValueError."""
     whole, _, fraction = text.partition(".")
     try:
         seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%d %H:%M:%S")))
-    except (ValueError, OverflowError):
-        raise WrongTimeError(f"{text!r} is not a time") from None
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
     if fraction and not re.fullmatch(r"\d{1,9}", fraction):
-        raise WrongTimeError(f"{text!r} is not a time")
+        raise ValueError(f"no part of a second: {fraction!r}")
     return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,9 +236,11 @@ def test_of_a_damaged_capture_what_is_whole_is_listed(capture: Path) -> None:
     assert "it was cut short" in result.output.splitlines()[-1]
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00:00", "+", "+5x", "10:15", "2026-13-01 00:00:00", "00:00:00.x"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00:00", "+", "+5x", "10:15", "2026-13-01 00:00:00", "2026-13-01T00:00:00", "00:00:00.x"]
+)
 def test_what_is_no_time_is_refused(text: str, capture: Path) -> None:
-    with pytest.raises(WrongTimeError):
+    with pytest.raises(WrongTimeError, match=f"^{re.escape(repr(text))} is not a time$"):
         Moment(text)
     result = run("-r", capture, "--at", text)
     assert result.exit_code == ExitStatus.USAGE

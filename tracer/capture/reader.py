@@ -195,6 +195,8 @@ class FileSource:
             mode = os.fstat(self._descriptor).st_mode
         except OSError as error:
             self._fail(error, "name a capture file")
+        if stat.S_ISDIR(mode):
+            raise HangupError(f"{self._path} is a directory", "name a capture file")
         self._is_pipe = not stat.S_ISREG(mode)
 
     def _is_readable(self, timeout: float | None) -> bool:
