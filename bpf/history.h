@@ -484,7 +484,7 @@ static __always_inline void remember_owner(struct history *history, u32 pid)
 /*
  * Another task than before uses an endpoint, or one releases it. by_name: what its name
  * decides is not asked otherwise. At a release, where it is not, a task that has another name
- * or user id by now (execve(2), prctl(2), setuid(2)) is another user.
+ * or real user id by now (execve(2), prctl(2), setuid(2)) is another user.
  */
 static __always_inline void remember_user(struct history *history, u64 pid_tgid, bool by_name)
 {

@@ -143,7 +143,7 @@ enum event_flag {
 	EVENT_UNSELECTED = 4096,
 	/*
 	 * Of a release: the thread had not been seen using this endpoint before, or had another
-	 * name or user id then.
+	 * name or real user id then.
 	 */
 	EVENT_FIRST_USE = 8192,
 	/*
@@ -233,8 +233,8 @@ struct operation {
 	__u32 tid;
 	__u32 inner_pid;        /* as the task's own, innermost pid namespace has them */
 	__u32 inner_tid;
-	__u32 uid;
-	__u32 gid;
+	__u32 uid;              /* the real user id: bpf_get_current_uid_gid(), kernel/bpf/helpers.c */
+	__u32 gid;              /* the real group id */
 	/*
 	 * Release by a kernel thread: the process whose io_uring used this socket last,
 	 * 0: not known.
@@ -265,7 +265,7 @@ struct sender {
 	__s32 code;             /* si_code */
 	__u32 pid;              /* the sender's thread group */
 	__u32 tid;
-	__u32 uid;
+	__u32 uid;              /* the real user id */
 	__u32 flags;            /* enum sender_flag */
 	char comm[16];          /* the sender's thread group leader's name */
 };

@@ -82,7 +82,7 @@ _WRITTEN_SHORTER = (
             callback=_uids,
             multiple=True,
             metavar="USER",
-            help="Only processes of this user, a name or a number, at either end.",
+            help="Only processes of this real user (getuid(2)), a name or a number, at either end.",
         ),
     ),
     (

@@ -49,6 +49,12 @@ class Moment:
 
     def __init__(self, text: str) -> None:
         """Read it: +30s, 10:15:00, 2026-01-31 10:15:00.5, local time. Raises WrongTimeError."""
+        try:
+            self._read(text)
+        except ValueError:
+            raise WrongTimeError(f"{text!r} is not a time") from None
+
+    def _read(self, text: str) -> None:
         self._after: int | None = None
         self._wall: int | None = None
         self._time_of_day = ""
@@ -153,7 +159,7 @@ class _Reading:
         """Yield the sockets that listen, as far as that was told."""
         for fact in self._facts():
             if fact.flags & SocketFlag.LISTENER:
-                yield Socket(fact.inode_number, None, fact.path, "stream", "listening", fact.waiting, fact.backlog, 0)
+                yield Socket(fact.inode_number, None, fact.path, None, "listening", fact.waiting, fact.backlog, 0)
 
     def _facts(self) -> Iterator[SocketFact]:
         for record in self._standing.records():
@@ -173,6 +179,7 @@ class _Reading:
             self._socket(server) if is_accepted and not server.release else None,
             connection.path,
             state,
+            pair=connection.pair,
         )
 
     def _socket(self, end: told.Endpoint) -> Socket:
@@ -207,26 +214,25 @@ class _Reading:
 
     def _older(self, fact: SocketFact, other: SocketFact | None) -> Connection:
         ends = {bool(each.flags & SocketFlag.SERVER): self._older_socket(each) for each in (fact, other) if each}
-        if fact.flags & SocketFlag.PAIR and other:
-            return Connection(self._older_socket(fact), self._older_socket(other), fact.path, "open")
-        return Connection(ends.get(False), ends.get(True), fact.path, "open" if other else "hung up")
+        # Of a survivor whose other end had gone before nobody knows whether it is one.
+        pair = bool(fact.flags & SocketFlag.PAIR and fact.peer_inode_number)
+        if pair and other:
+            return Connection(self._older_socket(fact), self._older_socket(other), fact.path, "open", pair=pair)
+        return Connection(ends.get(False), ends.get(True), fact.path, "open" if other else "hung up", pair=pair)
 
     def _older_socket(self, fact: SocketFact) -> Socket:
         path = fact.path if fact.flags & SocketFlag.SERVER else None
         holders = tuple(self._holder(self._known.process(pid, fact.when), None) for pid in fact.holders)
-        # What nobody has used since may be of either type: most are streams.
-        return Socket(
-            fact.inode_number, fact.peer_inode_number or None, path, "stream", "established", 0, 0, 0, holders
-        )
+        return Socket(fact.inode_number, fact.peer_inode_number or None, path, None, "established", 0, 0, 0, holders)
 
 
 def _nanoseconds(text: str) -> int:
-    """Return a local time of day, with its date, in ns since 1970. Raises WrongTimeError."""
+    """Return a local time of day, with its date, in ns since 1970. Raises ValueError."""
     whole, _, fraction = text.partition(".")
     try:
         seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%d %H:%M:%S")))
-    except (ValueError, OverflowError):
-        raise WrongTimeError(f"{text!r} is not a time") from None
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
     if fraction and not re.fullmatch(r"\d{1,9}", fraction):
-        raise WrongTimeError(f"{text!r} is not a time")
+        raise ValueError(f"no part of a second: {fraction!r}")
     return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _PATH = "the listener's path, escaped, an abstract name as `@name`"
 _CONNECTION = "tells connections apart: a number that no other has in this run"
 _INODE_NUMBER = "inode number, as `ss -xe`, lsof and /proc/PID/fd show it"
+# bpf_get_current_uid_gid(), kernel/bpf/helpers.c, is current_uid_gid(): neither the effective ones nor those for files.
+REAL_USER = "real user id (getuid(2))"
+_REAL_GROUP = "real group id (getgid(2))"
 _FEWER = "A history has room for fewer of an end's first and last operations than are kept of a stream."
 _WITHOUT_CONNECTION = (
     "Of a process with no connection open that it opened itself nothing is told: its operations say who it is by then."
@@ -199,8 +202,8 @@ TASK: tuple[Field[Operated], ...] = (
         lambda operated: operated.event.inner_pid,
     ),
     Field("inner_tid", "number", "thread id there", lambda operated: operated.event.inner_tid),
-    Field("uid", "number", "user id", lambda operated: operated.event.uid),
-    Field("gid", "number", "group id", lambda operated: operated.event.gid),
+    Field("uid", "number", REAL_USER, lambda operated: operated.event.uid),
+    Field("gid", "number", _REAL_GROUP, lambda operated: operated.event.gid),
     Field(
         "comm",
         "string",
@@ -289,18 +292,18 @@ TRACED: tuple[Field[Placed], ...] = (
 
 
 CREDENTIALS: tuple[Field[Credentials], ...] = (
-    Field("uid", "number", "user id", lambda credentials: credentials.uid),
+    Field("uid", "number", REAL_USER, lambda credentials: credentials.uid),
     Field("euid", "number", "effective user id", lambda credentials: credentials.euid),
     Field("suid", "number", "saved user id", lambda credentials: credentials.suid),
     Field("fsuid", "number", "user id for files", lambda credentials: credentials.fsuid),
-    Field("gid", "number", "group id", lambda credentials: credentials.gid),
+    Field("gid", "number", _REAL_GROUP, lambda credentials: credentials.gid),
     Field("egid", "number", "effective group id", lambda credentials: credentials.egid),
     Field("sgid", "number", "saved group id", lambda credentials: credentials.sgid),
     Field("fsgid", "number", "group id for files", lambda credentials: credentials.fsgid),
     Field(
         "capabilities",
         "string",
-        "the effective capabilities, in hexadecimal, as `CapEff` in /proc/PID/status",
+        "the effective capabilities in its own user namespace, in hexadecimal, as `CapEff` in /proc/PID/status",
         lambda credentials: f"{credentials.capabilities:016x}",
     ),
 )
@@ -357,14 +360,14 @@ END: tuple[Field[Side], ...] = (
     Field(
         "uid",
         "number",
-        "user id, at the time of its last read or write",
+        f"{REAL_USER}, at the time of its last read or write",
         lambda side: side.process and side.process.uid,
         absent="if it made none that was seen",
     ),
     Field(
         "gid",
         "number",
-        "group id, at the time of its last read or write",
+        f"{_REAL_GROUP}, at the time of its last read or write",
         lambda side: side.process and side.process.gid,
         absent="if it made none that was seen",
     ),
@@ -553,7 +556,7 @@ SENDER: tuple[Field[Sender], ...] = (
         lambda sender: sender.pid,
     ),
     Field("comm", "string", "its name, escaped", lambda sender: escape_comm(sender.comm)),
-    Field("uid", "number", "its user id", lambda sender: sender.uid),
+    Field("uid", "number", f"its {REAL_USER}", lambda sender: sender.uid),
     Field("monotonic_ns", "number", "when, by CLOCK_MONOTONIC", lambda sender: sender.time, unit="ns"),
     Field(
         "handled",

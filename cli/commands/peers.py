@@ -30,7 +30,13 @@ _IN_CAPTURE = "if a capture does not have it"
 HOLDER: tuple[Field[Holder], ...] = (
     Field("pid", "number", "process id", lambda holder: holder.pid),
     Field("comm", "string", "the process's name, escaped", lambda holder: holder.comm),
-    Field("uid", "number", "its effective user id", lambda holder: holder.uid, absent=_IN_CAPTURE),
+    Field(
+        "uid",
+        "number",
+        "its effective user id; in a capture the real one",
+        lambda holder: holder.uid,
+        absent=_IN_CAPTURE,
+    ),
     Field("descriptor", "number", "its file descriptor", lambda holder: holder.descriptor, absent=_IN_CAPTURE),
     Field(
         "inner_pid",
@@ -91,6 +97,7 @@ CONNECTION: tuple[Field[Connection], ...] = (
         "string",
         '`"stream"`, `"seqpacket"` or (socketpairs only) `"dgram"`',
         lambda connection: connection.ends[0].type,
+        absent=_IN_CAPTURE,
     ),
     Field(
         "client",
@@ -115,7 +122,7 @@ LISTENER: tuple[Field[Socket], ...] = (
     Field(
         "path", "string", "what it is bound to, escaped, an abstract name as `@name`", lambda listener: listener.path
     ),
-    Field("type", "string", '`"stream"` or `"seqpacket"`', lambda listener: listener.type),
+    Field("type", "string", '`"stream"` or `"seqpacket"`', lambda listener: listener.type, absent=_IN_CAPTURE),
     _INODE,
     _NETNS,
     Field("waiting", "number", "connects that are not accepted yet", lambda listener: listener.receive_queue),
@@ -164,13 +171,14 @@ def command(wanted: Filter, as_json: bool, read: tuple[Path, ...], at: Moment | 
     Without root it lists the network namespace it runs in, and names your own processes.
 
     With -r it lists what was open while a capture was made, with the processes that had been seen using it. One that
-    was made by `watch` without --stream has only what was open when it began, and what went wrong.
+    was made by `watch` without --stream has only what was open when it began, and what went wrong. Of listeners it has
+    those that were there when it began: where others came later, who listens is not known.
     """
     if read:
         with Capture(read) as capture:
             assert capture.source is not None
             recorded = open_at(capture.source, at, capture.show_progress)
-            _show(recorded.connections, recorded.listeners, wanted, as_json=as_json)
+            _show(recorded.connections, recorded.listeners, wanted, as_json=as_json, all_listen=False)
             if recorded.ended:
                 note(f"the capture ends before that, at {recorded.ended}: this was open then")
             if recorded.is_partial:
@@ -179,15 +187,17 @@ def command(wanted: Filter, as_json: bool, read: tuple[Path, ...], at: Moment | 
     if at is not None:
         raise click.UsageError("--at is for a capture, and -r names none")
     inventory = snapshot()
-    _show(inventory.connections(), inventory.listeners(), wanted, as_json=as_json)
+    _show(inventory.connections(), inventory.listeners(), wanted, as_json=as_json, all_listen=True)
     missing = incomplete(inventory)
     if missing:
         remedy = "run it as root for a complete list" if os.geteuid() else "the list is not complete"
         note(f"{missing} could not be read: {remedy}")
 
 
-def _show(connections: Iterable[Connection], listeners: Iterable[Socket], wanted: Filter, *, as_json: bool) -> None:
-    """Print those of them that pass the filter."""
+def _show(
+    connections: Iterable[Connection], listeners: Iterable[Socket], wanted: Filter, *, as_json: bool, all_listen: bool
+) -> None:
+    """Print those of them that pass the filter; all_listen: no socket listens but these."""
     connections = sorted(select(connections, wanted), key=_order)
     listeners = sorted(select_listeners(listeners, connections, wanted), key=lambda end: end.path or "")
     if as_json:
@@ -197,7 +207,8 @@ def _show(connections: Iterable[Connection], listeners: Iterable[Socket], wanted
             click.echo(_connection_line(connection, json_lines.no_times))
     else:
         width = terminal.columns(sys.stdout) if sys.stdout.isatty() else None
-        click.echo(peers_text(listeners, connections, width=width, paint=terminal.painter(sys.stdout)), nl=False)
+        paint = terminal.painter(sys.stdout)
+        click.echo(peers_text(listeners, connections, width=width, paint=paint, all_listen=all_listen), nl=False)
     if not connections and not listeners:
         sys.stdout.flush()
         note("no Unix connections" if wanted.tree is None else "no connection or listener matches")

@@ -118,6 +118,14 @@ def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -
         raise click.BadParameter(error.pointed, ctx, param) from None
 
 
+def _require_times(line_format: LineFormat | None, *, as_json: bool) -> None:
+    """Raise click.UsageError if no time that is printed is as -t has it."""
+    if as_json:
+        raise click.UsageError("-t changes nothing in JSON: its times are in UTC")
+    if line_format is not None and not line_format.has("evt.outputtime"):
+        raise click.UsageError("-t changes nothing in this -p: of times only %evt.outputtime is as -t has it")
+
+
 @click.command("trace", cls=RunsCommand, context_settings={"allow_interspersed_args": False})
 @filter_options(Subject.OPERATIONS)
 @run_options
@@ -194,8 +202,8 @@ def command(
     if sum([as_json, layout is not None, line_format is not None]) > 1:
         raise click.UsageError("of --json, --format and -p only one can be")
     as_json = as_json or layout == "json"
-    if as_json and zero is not None:
-        raise click.UsageError("-t changes nothing in JSON: its times are in UTC")
+    if zero is not None:
+        _require_times(line_format, as_json=as_json)
     zero = zero or "local"
     output = Output()
     printer = _Printer(output, capture, operation_rows(addresses=addresses, zero=zero))

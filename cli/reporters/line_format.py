@@ -51,6 +51,10 @@ class LineFormat(NamedTuple):
     all_lines: bool
     """Whether operations are printed, too, that have no value for one of the fields."""
 
+    def has(self, name: str) -> bool:
+        """Whether it names this field."""
+        return any(piece.field is not None and piece.field.name == name for piece in self.pieces)
+
 
 class _Line(NamedTuple):
     """An operation, and what its line is made with."""

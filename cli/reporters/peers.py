@@ -24,11 +24,17 @@ _GAP = 2
 
 
 def peers_text(
-    listeners: Iterable[Socket], connections: Iterable[Connection], *, width: int | None, paint: Paint = plain
+    listeners: Iterable[Socket],
+    connections: Iterable[Connection],
+    *,
+    width: int | None,
+    paint: Paint = plain,
+    all_listen: bool = True,
 ) -> str:
     """Return the text; it is empty if there are neither listeners nor connections.
 
     width: of the terminal; None: of a pipe, in which a line is as long as it has to be and everybody is named.
+    all_listen: no socket listens but the listeners; else there may be others.
     """
     by_path: dict[str | None, tuple[list[Socket], list[Connection]]] = {}
     for listener in listeners:
@@ -36,28 +42,36 @@ def peers_text(
     unnamed: dict[str, list[Connection]] = {"(socketpairs)": [], "(path not known)": []}
     for connection in connections:
         if connection.path is None:
-            # A pair's survivor and a client whose server has gone look the same: neither has a path.
-            unnamed["(socketpairs)" if connection.state == "open" else "(path not known)"].append(connection)
+            # To the kernel a pair's survivor and a client whose server has gone look the same: neither has a path.
+            unnamed["(socketpairs)" if connection.pair else "(path not known)"].append(connection)
         else:
             by_path.setdefault(connection.path, ([], []))[1].append(connection)
+    nobody = ["no listener" if all_listen else "listener not known"]
     blocks = [
-        _block(path or "", *of_path, width, paint)
+        _block(path or "", *of_path, width, paint, nobody=nobody)
         for path, of_path in sorted(by_path.items(), key=lambda item: item[0] or "")
     ]
-    blocks += [_block(heading, [], of_heading, width, paint) for heading, of_heading in unnamed.items() if of_heading]
+    blocks += [_block(heading, [], found, width, paint) for heading, found in unnamed.items() if found]
     return "\n".join("\n".join(block) + "\n" for block in blocks)
 
 
 def _block(
-    heading: str, listeners: Sequence[Socket], connections: Sequence[Connection], width: int | None, paint: Paint
+    heading: str,
+    listeners: Sequence[Socket],
+    connections: Sequence[Connection],
+    width: int | None,
+    paint: Paint,
+    *,
+    nobody: Sequence[str] = (),
 ) -> list[str]:
+    """Return the lines of one path; nobody: what is said where there are no listeners."""
     lines: list[str] = []
     # What the listener's line says already is not said of the server's ends again.
     known = _places([holder for listener in listeners for holder in listener.holders])
     for listener in sorted(listeners, key=_order_of_end):
         lines += _heading(heading, _listener(listener, width), width, paint)
     if not listeners:
-        lines += _heading(heading, [] if heading.startswith("(") else ["no listener"], width, paint)
+        lines += _heading(heading, nobody, width, paint)
     rows = [
         (
             _cell([connection.client for connection in same], same[0].state, known, width),

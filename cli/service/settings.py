@@ -207,7 +207,7 @@ class Settings:
         "selection",
         USERS,
         [],
-        "Only connections with a process of this user, a name or a number, at either end.",
+        "Only connections with a process of this real user (getuid(2)), a name or a number, at either end.",
         restart=True,
     )
     cgroup: tuple[str, ...] = _key(

@@ -133,6 +133,11 @@ def test_the_unit_is_that_of_the_end_that_is_asked_for(write: Traced) -> None:
     assert value("container.name", inside) == "box"
 
 
+@pytest.mark.parametrize("name", ["user.uid", "group.gid", "conn.uid", "conn.client.uid", "conn.server.uid"])
+def test_ids_are_said_to_be_the_real_ones(name: str) -> None:
+    assert BY_NAME[name].meaning.startswith(("real user id (getuid(2))", "real group id (getgid(2))"))
+
+
 def test_what_came_of_it_is_named_as_sysdig_does(write: Traced) -> None:
     names: Iterable[str] = ("evt.res", "evt.rawres", "evt.failed", "evt.buflen", "evt.rawarg.size", "evt.is_io_write")
     assert [value(name, write) for name in names] == ["EPIPE", -32, True, None, 8, True]

@@ -167,9 +167,34 @@ def test_what_a_program_is_called_cannot_reach_the_terminal_as_it_is(file: bytes
     [
         (allowed(0), allowed(33), "uid 0 -> 33, gid 0 -> 33, no capabilities left"),
         (allowed(0, 33), allowed(33), "uid 0 -> 33, no capabilities left"),
-        (allowed(0), allowed(0)._replace(egid=33, fsgid=33), "egid 0 -> 33"),
-        (allowed(0), allowed(0, capabilities=ALL)._replace(euid=33), "euid 0 -> 33"),
-        (allowed(0), allowed(0)._replace(fsuid=33), "fsuid 0 -> 33"),
+        (allowed(0), allowed(0)._replace(egid=33, fsgid=33), "effective gid 0 -> 33, saved gid still 0"),
+        (allowed(0)._replace(egid=33, fsgid=33), allowed(0), "effective gid 33 -> 0"),
+        (
+            allowed(0),
+            allowed(0)._replace(euid=33),
+            "effective uid 0 -> 33, saved uid still 0, filesystem uid still 0",
+        ),
+        (allowed(0), allowed(0)._replace(fsuid=33), "filesystem uid 0 -> 33"),
+        (allowed(0), allowed(0)._replace(uid=65534), "real uid 0 -> 65534, effective uid still 0"),
+        (allowed(0)._replace(uid=65534), allowed(0), "real uid 65534 -> 0"),
+        (
+            allowed(0),
+            allowed(33, 0, ALL)._replace(suid=0),
+            "real uid 0 -> 33, effective uid 0 -> 33, saved uid still 0",
+        ),
+        (allowed(0)._replace(euid=33, fsuid=33), allowed(33, 0, ALL), "real uid 0 -> 33, saved uid 0 -> 33"),
+        (allowed(0), allowed(0)._replace(suid=33), "saved uid 0 -> 33, effective uid still 0"),
+        (
+            allowed(33),
+            allowed(33)._replace(euid=0, suid=0, fsuid=0),
+            "effective uid 33 -> 0, saved uid 33 -> 0",
+        ),
+        (
+            allowed(0),
+            allowed(33, 0, ALL)._replace(fsuid=0),
+            "real uid 0 -> 33, effective uid 0 -> 33, saved uid 0 -> 33, filesystem uid still 0",
+        ),
+        (allowed(0)._replace(fsuid=5), allowed(33, 0, ALL), "uid 0 -> 33, filesystem uid 5 -> 33"),
         (allowed(33), allowed(33, capabilities=_NET_RAW), "got cap_net_raw"),
         (allowed(0), allowed(0, capabilities=ALL & ~_NET_RAW), "lost cap_net_raw"),
         (allowed(33), allowed(33, capabilities=1 << 63), "got capability 63"),
@@ -178,6 +203,20 @@ def test_what_a_program_is_called_cannot_reach_the_terminal_as_it_is(file: bytes
 )
 def test_what_has_changed_is_said_and_nothing_else(before: Credentials, after: Credentials, text: str) -> None:
     assert change_text(change_of(changed(NGINX, 5, before, after))) == text
+
+
+# arch/x86/entry/syscalls/syscall_64.tbl
+@pytest.mark.parametrize(
+    ("syscall", "text"),
+    [
+        (272, "got 41 capabilities in a user namespace of its own"),
+        (308, "got 41 capabilities in another user namespace"),
+        (126, "got 41 capabilities"),
+    ],
+)
+def test_capabilities_in_another_user_namespace_are_not_told_as_power_on_the_host(syscall: int, text: str) -> None:
+    record = changed(NGINX, 5, allowed(33), allowed(33, capabilities=ALL), syscall=syscall)
+    assert change_text(change_of(record)) == text
 
 
 # ---- what is kept

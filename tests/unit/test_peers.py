@@ -47,7 +47,7 @@ CONNECTIONS = [
     Connection(end(10, NGINX), end(11, *WORKERS, path="/run/php/fpm.sock", unread=4096), "/run/php/fpm.sock", "open"),
     Connection(end(12), None, "@\\x1b[2J[red]:smile:", "not accepted"),
     Connection(None, end(15, NGINX, path="/run/app", unread=8), "/run/app", "hung up"),
-    Connection(end(16, NGINX), end(17, NGINX), None, "open"),
+    Connection(end(16, NGINX), end(17, NGINX), None, "open", pair=True),
 ]
 LISTENERS = [listener(20, *WORKERS, path="/run/php/fpm.sock", waiting=512)]
 

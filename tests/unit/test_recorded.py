@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_it_is_printed_like_that_of_this_host(capture: Path) -> None:
         "  httpd[4711]:7  uwsgi[815]:7, 16 bytes unread (app.service)",
     ]
     rest = run("-r", capture, "--path", "/rest").output.splitlines()
-    assert rest == ["/rest  no listener", "  httpd[4711]  uwsgi[815] (app.service)"]
+    assert rest == ["/rest  listener not known", "  httpd[4711]  uwsgi[815] (app.service)"]
     assert "no connection or listener matches" in run("-r", capture, "--comm", "nginx").output
 
 
@@ -150,6 +151,49 @@ def test_a_socket_that_was_released_and_one_that_came_later_with_its_address_are
     one.server.release()
     write_capture(tmp_path / "capture", [pack(event) for each in (one, other) for event in each.events])
     assert set(connections("-r", tmp_path / "capture")) == {"/other"}
+
+
+def test_who_listens_is_not_known_of_a_listener_that_came_after_the_beginning(capture: Path) -> None:
+    assert "/first  listener not known" in run("-r", capture, "--at", "+15s").output.splitlines()
+    assert "no listener" not in run("-r", capture, "--at", "+15s").output
+
+
+def test_of_what_type_a_socket_is_that_was_not_seen_in_use_is_not_known(capture: Path) -> None:
+    lines = [json.loads(line) for line in run("-r", capture, "--json").stdout.splitlines() if line.startswith("{")]
+    types = {(line["record"], line["path"]): line["type"] for line in lines}
+    assert types[("listener", "/second")] is None
+    assert types[("connection", "/rest")] is None
+    assert types[("connection", "/second")] == "stream"
+
+
+@pytest.mark.parametrize("survivor", ["client", "server"])
+def test_a_socketpair_stays_one_when_an_end_has_gone(survivor: str, tmp_path: Path) -> None:
+    pair = Story()
+    pair.socketpair()
+    pair.client.write(8)
+    pair.server.read(8)
+    (pair.server if survivor == "client" else pair.client).release()
+    write_capture(tmp_path / "capture", map(pack, pair.events))
+    assert run("-r", tmp_path / "capture").output.splitlines()[0] == "(socketpairs)"
+
+
+@pytest.mark.parametrize(
+    ("facts", "heading"),
+    [
+        ([(300, 301), (301, 300)], "(socketpairs)"),
+        # The other end has gone since.
+        ([(300, 301)], "(socketpairs)"),
+        # Of a survivor the kernel does not say whose it was.
+        ([(300, 0)], "(path not known)"),
+    ],
+)
+def test_an_older_socketpair_is_told_as_one_if_both_ends_were_seen(
+    facts: list[tuple[int, int]], heading: str, tmp_path: Path
+) -> None:
+    flags = SocketFlag.CLIENT | SocketFlag.PAIR
+    records = [pack_fact(SocketFact(0, flags, None, *inodes, (4711,))) for inodes in facts]
+    write_capture(tmp_path / "capture", records)
+    assert run("-r", tmp_path / "capture").output.splitlines()[0] == heading
 
 
 def test_a_connect_that_nobody_has_accepted_is_told_so(tmp_path: Path) -> None:
@@ -192,9 +236,11 @@ def test_of_a_damaged_capture_what_is_whole_is_listed(capture: Path) -> None:
     assert "it was cut short" in result.output.splitlines()[-1]
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00:00", "+", "+5x", "10:15", "2026-13-01 00:00:00", "00:00:00.x"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00:00", "+", "+5x", "10:15", "2026-13-01 00:00:00", "2026-13-01T00:00:00", "00:00:00.x"]
+)
 def test_what_is_no_time_is_refused(text: str, capture: Path) -> None:
-    with pytest.raises(WrongTimeError):
+    with pytest.raises(WrongTimeError, match=f"^{re.escape(repr(text))} is not a time$"):
         Moment(text)
     result = run("-r", capture, "--at", text)
     assert result.exit_code == ExitStatus.USAGE

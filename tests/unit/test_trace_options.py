@@ -89,6 +89,10 @@ def test_a_format_names_fields() -> None:
     assert lines("-p", "%proc.name %evt.rawres", "evt.failed=true") == ["httpd -32"]
 
 
+def test_of_a_format_s_times_one_counts_from_what_is_asked_for() -> None:
+    assert lines("-t", "relative", "-p", "%evt.outputtime")[0] == "0.000000000"
+
+
 def test_one_connection_can_be_followed() -> None:
     numbers = {json.loads(line)["connection"] for line in lines("--json") if '"record":"operation"' in line}
     assert len(numbers) == 2
@@ -103,6 +107,10 @@ def test_one_connection_can_be_followed() -> None:
         (("--json", "--format", "sysdig"), "of --json, --format and -p only one can be"),
         (("-p", "%proc.name", "--format", "json"), "of --json, --format and -p only one can be"),
         (("--json", "-t", "delta"), "-t changes nothing in JSON"),
+        (
+            ("-t", "delta", "-p", "%evt.time"),
+            "-t changes nothing in this -p: of times only %evt.outputtime is as -t has it",
+        ),
         (("-p", "%proc.nam"), "column 2 of the format: there is no field 'proc.nam'; did you mean proc.name"),
         (("-t", "yesterday"), "'yesterday' is not one of"),
         (("-c", "0"), "0 is not in the range"),

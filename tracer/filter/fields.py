@@ -13,7 +13,7 @@ from typing import Any
 
 from hangup.tracer.escape import escape_comm
 from hangup.tracer.field import Field, FilterField, named
-from hangup.tracer.fields import CALL, CGROUP, OUTCOME, SOCKET, TASK
+from hangup.tracer.fields import CALL, CGROUP, OUTCOME, REAL_USER, SOCKET, TASK
 from hangup.tracer.filter.connected import Connected
 from hangup.tracer.names import KERNEL_RESTARTS, error_name
 from hangup.tracer.record.facts import Cgroup
@@ -199,7 +199,7 @@ def _ends(side: str) -> tuple[FilterField, ...]:
         FilterField(
             f"conn.{side}.uid",
             "number",
-            f"user id of the process {end}",
+            f"{REAL_USER} of the process {end}",
             absent="if not known; of an operation, if it is not on that end",
             recorded=("uid", "owner_pid"),
             place=("role",),
@@ -482,7 +482,7 @@ CONNECTION: tuple[FilterField, ...] = (
     FilterField(
         "conn.uid",
         "number",
-        "user id of a process at either end",
+        f"{REAL_USER} of a process at either end",
         absent="if not known",
         recorded=("uid", "owner_pid"),
         of_operation=lambda uid, owner_pid: () if owner_pid else (uid,),

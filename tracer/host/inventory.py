@@ -45,7 +45,8 @@ class Socket:
     inode: int
     peer_inode: int | None
     path: str | None
-    type: str
+    type: str | None
+    """None: a capture does not have it."""
     state: str
     receive_queue: int
     send_queue: int
@@ -73,6 +74,8 @@ class Connection:
     """The listener's path; None for a socketpair, and for a client whose server has hung up."""
     state: State
     """`hung up`: one end was released, its survivor is still open; `not accepted`: the server has yet to accept."""
+    pair: bool = False
+    """Whether it is known to be a socketpair; of a survivor the kernel does not say."""
 
     @property
     def ends(self) -> tuple[Socket, ...]:
@@ -117,7 +120,7 @@ class Inventory:
         peer = self.peer(inode)
         if peer is not None and peer.peer_inode == inode:
             client, server = self._roles(socket, peer)
-            return Connection(client, server, server.path, "open")
+            return Connection(client, server, server.path, "open", pair=server.path is None)
         if peer is not None or socket.type == "dgram":
             # Connected to one that is not connected back, as a log's clients are: no connection. (A stream's peer
             # can look so too if it changed while the kernel made its list.)
