@@ -388,7 +388,7 @@ def test_what_is_no_capture_is_one_line(verb: str, tmp_path: Path) -> None:
     assert run(verb, "-r", tmp_path / "none").output == (
         f"hangup: cannot read {tmp_path / 'none'} (No such file or directory): name a capture file\n"
     )
-    assert run(verb, "-r", tmp_path).output == f"hangup: {tmp_path} is a directory: name a capture file\n"
+    assert run(verb, "-r", tmp_path).output == f"hangup: cannot read {tmp_path} (Is a directory): name a capture file\n"
 
 
 def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_path: Path) -> None:

@@ -200,8 +200,6 @@ class FileSource:
             mode = os.fstat(self._descriptor).st_mode
         except OSError as error:
             self._fail(error, _REMEDY)
-        if stat.S_ISDIR(mode):
-            raise HangupError(f"{self._path} is a directory", _REMEDY)
         self._is_pipe = not stat.S_ISREG(mode)
 
     def _is_readable(self, timeout: float | None) -> bool:
