@@ -13,7 +13,7 @@
 
 /* So many threads may be inside execve(2) at a time. Who fails in there is killed, and the oldest go. */
 #define EXECUTING_MAX 1024
-/* So many descriptors are looked at for a connection, as many as the table of a shell has room for. */
+/* So many descriptors are looked at for a Unix connection, as many as the table of a shell has room for. */
 #define DESCRIPTORS_MAX 256
 
 /* include/uapi/linux/stat.h */
@@ -81,28 +81,22 @@ static __always_inline bool is_execve(struct caller *caller)
 	return caller->syscall == NR_execve || caller->syscall == NR_execveat;
 }
 
-/*
- * Whether an open file is an end of a Unix connection that a process has opened itself: called
- * connect or socketpair, or listened for it. That is what the other end has as its peer's pid
- * (copy_peercred(), init_peercred()). SOCKET_I(), include/net/sock.h.
- */
-static __always_inline bool is_own_endpoint(u64 file, u32 pid)
+/* Whether an open file is an end of a Unix connection: SOCKET_I(), include/net/sock.h. */
+static __always_inline bool is_endpoint(u64 file)
 {
 	u64 inode = read_u64(file + OFFSET(file, f_inode));
-	u64 sock, peer, opener;
+	u64 sock;
 
 	if ((read_u16(inode + OFFSET(inode, i_mode)) & S_IFMT) != S_IFSOCK)
 		return false;
 	sock = read_u64(inode - OFFSET(socket_alloc, vfs_inode) + OFFSET(socket_alloc, socket) + OFFSET(socket, sk));
-	if (read_u16(sock + OFFSET(sock_common, skc_family)) != AF_UNIX || !is_traced(read_u16(sock + OFFSET(sock, sk_type))))
+	if (read_u16(sock + OFFSET(sock_common, skc_family)) != AF_UNIX)
 		return false;
-	peer = unix_peer(sock);
-	opener = peer ? read_u64(peer + OFFSET(sock, sk_peer_pid)) : 0;
-	return opener && read_u32(opener + OFFSET(pid, numbers) + OFFSET(upid, nr)) == pid;
+	return is_traced(read_u16(sock + OFFSET(sock, sk_type))) && unix_peer(sock);
 }
 
-/* Whether a process has a connection open that it has opened: what it inherited may be anybody's, as a service's output is. */
-static __always_inline bool has_own_endpoint(u64 task, u32 pid)
+/* Whether a process has a Unix connection open. Of one with many descriptors nobody looks at all: then it may have. */
+static __always_inline bool has_endpoint(u64 task)
 {
 	u64 table = read_u64(read_u64(task + OFFSET(task_struct, files)) + OFFSET(files_struct, fdt));
 	u64 files = read_u64(table + OFFSET(fdtable, fd));
@@ -114,18 +108,18 @@ static __always_inline bool has_own_endpoint(u64 task, u32 pid)
 #pragma clang loop unroll(disable)
 	for (i = 0; i < DESCRIPTORS_MAX; i++) {
 		if (i >= count)
-			break;
+			return false;
 		if (!(i & 63))
 			open = read_u64(open_fds + i / 8);
-		if (open >> (i & 63) & 1 && is_own_endpoint(read_u64(files + i * sizeof(u64)), pid))
+		if (open >> (i & 63) & 1 && is_endpoint(read_u64(files + i * sizeof(u64))))
 			return true;
 	}
-	return false;
+	return count > DESCRIPTORS_MAX;
 }
 
 /*
- * Whether a change is told. While nothing but what goes wrong is, only that of a process that
- * has opened a connection: who has not says by his first operation who he is by then.
+ * Whether a change is told. While nothing but what goes wrong is, only that of a process
+ * that has a connection: one that has none yet says by its first operation who it is by then.
  */
 static __always_inline bool is_change_told(u64 task)
 {
@@ -133,7 +127,7 @@ static __always_inline bool is_change_told(u64 task)
 
 	if (pid == TRACER_PID)
 		return false;
-	return STREAMING || has_own_endpoint(task, pid);
+	return STREAMING || has_endpoint(task);
 }
 
 static __always_inline void fill_identity(struct identity_record *record, u64 task, struct credentials *after, s32 syscall,

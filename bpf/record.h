@@ -50,7 +50,7 @@ enum record_type {
 	 * By the probes: a task has got other credentials, or has executed a program. It begins as an
 	 * operation does, with SECTION_OPERATION, in which stands who that is from now on, by which call
 	 * and on which cpu, and nothing else; then SECTION_IDENTITY, and of an execve SECTION_FILE.
-	 * While the probes record only of who has a connection open that he opened himself.
+	 * While the probes record only of who has a connection open.
 	 */
 	RECORD_IDENTITY = 10,
 };

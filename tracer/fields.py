@@ -37,7 +37,7 @@ REAL_USER = "real user id (getuid(2))"
 _REAL_GROUP = "real group id (getgid(2))"
 _FEWER = "A history has room for fewer of an end's first and last operations than are kept of a stream."
 _WITHOUT_CONNECTION = (
-    "Of a process with no connection open that it opened itself nothing is told: its operations say who it is by then."
+    "Of a process that has no Unix connection open nothing is told: its first operation says who it is by then."
 )
 
 CGROUP: tuple[Field[Cgroup | None], ...] = (

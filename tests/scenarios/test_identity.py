@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -177,14 +176,12 @@ def test_the_story_of_what_it_inherited_tells_it_both_ways_and_from_a_file(flavo
         assert list(map(json.loads, again)) == list(map(json.loads, lines))
 
 
-def test_who_has_opened_no_connection_is_not_told_of_while_the_kernel_records(flavour: str, open_folder: Path) -> None:
-    """A storm of programs costs the reader nothing, also if what they write to is somebody's connection."""
+def test_who_has_no_connection_is_not_told_of_while_the_kernel_records(flavour: str, open_folder: Path) -> None:
+    """A storm of programs that have none costs the reader nothing."""
     capture = open_folder / "capture.hup"
-    one, other = socket.socketpair()
-    with one, other, Tracer(probes=flavour, keep=capture) as tracer:
-        one.send(b"a line of the service's own")
+    with Tracer(probes=flavour, keep=capture) as tracer:
         loop = ["/bin/sh", "-c", "for i in 1 2 3 4 5; do /bin/true; done"]
-        subprocess.run(loop, stdin=subprocess.DEVNULL, stdout=one.fileno(), stderr=subprocess.DEVNULL, check=True)
+        subprocess.run(loop, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         tracer.stop()
         assert list(tracer.alerts()) == []
     records, _ = read_file(capture)
