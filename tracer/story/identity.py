@@ -20,17 +20,14 @@ from hangup.tracer.record.layout import (
 from hangup.tracer.story.process import Process, process_of
 
 MOST_OF_EACH = 8
-"""So many changes of a process are kept that has been seen on a connection, the last ones."""
+"""So many changes of a process are kept, the last ones."""
 
-MOST_OF_OTHERS = 2
-"""So many of a process that has not."""
-
-MOST_SEEN = 2048
+MOST_SEEN = 1024
 """Of so many processes that have been seen on a connection they are kept; then they are forgotten of the one that came
 to another connection longest ago."""
 
-MOST_OTHERS = 2048
-"""Of so many others, who may be seen later."""
+MOST_OTHERS = 1536
+"""Of so many others, who may be seen later: while the kernel records that is when a connection is handed over."""
 
 _OF_ALL_THREADS = 1_000_000_000
 """Within so many ns each thread of a process has done for itself what one of them had begun to do for all (nptl(7))."""
@@ -105,8 +102,8 @@ class Kept:
         # Of the forgotten ones none can be compared, but each is later than those before it.
         return event.end <= self.last_forgotten or (event.end, event.tid) == self.merged or record in self.records
 
-    def add(self, record: bytes, change: Identity, most: int) -> None:
-        """Take one, and keep so many; what each thread of a process does for itself is one."""
+    def add(self, record: bytes, change: Identity) -> None:
+        """Take one; what each thread of a process does for itself is one."""
         event = change.event
         if event.tid == event.pid:
             if self.ids is not None and self.ids != (change.before.uid, change.before.gid):
@@ -119,7 +116,7 @@ class Kept:
                 self.records[-1] = record
             return
         self.records.append(record)
-        while len(self.records) > most:
+        if len(self.records) > MOST_OF_EACH:
             if self.are_earlier:
                 self.forgotten, self.are_earlier = 0, False
             self.forgotten += 1
@@ -147,9 +144,9 @@ class Changes:
         """Take what a record says; return whether it is to be shown. Raises struct.error if it is no such record."""
         change = unpack_identity(record)
         event = change.event
-        kept, most = self._seen.get(event.pid), MOST_OF_EACH
+        kept = self._seen.get(event.pid)
         if kept is None:
-            kept, most = self._others.setdefault(event.pid, Kept()), MOST_OF_OTHERS
+            kept = self._others.setdefault(event.pid, Kept())
             self._others.move_to_end(event.pid)
             if len(self._others) > MOST_OTHERS:
                 self._others.popitem(last=False)
@@ -157,7 +154,7 @@ class Changes:
         record = record[: int.from_bytes(record[:4], "little")]
         if kept.has(record, event):
             return False
-        kept.add(record, change, most)
+        kept.add(record, change)
         return kept.is_shown
 
     def meet(self, pid: int) -> Kept:
