@@ -48,7 +48,7 @@ fuzz: setup ## whatever a fuzzer comes upon, to the reader of captures; FUZZ_SEC
 	    -artifact_prefix=.cache/fuzz-capture- .cache/fuzz-capture tests/data/fuzz-capture
 
 scenarios: setup ## real servers on the default kernel, in a guest
-	$(VMTEST) --servers --time-limit 2000 -- $(SCENARIOS)
+	$(VMTEST) --servers --time-limit 2400 -- $(SCENARIOS)
 
 test: lint types unit scenarios ## lint, types, unit and scenarios: what has to pass before a commit goes out
 
