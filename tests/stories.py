@@ -74,6 +74,18 @@ class Task:
         """Return another thread of the same process."""
         return replace(self, tid=tid)
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What a record says of which task it is, but for its user."""
+        tid = self.tid or self.pid
+        return {
+            "pid": self.pid,
+            "tid": tid,
+            "inner_pid": self.inner_pid or self.pid,
+            "inner_tid": self.inner_pid or tid,
+            "cgroup": self.cgroup,
+        }
+
 
 HTTPD = Task("httpd", 4711, 4713)
 UWSGI = Task("uwsgi", 815, 817, uid=998, gid=998)
@@ -193,11 +205,7 @@ class End:
             "peer_inode": other.inode if other.has_inode else 0,
             "inode_number": self.inode_number if self.has_inode else 0,
             "unread_messages": len(self.queue),
-            "pid": task.pid,
-            "tid": task.tid or task.pid,
-            "inner_pid": task.inner_pid or task.pid,
-            "inner_tid": task.inner_pid or task.tid or task.pid,
-            "cgroup": task.cgroup,
+            **task.numbers,
             "uid": task.uid,
             "gid": task.gid,
             "peer_pid": other.task.pid,
@@ -272,6 +280,15 @@ def established(**options: Any) -> Story:
     story.connect()
     story.accept()
     return story
+
+
+def exchange(story: Story, times: int) -> None:
+    """Have a client ask and a server answer, so many times."""
+    for _ in range(times):
+        story.client.write(10)
+        story.server.read()
+        story.server.write(20)
+        story.client.read()
 
 
 CLASSIC_ANSWER = (8, 43, 8, 11, 24)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -29,14 +27,7 @@ from tests.stories import (
 from tests.unit.playback import CLOCKS, Playback, shown
 from tests.unit.snapshots import check
 
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def blocks(story: Story, width: int = 80, paint: terminal.Paint = terminal.plain, *, addresses: bool = False) -> str:

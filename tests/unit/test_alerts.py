@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,14 +15,7 @@ from hangup.tracer.tracer import Alert
 from tests.stories import Story, Task, established, seeds_failure
 from tests.unit.playback import CLOCKS, shown
 
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def alerts_of(*stories: Story) -> list[Alert]:

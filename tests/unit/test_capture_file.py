@@ -19,11 +19,11 @@ from hangup.tracer.capture.format import HEADER_BYTES, Codec, pack_header
 from hangup.tracer.capture.names import PIPE
 from hangup.tracer.capture.reader import FileSource, NoCaptureError
 from hangup.tracer.capture.source import WritingSource
-from hangup.tracer.capture.writer import BLOCK_BYTES, BLOCK_SECONDS, Pending, WriteError, Writer, cut, trimmed
+from hangup.tracer.capture.writer import BLOCK_BYTES, BLOCK_SECONDS, Pending, WriteError, Writer, cut
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import LostPeriod
-from hangup.tracer.record.layout import Counted, Loss, RecordType
+from hangup.tracer.record.layout import Counted, Loss, RecordType, trimmed
 from tests.bench.records import lifelike
 from tests.captures import OPERATIONS, RECORDS, block, file_of, parse, read_all, read_file
 from tests.unit.sources import FakeProbes, Records, live

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import re
-import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,13 +47,7 @@ ROOT = replace(NGINX, uid=0, gid=0)
 _NET_RAW = 1 << 13
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _utc() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def dropped(when: int, task: Task = NGINX) -> bytes:

@@ -49,14 +49,9 @@ def test_the_table_of_kernels_is_the_list_that_is_tested() -> None:
     assert _TABLE.findall(README.read_text()) == [kernels()]
 
 
-def test_the_alert_at_the_top_is_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    try:
-        assert _ALERT.findall(README.read_text()) == [alert()]
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+@pytest.mark.usefixtures("utc")
+def test_the_alert_at_the_top_is_what_is_printed() -> None:
+    assert _ALERT.findall(README.read_text()) == [alert()]
 
 
 def test_every_file_that_readme_points_to_is_there() -> None:

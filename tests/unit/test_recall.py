@@ -62,6 +62,7 @@ from tests.stories import (
     Story,
     Task,
     established,
+    exchange,
     interleaved,
     random_script,
 )
@@ -275,11 +276,7 @@ def test_records_that_come_in_another_order_beside_a_gap_give_the_same_verdicts(
 def busy(exchanges: int = 3000) -> Story:
     """Return thousands of exchanges, after which the server dies in the middle of one."""
     story = established()
-    for _ in range(exchanges):
-        story.client.write(10)
-        story.server.read()
-        story.server.write(20)
-        story.client.read()
+    exchange(story, exchanges)
     story.client.write(11)
     story.server.read()
     story.server.write(5)
@@ -639,11 +636,7 @@ def test_a_write_that_was_recorded_after_the_read_of_its_bytes_began_before_it()
 def drained_after_a_long_write(*, exchanges: int, drains: int, answer: int) -> Story:
     """Return a server that reads a long write till its end before it closes, though it has answered that before."""
     story = established()
-    for _ in range(exchanges):
-        story.client.write(10)
-        story.server.read()
-        story.server.write(20)
-        story.client.read()
+    exchange(story, exchanges)
     begun = story.now
     write = story.client.write(1_000_000, took=50 * MILLISECOND)
     story.now = begun + MILLISECOND
@@ -688,11 +681,7 @@ def answered_while_it_asks(*, exchanges: int, reads: int, sent: int = 1_000_000,
     write had sent when it returned; answers: in how many writes it is answered.
     """
     story = established()
-    for _ in range(exchanges):
-        story.client.write(10)
-        story.server.read()
-        story.server.write(20)
-        story.client.read()
+    exchange(story, exchanges)
     begun = story.now
     write = story.client.write(1_000_000, result=sent, shutdown=3, took=50 * MILLISECOND)
     story.now = begun + MILLISECOND
@@ -713,11 +702,7 @@ def asked_while_it_pushes(*, exchanges: int, reads: int, answered: bool = False)
     exchanges: how many there were before; reads: in how many the client takes what it reads of it before it asks.
     """
     story = established()
-    for _ in range(exchanges):
-        story.client.write(10)
-        story.server.read()
-        story.server.write(20)
-        story.client.read()
+    exchange(story, exchanges)
     begun = story.now
     push = story.server.write(1_000_000, took=50 * MILLISECOND)
     story.now = begun + MILLISECOND

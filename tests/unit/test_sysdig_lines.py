@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import subprocess
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 
@@ -27,13 +26,7 @@ CLIENT, SERVER = "ffff880108bcc440", "ffff880108bcba80"
 PATH = "/tmp/helloFastCGI.s"
 
 
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def operated(*stories: Story) -> list[Operated]:

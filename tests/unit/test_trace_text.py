@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -20,14 +19,7 @@ from tests.stories import CLIENT_SOCK, SERVER_SOCK, Story, Task, established, se
 from tests.unit.playback import CLOCKS, Playback
 from tests.unit.snapshots import check
 
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def rows(*stories: Story, width: int = 80, addresses: bool = False) -> list[str]:
