@@ -73,6 +73,9 @@ SOCKETPAIR = "(socketpair)"
 # Of so many records it is told at once where they were.
 _AT_A_TIME = 512
 
+# A plain number, as it is compared for each operation: an enum's comparison costs more than all else.
+_IDENTITY = int(RecordType.IDENTITY)
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -433,7 +436,7 @@ class Tracer:
             operated = [
                 each
                 for each in operated
-                if (passes_change(each[0]) if each[1][0] == RecordType.IDENTITY else passes(each[0], each[2]))
+                if (passes_change(each[0]) if each[1][0] == _IDENTITY else passes(each[0], each[2]))
             ]
         if not operated:
             return
@@ -441,7 +444,7 @@ class Tracer:
             self._on_operations(operated)
         if self._on_operation is not None:
             for record, brief, place in operated:
-                if brief[0] == RecordType.OPERATION:
+                if brief[0] != _IDENTITY:
                     self._on_operation(Traced(unpack(record), place))
 
     def _settle(self, now: int | None) -> Iterator[Alert]:

@@ -37,6 +37,8 @@ from hangup.tracer.units import counted
 # So many lines are made and written at once: a batch may be of any size.
 _LINES = 1024
 
+_IDENTITY = int(RecordType.IDENTITY)
+
 
 Layout = Literal["text", "sysdig", "json"]
 
@@ -65,7 +67,7 @@ class _Printer:
         for begin in range(0, len(operated), _LINES):
             some = operated[begin : begin + _LINES]
             self.print(self.lines(some, self.clocks))
-            changes = sum(brief[0] == RecordType.IDENTITY for _, brief, _ in some)
+            changes = sum(brief[0] == _IDENTITY for _, brief, _ in some)
             self.add(len(some) - changes, changes)
 
     def places(self, placed: Sequence[Placed]) -> None:

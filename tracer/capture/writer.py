@@ -6,7 +6,6 @@ happened (around.py).
 
 from __future__ import annotations
 
-import struct
 import time
 from bisect import bisect_right
 from collections import deque
@@ -30,7 +29,6 @@ BLOCK_SECONDS = 1.0
 WAITING_BYTES = 8 << 20
 """So many bytes of records may wait to be stored; then whoever writes waits."""
 
-_LENGTH = struct.Struct("<I").unpack_from
 # As bytes: whoever wants the earliest and the latest of thousands makes numbers of all of them at once.
 _TIME: Callable[[bytes], bytes] = itemgetter(slice(8, 16))
 
@@ -232,7 +230,7 @@ def packer() -> Callable[[Sequence[bytes]], Iterator[tuple[Block, Sequence[bytes
 
     def pack(records: Sequence[bytes]) -> Iterator[tuple[Block, Sequence[bytes]]]:
         # What is as long as an operation without an address is nothing else.
-        for part in cut([data if len(data) == record.SIZE else trimmed(data) for data in records]):
+        for part in cut([data if len(data) == record.SIZE else record.trimmed(data) for data in records]):
             content = b"".join(part)
             codec, stored = compress(content)
             times = memoryview(b"".join(map(_TIME, part))).cast("Q").tolist()
@@ -244,11 +242,6 @@ def packer() -> Callable[[Sequence[bytes]], Iterator[tuple[Block, Sequence[bytes
             yield Block(data, count, first, last), part
 
     return pack
-
-
-def trimmed(data: bytes) -> bytes:
-    """Return a record without what lies behind its own length."""
-    return data[: _LENGTH(data)[0]]
 
 
 def cut(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

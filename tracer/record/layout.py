@@ -686,6 +686,11 @@ def thread_of(task: bytes) -> int:
     return int.from_bytes(task[_THREAD], "little")
 
 
+def trimmed(record: bytes) -> bytes:
+    """Return a record without what lies behind its own length, as in the ring where that was not known before."""
+    return record[: int.from_bytes(record[:4], "little")]
+
+
 def sections(record: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
     """Yield type and content of a record's sections, from an offset on."""
     end = min(len(record), int.from_bytes(record[:4], "little"))
@@ -803,14 +808,16 @@ def tasks_of(operations: Iterable[bytes]) -> set[tuple[int, int, int, int]]:
     That takes a fraction of what reading each record costs.
     """
     operations = list(operations)
-    found = set(map(itemgetter(_TASK_AT), operations))
-    tasks = [dict(zip(_TASK_NAMES, _TASK_LAYOUT.unpack(task), strict=True)) for task in found]
+    tasks = _tasks(operations)
     if not all(task["peer_pid"] for task in tasks):
         # One of them may be a connect that failed: it has no peer.
-        connected = [record for record in operations if any(record[_PEER_AT]) or record[OPERATION_AT] != _CONNECT]
-        found = set(map(itemgetter(_TASK_AT), connected))
-        tasks = [dict(zip(_TASK_NAMES, _TASK_LAYOUT.unpack(task), strict=True)) for task in found]
+        tasks = _tasks([record for record in operations if any(record[_PEER_AT]) or record[OPERATION_AT] != _CONNECT])
     return {(task["pid"], task["tid"], task["uid"], task["gid"]) for task in tasks}
+
+
+def _tasks(operations: Iterable[bytes]) -> list[dict[str, int]]:
+    found = set(map(itemgetter(_TASK_AT), operations))
+    return [dict(zip(_TASK_NAMES, _TASK_LAYOUT.unpack(task), strict=True)) for task in found]
 
 
 def pack(event: Event) -> bytes:

@@ -15,8 +15,10 @@ from hangup.tracer.record.layout import (
     EventFlag,
     Identity,
     time_of,
+    trimmed,
     unpack_identity,
 )
+from hangup.tracer.story.operation import is_execution
 from hangup.tracer.story.process import Process, process_of
 
 MOST_OF_EACH = 8
@@ -31,8 +33,6 @@ MOST_OTHERS = 1536
 
 _OF_ALL_THREADS = 1_000_000_000
 """Within so many ns each thread of a process has done for itself what one of them had begun to do for all (nptl(7))."""
-
-_EXECVES = ("execve", "execveat")
 
 _COMPAT = int(EventFlag.COMPAT)
 
@@ -62,7 +62,7 @@ class Change(NamedTuple):
     @property
     def call(self) -> str:
         """The system call's name; of a 32-bit one only execve's is known."""
-        return _call_of(self.event)
+        return syscall_name(self.event.syscall, compat=bool(self.event.flags & _COMPAT))
 
 
 def change_of(record: bytes) -> Change:
@@ -151,7 +151,7 @@ class Changes:
             if len(self._others) > MOST_OTHERS:
                 self._others.popitem(last=False)
         # In the ring it has room for the longest file (bpf/identity.h), and what stands there is none of it.
-        record = record[: int.from_bytes(record[:4], "little")]
+        record = trimmed(record)
         if kept.has(record, event):
             return False
         kept.add(record, change)
@@ -208,10 +208,6 @@ class Changes:
         return Told(tuple(sorted(changes, key=lambda change: change.when)), not_kept)
 
 
-def _call_of(event: Event) -> str:
-    return syscall_name(event.syscall, compat=bool(event.flags & _COMPAT))
-
-
 def _is_of_all_threads(change: Identity, earlier: bytes) -> bool:
     """Whether a thread has done what another one of its process had done right before: setuid(2) is each one's own."""
     event = change.event
@@ -222,7 +218,7 @@ def _is_of_all_threads(change: Identity, earlier: bytes) -> bool:
         event.tid != other.event.tid
         and (event.syscall, change.before, change.after) == (other.event.syscall, other.before, other.after)
         # Of which there is but one thread afterwards (de_thread()).
-        and _call_of(event) not in _EXECVES
+        and not is_execution(event)
     )
 
 
@@ -234,4 +230,4 @@ def _leads_to(change: Change, later: Sequence[Change], user: Event) -> bool:
     if (event.uid, event.gid) != (user.uid, user.gid):
         return False
     # A process may call itself whatever it likes (PR_SET_NAME), but what it has executed gave it its name.
-    return change.call not in _EXECVES or event.leader == user.leader
+    return not is_execution(event) or event.leader == user.leader

@@ -91,15 +91,18 @@ def is_exit_of_thread(release: Event) -> bool:
     return by_itself and ends_thread and release.tid != release.pid
 
 
-def has_executed(event: Event) -> bool:
-    """Whether it is a release by a process that executed another program: the descriptor was closed on that.
+def is_execution(event: Event) -> bool:
+    """Whether it came of a system call that executes another program."""
+    return event.syscall in (_COMPAT_EXECUTIONS if event.flags & _COMPAT else _EXECUTIONS)
+
+
+def has_executed(release: Event) -> bool:
+    """Whether a release is by a process that executed another program: the descriptor was closed on that.
 
     do_close_on_exec() leaves it to task work (fput()), which runs when the process has its new name and user
     (begin_new_exec()).
     """
-    if event.operation != _RELEASE or event.flags & DIED:
-        return False
-    return event.syscall in (_COMPAT_EXECUTIONS if event.flags & _COMPAT else _EXECUTIONS)
+    return not release.flags & DIED and is_execution(release)
 
 
 def exit_of(event: Event) -> tuple[int | None, str | None]:
