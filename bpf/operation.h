@@ -179,13 +179,14 @@ struct unread {
 static __always_inline void find_unread(struct unread *unread, u64 sock)
 {
 	u64 queue = sock + OFFSET(sock, sk_receive_queue);
-	u64 skb = read_u64(queue + OFFSET(sk_buff_head, next));
 	u64 bytes = 0;
+	u64 skb;
 	int i;
 
 	unread->messages = LOAD(u32, sock + OFFSET(sock, sk_receive_queue) + OFFSET(sk_buff_head, qlen));
 	if (!unread->messages)
 		return;
+	skb = read_u64(queue + OFFSET(sk_buff_head, next));
 #pragma clang loop unroll(disable)
 	for (i = 0; i < UNREAD_WALK; i++) {
 		if (!skb || skb == queue)
