@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import click
@@ -30,7 +31,7 @@ from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import Filter
 from hangup.tracer.record.layout import RecordType
 from hangup.tracer.story.endpoints import Operated
-from hangup.tracer.story.places import Changed, Placed
+from hangup.tracer.story.places import Changed, Placed, Where
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.units import counted
 
@@ -38,6 +39,8 @@ from hangup.tracer.units import counted
 _LINES = 1024
 
 _IDENTITY = int(RecordType.IDENTITY)
+
+_where: Callable[[Placed], Where] = itemgetter(1)
 
 
 Layout = Literal["text", "sysdig", "json"]
@@ -77,7 +80,8 @@ class _Printer:
 
     def count(self, placed: Sequence[Placed]) -> None:
         """Print nothing of them, and count them."""
-        changes = sum(isinstance(where, Changed) for _, where in placed)
+        # Not by a line of Python for each, which is as much as an eightieth of all that is done for it.
+        changes = list(map(type, map(_where, placed))).count(Changed)
         self.add(len(placed) - changes, changes)
 
     def add(self, operations: int, changes: int) -> None:

@@ -27,16 +27,26 @@ def times(zero: Zero, digits: Literal[6, 9] = 6) -> ShowTime:
     if zero in ("relative", "delta"):
         return _since(digits, line_before=zero == "delta")
     in_utc, is_exact = zero == "UTC", digits == 9
-    second_text, begin, until = "", 0, 0
+    # Some hundred lines may be of one millisecond.
+    second_text, second_begin, second_lasts = "", 0, 0
+    text, begin, lasts = "", 0, 0
 
     def of_day(clocks: Clocks, when: int) -> str:
-        nonlocal second_text, begin, until
+        nonlocal text, begin, lasts
         rest = when - begin
-        if not 0 <= rest < until:
-            second_text, begin, until = second(clocks, when, in_utc=in_utc)
+        if not 0 <= rest < lasts:
+            text, begin, lasts = millisecond(clocks, when)
             rest = when - begin
-        text = f"{second_text}.{_THREE[rest // 1_000_000]}{_THREE[rest // 1000 % 1000]}"
-        return text + _THREE[rest % 1000] if is_exact else text
+        microsecond = f"{text}{_THREE[rest // 1000]}"
+        return microsecond + _THREE[rest % 1000] if is_exact else microsecond
+
+    def millisecond(clocks: Clocks, when: int) -> tuple[str, int, int]:
+        nonlocal second_text, second_begin, second_lasts
+        if not 0 <= when - second_begin < second_lasts:
+            second_text, second_begin, second_lasts = second(clocks, when, in_utc=in_utc)
+        number = (when - second_begin) // 1_000_000
+        begin = second_begin + number * 1_000_000
+        return f"{second_text}.{_THREE[number]}", begin, min(1_000_000, second_begin + second_lasts - begin)
 
     return of_day
 
