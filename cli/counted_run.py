@@ -24,6 +24,7 @@ from hangup.tracer.filter.filter import Filter
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.statistics import MAX_NAMES, OTHER, Statistics
 from hangup.tracer.tracer import SOCKETPAIR, UNKNOWN, Tracer
+from hangup.tracer.units import counted as counted_of
 from hangup.tracer.verdicts import Kind
 
 # An alert with its whole story is some 50 kB.
@@ -86,6 +87,8 @@ def _of_capture(path: Path, wanted: Filter, begun: bytes = b"") -> tuple[Run, Da
             pass
         assert capture.source is not None
         damage = capture.source.damage
+        left_out = tracer.statistics.left_out
+    _require_all(path, left_out)
     rows = (
         Counted(
             key.client,
@@ -115,6 +118,7 @@ def _of_json(path: Path, file: IO[bytes], wanted: Filter) -> Run:
                     rows.append(row)
             elif record.get("record") == "total":
                 lost = _count(record, "lost")
+                _require_all(path, _count(record, "left_out"))
         except (KeyError, TypeError, ValueError):
             raise IncompleteError(
                 f"line {number} of {_name(path)} has no counts as this hangup knows them",
@@ -130,6 +134,15 @@ def _of_json(path: Path, file: IO[bytes], wanted: Filter) -> Run:
             "let `hangup watch --json` come to its end, by Ctrl-C, SIGTERM or --duration",
         )
     return run_of(rows, lost=lost)
+
+
+def _require_all(path: Path, left_out: int) -> None:
+    """Raise HangupError if connections were left out: nobody can say then how many of a thousand failed."""
+    if left_out:
+        raise HangupError(
+            f"{_name(path)} leaves out {counted_of(left_out, 'connection')} that ended well",
+            "record with --stream, or without what only that tells",
+        )
 
 
 def _records(path: Path, file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:

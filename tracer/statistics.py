@@ -154,6 +154,9 @@ class Statistics:
         self.before: Callable[[], None] = lambda: None
         """Called before anything is told: it may count what is counted elsewhere till then."""
         self.alerts = 0
+        self.left_out = 0
+        """Connections in no row: they ended well, and of what only the kernel has counted it does not tell whether they
+        are asked for."""
         self._pattern = pattern
         self._names: set[tuple[str, str, str]] = set()
         self._records: Tally[RecordType] = Tally()
@@ -183,6 +186,11 @@ class Statistics:
             row.operations += operations
             if key.kind is Kind.LATENT:
                 row.latent += connections
+
+    def leave_out(self, connections: int) -> None:
+        """Count connections that ended well and of which nobody knows whether they are asked for."""
+        with self._lock:
+            self.left_out += connections
 
     def count(
         self,

@@ -565,6 +565,7 @@ class Tracer:
         if not row.ready:
             if selection.comms or selection.ignored_comms or selection.selects_paths or self._is_wanted is not None:
                 # Whose these were is not known.
+                self.statistics.leave_out(row.connections)
                 return
             key = Key(OTHER, OTHER, OTHER, Kind.CLEAN)
         else:
@@ -586,14 +587,17 @@ class Tracer:
             if not selection.matches(path, [Participant(0, client), Participant(0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
-            if self._is_wanted is not None and (
-                self._is_counted_wanted is None
-                or not self._is_counted_wanted(counted(path, client, server, kind.label))
-            ):
-                return
+            if self._is_wanted is not None:
+                if self._is_counted_wanted is None:
+                    self.statistics.leave_out(row.connections)
+                    return
+                if not self._is_counted_wanted(counted(path, client, server, kind.label)):
+                    return
             key = Key(client, server, path or (SOCKETPAIR if pair else UNKNOWN), kind)
         if self._are_counts_selected:
             self.statistics.count_ended(key, row.connections, row.operations)
+        else:
+            self.statistics.leave_out(row.connections)
 
     @property
     def _are_counts_selected(self) -> bool:

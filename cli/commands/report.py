@@ -13,10 +13,10 @@ from hangup.cli.capture import Capture, ReadsFiles, read_option
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.options import filter_options
 from hangup.cli.output import note
-from hangup.cli.reporters.filter_text import uncounted_text
 from hangup.cli.reporters.page.collected import Collected
 from hangup.cli.reporters.page.content import Source, page
 from hangup.cli.reporters.page.render import html
+from hangup.cli.reporters.summary import left_out_text
 from hangup.cli.verdict_options import verdict_options
 from hangup.tracer.capture.reader import name_of
 from hangup.tracer.escape import escape
@@ -82,9 +82,8 @@ def command(
         for alert in capture.alerts(tracer):
             collected.add(alert, tracer.clocks)
         ended = capture.ended(tracer)
-    uncounted = uncounted_text(wanted)
-    if uncounted and tracer.recording:
-        note(uncounted)
+    if ended.statistics.left_out:
+        note(left_out_text(ended.statistics.left_out))
     names = [escape(os.fsencode(name_of(Path(path.name)))) for path in read]
     source = Source(names, tracer.host, tracer.span or (0, 0), tracer.clocks)
     content = html(page(collected, ended, source)).encode()

@@ -126,8 +126,6 @@ def command(
             )
         ended = capture.ended(tracer)
     shown.end()
-    if uncounted and capture.is_read and tracer.recording:
-        note(uncounted)
     if ended is not None:
         file = shown.output.file
         for text in summary_lines(ended) if as_json else [summary_text(ended, width=columns(file), paint=paint(file))]:

@@ -55,6 +55,8 @@ def summary_text(ended: Ended, *, width: int, paint: Paint = plain) -> str:
         lines.append("No connection ended or failed.")
     else:
         lines.append("")
+    if ended.statistics.left_out:
+        lines += [f"{left_out_text(ended.statistics.left_out)}.", ""]
     alerts = counted(ended.statistics.alerts, "alert")
     if ended.statistics.alerts:
         alerts = paint("bold red", alerts)
@@ -66,6 +68,12 @@ def summary_text(ended: Ended, *, width: int, paint: Paint = plain) -> str:
         lost = paint("bold red", lost)
     lines.extend((f"{watched};", lost)) if ended.losses.total else lines.append(f"{watched}; {lost}")
     return "\n".join(lines)
+
+
+def left_out_text(connections: int) -> str:
+    """Return that so many connections are not counted, and who would tell whether they are asked for."""
+    ended = counted(connections, "connection that ended well is", "connections that ended well are")
+    return f"{ended} not counted; --stream tells of each"
 
 
 def _table(rows: list[tuple[Key, Row]], total: Row, *, width: int, paint: Paint) -> list[str]:

@@ -13,6 +13,12 @@ from hangup.tracer.fields import COUNTS, ROW
 TOTAL: tuple[Field[Ended], ...] = (
     Field("alerts", "number", "how many alerts there were", lambda ended: ended.statistics.alerts),
     *of_part(COUNTS, lambda ended: ended.statistics.total),
+    Field(
+        "left_out",
+        "number",
+        "connections that ended well and are not counted: the kernel did not tell of them what is asked for",
+        lambda ended: ended.statistics.left_out,
+    ),
     Field("lost", "number", "how much is missing, all causes together", lambda ended: ended.losses.total),
     Field(
         "lost_by_cause",

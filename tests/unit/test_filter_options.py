@@ -199,14 +199,6 @@ def test_a_capture_is_asked_as_this_host_is(recorded: Path) -> None:
     assert "COMMAND is for watching this host, and -r reads a capture" in result.output
 
 
-@pytest.mark.parametrize("recording", [True, False])
-def test_it_is_said_of_a_capture_too(tmp_path: Path, recording: bool) -> None:
-    host = pages.HOST._replace(recording=recording)
-    path = pages.capture(tmp_path / "a.hup", seeds_failure().events, host=host)
-    result = run("watch", "-r", str(path), "evt.res=EPIPE")
-    assert ("connections that end well are not counted" in result.output) == recording
-
-
 def test_the_service_has_a_key_for_a_filter_and_the_others_are_filters_too(tmp_path: Path) -> None:
     values, mistakes = parse("[selection]\nfilter = 'verdict.gap > 1ms and conn.uid=33'\ncomm = ['ng*']\n")
     assert mistakes == []

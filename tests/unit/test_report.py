@@ -118,15 +118,6 @@ def test_ctrl_c_leaves_no_page(recorded: Path, tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == [recorded]
 
 
-def test_it_is_said_when_connections_that_ended_well_are_not_on_the_page(tmp_path: Path) -> None:
-    said = "connections that end well are not counted: the kernel does not tell evt.res of them"
-    events = one_after_the_other([seeds_failure])
-    for name, recording in (("a.hup", True), ("b.hup", False)):
-        path = capture(tmp_path / name, events, host=pages.HOST._replace(recording=recording))
-        result = report("-r", path, "-o", tmp_path / f"{name}.html", "evt.res=EPIPE")
-        assert (said in result.output) == recording
-
-
 def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.html"
     out.write_text("precious")

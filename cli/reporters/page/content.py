@@ -156,7 +156,7 @@ def page(collected: Collected, ended: Ended, source: Source) -> Page:
     named = {key.kind for key, _ in shown} | {Kind.named(kind.verdict) for kind in kinds}
     return Page(
         title=f"hangup: {' '.join(source.names)}",
-        headline=_headline(connections, hurt),
+        headline=_headline(connections, hurt, ended.statistics.left_out),
         facts=tuple(_facts(source, ended, begin, end)),
         warnings=(losses_text(ended.losses),) if ended.losses.total else (),
         rows=tuple(_row(key, row) for key, row in shown),
@@ -175,7 +175,10 @@ def _hurt(key: Key, row: Row) -> int:
     return hurt_on(key.kind, row.connections, row.harmless)
 
 
-def _headline(connections: int, hurt: int) -> str:
+def _headline(connections: int, hurt: int, left_out: int) -> str:
+    if left_out:
+        # Of none to all of those it is asked.
+        return f"{hurt:,} of {connections:,} to {counted_of(connections + left_out)} failed."
     if not connections:
         return "No connection ended or failed."
     if not hurt:
@@ -208,6 +211,8 @@ def _facts(source: Source, ended: Ended, begin: int, end: int) -> Iterator[tuple
         yield "watched", f"{how}, with {ended.probes} ({counted(ended.functions, 'function')})"
     if host is not None and host.version and host.version != VERSION:
         yield "recorded by", f"hangup {host.version}"
+    if ended.statistics.left_out:
+        yield "not counted", f"{counted_of(ended.statistics.left_out)} that ended well"
     yield "lost", "nothing" if not ended.losses.total else f"{ended.losses.total:,}"
 
 
