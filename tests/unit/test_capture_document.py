@@ -10,7 +10,6 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from enum import IntEnum
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from hangup.tracer.capture.layouts import READABLE
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.writer import BLOCK_BYTES
 from hangup.tracer.record import layout as record
+from hangup.tracer.record.facts import HostFact, ProcessFact, unpack_fact
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, read_file
 
@@ -67,22 +67,70 @@ def _members(members: Iterable[tuple[str, str, str]]) -> str:
     return _table(("offset", "name", "type", "is"), rows)
 
 
+# What a comment of record.h says beside a field, and before a field or an enumerator.
+_BESIDE = re.compile(r"^\t[\w ]+ (?P<name>\w+)(?:\[\w+\])?;\s*/\* (?P<text>.*) \*/$", re.MULTILINE)
+_BEFORE = re.compile(
+    r"^\t/\*(?P<text>(?:(?!\*/).)*?)\*/\n\t(?:[\w ]+ )?(?P<name>\w+)(?: = \d+,|(?:\[\w+\])?;)", re.MULTILINE | re.DOTALL
+)
+
+
+def _comments(block: str) -> dict[str, str]:
+    """Return what record.h says of each field of a struct, or enumerator of an enum."""
+    found = {match["name"]: match["text"] for match in _BESIDE.finditer(block)}
+    for match in _BEFORE.finditer(block):
+        # What stands before the last paragraph is of all that follows.
+        text = re.split(r"\n\t \*\n", match["text"])[-1]
+        found.setdefault(match["name"], " ".join(re.sub(r"^\s*\*", "", text, flags=re.MULTILINE).split()))
+    return {name: text.rstrip(".").replace("|", "\\|") for name, text in found.items()}
+
+
 def _of_struct(name: str, meanings: dict[str, str] | None = None) -> str:
     source = record.HEADER.read_text()
-    found = re.search(rf"^struct {name} {{\n(.*?)^}};", source, re.DOTALL | re.MULTILINE)
-    assert found
-    beside = dict(re.findall(r"^\t\S+ (\w+)(?:\[\w+\])?;\s*/\* (.*) \*/$", found[1], re.MULTILINE))
-    fields = record._fields(source, name)
-    return _members((each, code, (meanings or beside).get(each, "")) for each, code in fields)
+    beside = meanings or _comments(record._block(source, f"struct {name}"))
+    return _members((each, code, beside.get(each, "")) for each, code in record._fields(source, name))
 
 
-def _of_enum(kinds: type[IntEnum]) -> str:
-    return _table(("number", "is"), [(int(kind), kind.name) for kind in kinds])
+def _of_enum(name: str, prefix: str) -> str:
+    block = record._block(record.HEADER.read_text(), f"enum {name}")
+    comments = _comments(block)
+    rows = [(match["value"], match["name"]) for match in record._ENUMERATOR.finditer(block)]
+    return _table(
+        ("number", "is", ""), [(value, each.removeprefix(prefix), comments.get(each, "")) for value, each in rows]
+    )
 
 
 def _of_members(members: Sequence[Member]) -> str:
     return _members((member.name, member.code, member.meaning) for member in members)
 
+
+# Of the sections' contents, and of what stands in them.
+_STRUCTS = (
+    "operation",
+    "sender",
+    "identity",
+    "credentials",
+    "history",
+    "user",
+    "moment",
+    "host",
+    "process",
+    "open_socket",
+    "counted",
+    "lost",
+    "lost_time",
+    "text",
+)
+_ENUMS = {
+    "operation_type": "OPERATION_",
+    "event_flag": "EVENT_",
+    "sender_flag": "SENDER_",
+    "history_state": "HISTORY_",
+    "host_flag": "HOST_",
+    "process_flag": "PROCESS_",
+    "socket_flag": "SOCKET_",
+    "loss": "LOSS_",
+    "text_kind": "TEXT_",
+}
 
 TABLES = {
     "header": _of_members(layout.HEADER),
@@ -101,12 +149,10 @@ TABLES = {
     ),
     "record": _of_struct("record", _RECORD_FIELDS),
     "section": _of_struct("section", _SECTION_FIELDS),
-    "types": _of_enum(record.RecordType),
-    "sections": _of_enum(record.SectionType),
-    "operation": _of_struct("operation"),
-    "operations": _of_enum(record.Operation),
-    "identity": _of_struct("identity"),
-    "credentials": _of_struct("credentials"),
+    "types": _of_enum("record_type", "RECORD_"),
+    "sections": _of_enum("section_type", "SECTION_"),
+    **{name: _of_struct(name) for name in _STRUCTS},
+    **{name: _of_enum(name, prefix) for name, prefix in _ENUMS.items()},
 }
 
 
@@ -176,11 +222,35 @@ def written_bytes(data: bytes) -> dict[int, int]:
     return written
 
 
+def told_of(data: bytes) -> tuple[int, dict[int, str]]:
+    """Return the wall clock of the first HOST record, and the name of each process, as the document says it."""
+    wall, comms = 0, {}
+    for one in documented_reader(data):
+        length, kind = struct.unpack_from("<IH", one)
+        begin, pid = 24, 0
+        while begin < length:
+            of_section, size = struct.unpack_from("<HH", one, begin)
+            content = one[begin + 8 : begin + 8 + size]
+            if of_section == 5:
+                wall = wall or struct.unpack_from("<Q", content, 8)[0]
+            elif of_section == 6:
+                (pid,) = struct.unpack_from("<I", content, 16)
+            elif (kind, of_section) == (4, 11) and struct.unpack_from("<I", content) == (6,):
+                comms[pid] = content[8:].decode()
+            begin += 8 + (size + 7) // 8 * 8
+    return wall, comms
+
+
 @pytest.mark.parametrize("path", sorted(DATA.glob("capture-1-*.hup")), ids=lambda path: path.name)
 def test_a_reader_made_from_the_document_reads_what_ours_does(path: Path) -> None:
     assert list(documented_reader(path.read_bytes())) == read_file(path)[0]
     # What httpd wrote and uWSGI answered.
     assert written_bytes(path.read_bytes()) == {0: 16 + 699 + 8 + 8 + 43 + 8 + 11 + 24}
+    facts = [unpack_fact(one) for one in read_file(path)[0]]
+    host = next(fact for fact in facts if isinstance(fact, HostFact))
+    comms = {fact.pid: fact.comm for fact in facts if isinstance(fact, ProcessFact)}
+    assert told_of(path.read_bytes()) == (host.wall, comms)
+    assert comms
 
 
 # ---- older versions
