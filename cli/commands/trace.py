@@ -203,7 +203,8 @@ def command(
     If it fails, its own status becomes hangup's. 125 is hangup's own failure, of whatever kind; 126 and 127 say that
     COMMAND could not be run.
 
-    A capture of `watch` without --stream has the operations of connections that went wrong, from then on.
+    A capture of `watch` without --stream has the operations of connections that went wrong: the first and the last ones
+    that the kernel had kept till then, and all from then on.
     """
     if sum([as_json, layout is not None, line_format is not None]) > 1:
         raise click.UsageError("of --json, --format and -p only one can be")

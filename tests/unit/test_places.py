@@ -10,14 +10,25 @@ from random import Random
 import pytest
 
 from hangup.tracer.record.facts import ProcessFact, SocketFact, pack_fact, unpack_fact
-from hangup.tracer.record.layout import Event, EventFlag, SocketFlag, pack
+from hangup.tracer.record.layout import (
+    Event,
+    EventFlag,
+    RecordType,
+    SocketFlag,
+    pack,
+    type_of,
+    unpack,
+    unpack_history,
+)
 from hangup.tracer.selection import Participant, Selection
 from hangup.tracer.story import places as module
 from hangup.tracer.story.endpoints import ConnectFailed, Endpoints
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.places import Placed, Places
 from hangup.tracer.story.process import Process, process_of
+from hangup.tracer.story.recall import recalled
 from tests import stories
+from tests.recorder import Recorder
 from tests.stories import HTTPD, UWSGI, Story, Task, established, seeds_failure
 
 Told = tuple[Process, str, int | None, str | None, bool, str | None, int | None]
@@ -115,6 +126,42 @@ def test_it_tells_the_same_of_connections_that_are_open_at_once_and_of_which_rec
         del events[:some]
     assert found == expected
     assert places.stale == stale
+
+
+def told_of_records(records: Sequence[bytes]) -> tuple[list[Told], list[Told]]:
+    """Return what `Places` tells of records, and what `Endpoints` does."""
+    endpoints = Endpoints(Known(), operations=lambda _connection: True)
+    expected: list[Told] = []
+    for record in records:
+        for occurrence in endpoints.feed([record]):
+            if isinstance(occurrence, ConnectFailed):
+                expected.append((process_of(occurrence.event), "client", None, occurrence.path, False, None, None))
+        expected += [(process_of(unpack(record)), *place) for record, _, place in endpoints.operated()]
+    return told(Places(Known()).feed(records)), expected
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_it_tells_the_same_of_what_a_kernel_that_records_hands_over(seed: int) -> None:
+    random = Random(seed)
+    several = [moved(random.choice(MADE)(), number % 4) for number in range(8)]
+    events: list[Event] = []
+    while several:
+        one = random.choice(several[:3])
+        events.append(one.pop(0))
+        several = [each for each in several if each]
+    found, expected = told_of_records(Recorder().record(events))
+    assert found == expected
+    assert len(found) > 3
+
+
+def test_an_operation_that_stood_in_the_history_too_is_shown_once() -> None:
+    history, *later = Recorder().record(seeds_failure().events)
+    assert type_of(history) == RecordType.HISTORY
+    kept = [each for each in recalled(unpack_history(history)) if isinstance(each, Event)]
+    again = [pack(each._replace(flags=each.flags | EventFlag.OVERTAKEN)) for each in kept]
+    found, expected = told_of_records([history, *again, *later])
+    assert found == expected
+    assert len(found) == len(kept) + len(later)
 
 
 def test_who_does_an_operation_is_not_whoever_did_a_later_one_of_the_same_block() -> None:

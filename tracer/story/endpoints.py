@@ -45,7 +45,14 @@ from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.operation import has_died, has_executed
 from hangup.tracer.story.process import Process, leader_of, process_of
-from hangup.tracer.story.recall import Omitted, is_incomplete, is_overlapping, recalled
+from hangup.tracer.story.recall import (
+    Omitted,
+    is_incomplete,
+    is_overlapping,
+    is_servers,
+    of_one_connection,
+    recalled,
+)
 from hangup.tracer.story.symptom import Symptom
 
 # Plain numbers: an IntEnum's comparison costs more than all else that is done with most events.
@@ -396,9 +403,7 @@ class Endpoints:
         # Both ends may have been hurt in the same instant, and each has handed both over.
         if what.connection in self._connections:
             return
-        if what.other is not None and (what.other.sock, what.other.peer) != (what.one.peer, what.one.sock):
-            # A file may hold anything.
-            what = what._replace(other=None)
+        what = of_one_connection(what)
         connection = self._adopt(what)
         histories = [history for history in (what.one, what.other) if history is not None]
         # Where some operations are missing, whose turn it was then is not known before the end of this; the kernel has
@@ -446,11 +451,7 @@ class Endpoints:
             if leftover is not None:
                 self._forget(leftover.connection)
                 self.stale += 1
-        is_server = one.state & _SERVER or (other is not None and other.state & _CLIENT)
-        if not is_server and not one.state & _CLIENT and other is not None and not other.state & _SERVER:
-            # Nobody saw how it began: as when each operation is recorded, the first one seen is the client's.
-            is_server = other.start < one.start
-        client, server = (one.peer, one.sock) if is_server else (one.sock, one.peer)
+        client, server = (one.peer, one.sock) if is_servers(handed) else (one.sock, one.peer)
         connection = self._add(client, server, handed.connection)
         connection.type = one.type
         connection.pair = bool(one.state & _PAIR)

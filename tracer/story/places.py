@@ -13,16 +13,21 @@ from collections.abc import Callable, Collection, Iterable
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
 from hangup.tracer.record.layout import (
+    Event,
     EventFlag,
     Glance,
+    Handed,
+    HistoryState,
     Operation,
     RecordType,
     address_of,
     glance_of,
     origin_of,
+    pack,
     shown_of,
     type_of,
     unpack,
+    unpack_history,
 )
 from hangup.tracer.story.connection import Role
 from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
@@ -30,13 +35,16 @@ from hangup.tracer.story.identity import Change, change_of
 from hangup.tracer.story.known import Known
 from hangup.tracer.story.numbers import Numbers
 from hangup.tracer.story.process import Process, is_nobodys, process_of
+from hangup.tracer.story.recall import is_servers, of_one_connection, recalled
 
 # Plain numbers: each record is compared with them.
 _CONNECT, _ACCEPT, _SOCKETPAIR = int(Operation.CONNECT), int(Operation.ACCEPT), int(Operation.SOCKETPAIR)
 _TRANSFERS = (int(Operation.READ), int(Operation.WRITE))
 _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
+_HISTORY = int(RecordType.HISTORY)
 _IDENTITY = int(RecordType.IDENTITY)
+_PAIR, _BEGUN = int(HistoryState.PAIR), int(HistoryState.BEGUN)
 
 # `Glance` has flags behind the record's type.
 _FLAGS_SHIFT = 16
@@ -44,11 +52,12 @@ _AFTERMATH = int(EventFlag.AFTERMATH) << _FLAGS_SHIFT
 _UNSELECTED = int(EventFlag.UNSELECTED) << _FLAGS_SHIFT
 _PEER_DEAD = int(EventFlag.PEER_DEAD) << _FLAGS_SHIFT
 _EMBRYO = int(EventFlag.EMBRYO) << _FLAGS_SHIFT
+_OVERTAKEN = int(EventFlag.OVERTAKEN) << _FLAGS_SHIFT
 _KERNEL_THREAD = int(EventFlag.KERNEL_THREAD) << _FLAGS_SHIFT
 
-# These are zero, but for the type, in what is an operation and shall be shown.
+# These are zero, but for the type, in what is an operation and shall be shown whatever was shown before.
 _TYPE = (1 << _FLAGS_SHIFT) - 1
-_KIND = _TYPE | _AFTERMATH | _UNSELECTED
+_KIND = _TYPE | _AFTERMATH | _UNSELECTED | _OVERTAKEN
 
 # `size` to `unread_bytes` of `Glance`.
 _RESULT = slice(8, 16)
@@ -117,6 +126,7 @@ class _End:
         "path",
         "peer",
         "process",
+        "recalled",
         "sock",
         "start",
         "task",
@@ -148,6 +158,8 @@ class _End:
         self.has_begun = False
         """Whether its connect, accept or socketpair was seen."""
         self.is_released = False
+        self.recalled: frozenset[tuple[int, int]] = frozenset()
+        """When each operation had ended that stood in its history, in ns of CLOCK_MONOTONIC, and which it was."""
         self.where: Where | None = None
         """Where is what its user does; None: it is to be found, or not to be shown."""
 
@@ -240,6 +252,9 @@ class Places:
                 if kind & _TYPE == _IDENTITY:
                     placed += self._changed([record] if self._known.change(record) else [])
                     continue
+                if kind & _TYPE == _HISTORY:
+                    placed += self._recalled(unpack_history(record))
+                    continue
                 where = self._take(record, glance)
                 # A connect that failed (it has no peer) makes nobody one that was seen on a connection.
                 if where is not None and (peer or operation != _CONNECT):
@@ -267,9 +282,11 @@ class Places:
         if kind & _KIND != _OPERATION:
             if kind & _TYPE != _OPERATION:
                 self._on_other(record)
-            elif kind & _UNSELECTED:
+                return None
+            if kind & _UNSELECTED:
                 self._drop(record, sock, peer)
-            return None
+            if kind & (_UNSELECTED | _AFTERMATH) or self._has_recalled(sock, peer, when, operation):
+                return None
         end = self._ends.get(sock)
         if end is None or end.peer != peer or operation <= _SOCKETPAIR:
             if operation == _CONNECT and (result := int.from_bytes(amounts[_RESULT], "little", signed=True)):
@@ -295,6 +312,46 @@ class Places:
             return end.where or self._where(end)
         # Who was there before stays its user when somebody else lets go of it, or shuts it down.
         return self._found(end, self._process(task, names, when))
+
+    def _recalled(self, handed: Handed) -> list[Placed]:
+        """Return what the kernel had kept of a connection and is to be shown, as if each had been recorded."""
+        # Both ends may have been hurt in the same instant, and each has handed both over.
+        if handed.connection in self._connections:
+            return []
+        handed = of_one_connection(handed)
+        one = handed.one
+        for sock in (one.sock, one.peer):
+            leftover = self._ends.get(sock)
+            if leftover is not None:
+                self._forget(leftover)
+                self.stale += 1
+        histories = [history for history in (one, handed.other) if history is not None]
+        start = min(history.start for history in histories)
+        end = self._add(handed.connection, one.sock, one.peer, start, is_server=is_servers(handed))
+        if not any(history.state & _BEGUN for history in histories):
+            # Only who it was then: what has been seen is in the histories.
+            self._recall_older(end, one.inode_number)
+        end.pair = end.other.pair = end.pair or bool(one.state & _PAIR)
+        if handed.address:
+            end.path = end.other.path = escape_socket_path(handed.address)
+        events = [what for what in recalled(handed) if isinstance(what, Event)]
+        for history in histories:
+            own = self._ends[history.sock]
+            self._learn(own, history.opener_pid)
+            own.recalled = frozenset((each.end, each.operation) for each in events if each.sock == history.sock)
+        return self.feed(pack(event) for event in events)
+
+    def _has_recalled(self, sock: int, peer: int, when: int, operation: int) -> bool:
+        """Whether an operation that ended while its connection was handed over stood in the history, too."""
+        end = self._ends.get(sock)
+        if end is None:
+            other = self._ends.get(peer)
+            if other is None or other.peer != sock:
+                # So did both ends' releases, and with them the connection was over.
+                return True
+            # Its release stood in the history.
+            end = other.other
+        return (when, operation) in end.recalled
 
     def _where(self, end: _End) -> Where | None:
         """Return where is what an end's user does; None: that is not to be shown."""
@@ -346,17 +403,21 @@ class Places:
         if operation <= _SOCKETPAIR:
             self._begin(end, record, operation)
             return end
+        self._recall_older(end, inode_number)
+        return end
+
+    def _recall_older(self, end: _End, inode_number: int) -> None:
+        """Learn who had a connection whose beginning was not seen, and its path."""
         known = self._known.older(inode_number) if inode_number else None
         path = known.path if known is not None else None
         if path is None:
-            path = self._unselected.pop(number, None)
+            path = self._unselected.pop(end.number, None)
         end.path = end.other.path = path
         if known is not None:
             # Whose path the kernel has told is no socketpair.
             end.pair = end.other.pair = known.pair and path is None
             end.is_server, end.other.is_server = known.is_server, not known.is_server
             end.holder, end.other.holder = known.holder, known.other_holder
-        return end
 
     @staticmethod
     def _joins(end: _End, operation: int, number: int) -> bool:

@@ -18,6 +18,7 @@ from hangup.tracer.record.layout import (
     EventFlag,
     Handed,
     History,
+    HistoryState,
     KeptMoment,
     Operation,
     User,
@@ -32,6 +33,8 @@ _READ = int(Operation.READ)
 _WRITE = int(Operation.WRITE)
 _RELEASE = int(Operation.RELEASE)
 _SENDER = int(EventFlag.SENDER)
+_CLIENT = int(HistoryState.CLIENT)
+_SERVER = int(HistoryState.SERVER)
 _NAME = 16
 
 UNKNOWN_USER = User(0, 0, 0, 0, 0, 0, 0, b"?".ljust(_NAME, b"\0"), b"?".ljust(_NAME, b"\0"))
@@ -110,6 +113,24 @@ def is_overlapping(history: History) -> bool:
     Bytes and numbers are exact then (note() and wrote(), bpf/history.h, add them up atomically).
     """
     return history.entered > history.operations
+
+
+def of_one_connection(handed: Handed) -> Handed:
+    """Return two histories without the second one if that is of another connection: a file may hold anything."""
+    if handed.other is not None and (handed.other.sock, handed.other.peer) != (handed.one.peer, handed.one.sock):
+        return handed._replace(other=None)
+    return handed
+
+
+def is_servers(handed: Handed) -> bool:
+    """Whether the first history is of the server's end."""
+    one, other = handed.one, handed.other
+    if one.state & _SERVER or (other is not None and other.state & _CLIENT):
+        return True
+    if one.state & _CLIENT or other is None or other.state & _SERVER:
+        return False
+    # Nobody saw how it began: as when each operation is recorded, the first one seen is the client's.
+    return other.start < one.start
 
 
 def recalled(handed: Handed) -> Iterator[Event | Omitted]:
