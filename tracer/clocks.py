@@ -32,6 +32,8 @@ class Clocks:
         self._suspends: deque[_Suspend] = deque(maxlen=100)
         self._suspended: int | None = None
         self._offset = 0
+        self.version = 0
+        """Another number whenever the wall clock of a time may be another one than before."""
 
     def take(self, host: HostFact) -> None:
         """Take what the host's clocks said in one instant."""
@@ -40,6 +42,7 @@ class Clocks:
             self._suspends.append(_Suspend(host.looked, suspended - self._suspended))
         self._suspended = suspended
         self._offset = host.wall - host.monotonic
+        self.version += 1
 
     def is_steady_from(self, monotonic: int) -> bool:
         """Whether the host was not suspended after a CLOCK_MONOTONIC time, in ns."""

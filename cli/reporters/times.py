@@ -29,21 +29,22 @@ def times(zero: Zero, digits: Literal[6, 9] = 6) -> ShowTime:
     in_utc, is_exact = zero == "UTC", digits == 9
     # Some hundred lines may be of one millisecond.
     second_text, second_begin, second_lasts = "", 0, 0
-    text, begin, lasts = "", 0, 0
+    text, begin, lasts, version = "", 0, 0, -1
 
     def of_day(clocks: Clocks, when: int) -> str:
         nonlocal text, begin, lasts
         rest = when - begin
-        if not 0 <= rest < lasts:
+        if not 0 <= rest < lasts or version != clocks.version:
             text, begin, lasts = millisecond(clocks, when)
             rest = when - begin
         microsecond = f"{text}{_THREE[rest // 1000]}"
         return microsecond + _THREE[rest % 1000] if is_exact else microsecond
 
     def millisecond(clocks: Clocks, when: int) -> tuple[str, int, int]:
-        nonlocal second_text, second_begin, second_lasts
-        if not 0 <= when - second_begin < second_lasts:
+        nonlocal second_text, second_begin, second_lasts, version
+        if not 0 <= when - second_begin < second_lasts or version != clocks.version:
             second_text, second_begin, second_lasts = second(clocks, when, in_utc=in_utc)
+            version = clocks.version
         number = (when - second_begin) // 1_000_000
         begin = second_begin + number * 1_000_000
         return f"{second_text}.{_THREE[number]}", begin, min(1_000_000, second_begin + second_lasts - begin)

@@ -10,6 +10,7 @@ import pytest
 from hangup.cli import clock
 from hangup.cli.reporters.alert import alert_block
 from hangup.cli.reporters.alert_json import alert_line
+from hangup.cli.reporters.times import times
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.host.clocks import HostClocks
 from hangup.tracer.record.facts import HostFact
@@ -70,6 +71,17 @@ def test_a_clock_that_is_set_is_no_suspend(step: int) -> None:
     host.set = step
     host.runs(SECOND)
     assert host.clocks.wall(1000 * SECOND) == MORNING + 1000 * SECOND + step
+
+
+@pytest.mark.usefixtures("utc")
+def test_lines_show_the_clock_as_it_is_since_it_was_set_last() -> None:
+    host = Host()
+    shown_as = times("local", 9)
+    assert shown_as(host.clocks, host.monotonic) == "00:16:40.000000000"
+    host.set = 3600 * SECOND
+    host.runs(1)
+    # In the same millisecond.
+    assert shown_as(host.clocks, host.monotonic) == "01:16:40.000000001"
 
 
 def test_clocks_that_go_on_are_told_once() -> None:
