@@ -14,7 +14,8 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.errors import HangupError
 from hangup.tracer.host.inventory import Connection, Holder, Socket, State
 from hangup.tracer.record.facts import HostFact, ProcessFact, SocketFact, unpack_fact
-from hangup.tracer.record.layout import SEQPACKET, SocketFlag, time_of
+from hangup.tracer.record.layout import SEQPACKET, RecordType, SocketFlag, time_of, type_of
+from hangup.tracer.record.runs import Runs
 from hangup.tracer.story import connection as told
 from hangup.tracer.story.endpoints import Endpoints
 from hangup.tracer.story.known import MAX_SOCKETS, Known
@@ -71,14 +72,23 @@ class Moment:
         if self._after is not None:
             last = begin + self._after
             return lambda when: when > last
-        wall = self._wall
-        if wall is None:
-            began = clocks.wall(begin)
-            day = 86_400 * 10**9
-            wall = _nanoseconds(f"{local(began, '%Y-%m-%d').split('.')[0]} {self._time_of_day}")
-            # A capture that goes on after midnight.
-            wall += day if wall < began else 0
-        return lambda when: clocks.wall(when) > wall
+        return _is_after(self.wall(begin, clocks), clocks)
+
+    def wall(self, begin: int, clocks: Clocks) -> int:
+        """Return which time of the wall clock is meant, in ns; begin: of the capture, in ns of CLOCK_MONOTONIC."""
+        if self._wall is not None:
+            return self._wall
+        began = clocks.wall(begin)
+        if self._after is not None:
+            return began + self._after
+        day = 86_400 * 10**9
+        wall = _nanoseconds(f"{local(began, '%Y-%m-%d').split('.')[0]} {self._time_of_day}")
+        # A capture that goes on after midnight.
+        return wall + (day if wall < began else 0)
+
+
+def _is_after(wall: int, clocks: Clocks) -> Callable[[int], bool]:
+    return lambda when: clocks.wall(when) > wall
 
 
 def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[], None] = lambda: None) -> Recorded:
@@ -87,13 +97,23 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
     Raises HangupError if the capture cannot be read, or begins later.
     """
     reading = _Reading()
-    last = 0
+    last = meant = 0
     is_over: Callable[[int], bool] | None = None
     while not source.drained:
         records = source.read(_PATIENCE)
+        host = reading.begun_by(records[0]) if records else None
+        if host is not None:
+            if is_over is not None and meant < host.wall:
+                # In between nobody knows what was open: it is told how it was last.
+                break
+            reading.take([records[0]])
+            last = 0
+            if is_over is not None:
+                is_over = _is_after(meant, reading.clocks)
         if records and moment is not None and is_over is None:
             reading.take([records[0]])
             begin = time_of(records[0])
+            meant = moment.wall(begin, reading.clocks)
             is_over = moment.is_over(begin, reading.clocks)
             if is_over(begin):
                 raise HangupError(
@@ -119,6 +139,7 @@ class _Reading:
         self.clocks = Clocks()
         self.is_partial = False
         self._known = Known()
+        self._runs, self._runs_taken = Runs(), Runs()
         self._standing = Standing(most=MAX_SOCKETS)
         self._endpoints = Endpoints(self._known, on_other=self._take_fact)
 
@@ -128,9 +149,17 @@ class _Reading:
             # How connections went is not asked.
             pass
 
+    def begun_by(self, record: bytes) -> HostFact | None:
+        """Return what a record tells of the host if another run begins with it, which has not been taken yet."""
+        host = unpack_fact(record) if type_of(record) == RecordType.HOST else None
+        return host if isinstance(host, HostFact) and self._runs.is_another(host) else None
+
     def _take_fact(self, record: bytes) -> None:
         fact = unpack_fact(record)
         if isinstance(fact, HostFact):
+            if self._runs_taken.is_another(fact):
+                self._known.forget()
+                self.clocks.forget()
             self.clocks.take(fact)
             self.is_partial = fact.recording
         elif isinstance(fact, ProcessFact | SocketFact):

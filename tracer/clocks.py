@@ -35,6 +35,13 @@ class Clocks:
         self.version = 0
         """Another number whenever the wall clock of a time may be another one than before."""
 
+    def forget(self) -> None:
+        """Know nothing again: another host is spoken of, or the same one after a time in which nobody looked."""
+        self._suspends.clear()
+        self._suspended = None
+        self._offset = 0
+        self.version += 1
+
     def take(self, host: HostFact) -> None:
         """Take what the host's clocks said in one instant."""
         suspended = host.boottime - host.monotonic

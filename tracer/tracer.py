@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -48,6 +49,7 @@ from hangup.tracer.record.layout import (
     type_bytes_of,
     unpack,
 )
+from hangup.tracer.record.runs import Runs
 from hangup.tracer.selection import GONE_CGROUP, Participant, Selection
 from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
@@ -75,6 +77,9 @@ _AT_A_TIME = 512
 
 # A plain number, as it is compared for each operation: an enum's comparison costs more than all else.
 _IDENTITY = int(RecordType.IDENTITY)
+
+
+_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +234,17 @@ class Tracer:
         self.verdicts = verdicts
         self.host: HostFact | None = None
         """What is known of the host whose connections these are; None: nothing yet."""
-        self.span: tuple[int, int] | None = None
-        """The times of the first and the last record that were read, in ns of CLOCK_MONOTONIC."""
+        # The times of the first and the last record: of the runs before by the wall clock, of this one in ns of
+        # CLOCK_MONOTONIC, and of what was read last, of which it is found out yet whether another run begins with it.
+        self._span_before: _Span | None = None
+        self._span: _Span | None = None
+        self._span_read: _Span | None = None
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
+        self._runs = Runs()
         self._lost: dict[Loss, LostFact] = {}
+        # How many in the runs before.
+        self._lost_before: Counter[Loss] = Counter()
         self._stopped = False
         # The first verdict on each connection that is still held by somebody.
         self._counted: WeakKeyDictionary[Connection, _Judged] = WeakKeyDictionary()
@@ -315,6 +326,14 @@ class Tracer:
             reader.stop()
 
     @property
+    def span(self) -> tuple[int, int] | None:
+        """The wall-clock times of the first and the last record that were read, in ns; None: there were none."""
+        return _joined(self._span_before, self._by_wall_clock(_joined(self._span, self._span_read)))
+
+    def _by_wall_clock(self, span: _Span | None) -> _Span | None:
+        return span and (self.clocks.wall(span[0]), self.clocks.wall(span[1]))
+
+    @property
     def exhausted(self) -> bool:
         """Whether a capture has been read to its end; a live host has none."""
         return self._file is not None and self._file.drained
@@ -331,7 +350,8 @@ class Tracer:
 
     def losses(self) -> Losses:
         """Return what was missing, in the kernel and here, when records were last read. Any thread may ask."""
-        by_cause = {cause.name.lower(): self._lost[cause].total if cause in self._lost else 0 for cause in Loss}
+        total = self._lost_before + Counter({cause: lost.total for cause, lost in self._lost.items()})
+        by_cause = {cause.name.lower(): total[cause] for cause in Loss}
         by_cause["connections_evicted"] = self._endpoints.evicted + self._places.evicted
         by_cause["releases_missed"] = self._endpoints.stale + self._places.stale
         if self._file:
@@ -379,9 +399,8 @@ class Tracer:
         # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
         now = time.monotonic_ns()
         if records:
-            first, last = time_of(records[0]), time_of(records[-1])
-            began, ended = self.span or (first, first)
-            self.span = began, max(ended, last)
+            self._span = _joined(self._span, self._span_read)
+            self._span_read = time_of(records[0]), time_of(records[-1])
         if self._on_places is None and self._on_count is None:
             self.statistics.read(count_types(records))
         return _Batch(records, now if self._source.drained else None)
@@ -547,9 +566,19 @@ class Tracer:
         elif isinstance(fact, LostFact):
             self._lost[fact.cause] = fact
         elif fact is not None:
+            if self._runs.is_another(fact):
+                self._forget()
             self.host = fact
             self.clocks.take(fact)
             self.recording = fact.recording
+
+    def _forget(self) -> None:
+        """Forget what held in the run that was read; what is counted goes on."""
+        self._span_before, self._span = _joined(self._span_before, self._by_wall_clock(self._span)), None
+        self._known.forget()
+        self._lost_before.update({cause: lost.total for cause, lost in self._lost.items()})
+        self._lost.clear()
+        self.clocks.forget()
 
     def _take_all(self, records: Iterable[bytes]) -> None:
         for record in records:
@@ -684,6 +713,13 @@ class Tracer:
     def _ended(self) -> bool:
         """Whether nothing more will be recorded."""
         return self._live is None or self._stopped
+
+
+def _joined(span: _Span | None, later: _Span | None) -> _Span | None:
+    """Return the time from the beginning of the first one to the end of the last one."""
+    if span is None or later is None:
+        return span or later
+    return min(span[0], later[0]), max(span[1], later[1])
 
 
 def _end_of(connection: Connection) -> int:

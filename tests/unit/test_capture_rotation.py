@@ -54,8 +54,9 @@ def store(output: Rotated | Around, records: list[bytes]) -> None:
         output.take(block, its_records)
 
 
-def host(monotonic: int = 0) -> bytes:
-    return pack_fact(HostFact(monotonic, monotonic, monotonic, monotonic, kernel="6.1", probes="fentry"))
+def host(monotonic: int = 0, *, looked: int | None = None) -> bytes:
+    looked = monotonic if looked is None else looked
+    return pack_fact(HostFact(monotonic, monotonic, monotonic, looked, kernel="6.1", probes="fentry"))
 
 
 def story(number: int, seconds: int) -> list[bytes]:
@@ -75,8 +76,18 @@ def test_what_was_told_last_of_each_thing_is_told_again_the_host_first() -> None
     listener = pack_fact(SocketFact(5, SocketFlag.LISTENER, "/run/app.s", 7, waiting=1, backlog=128))
     lost = [pack_fact(LostFact(5, Loss.SKIPPED, total, (LostPeriod(Loss.SKIPPED, 1, 2, total),))) for total in (1, 2)]
     standing.learn([named, other, lost[0], host(1), older, listener])
-    standing.learn([renamed, lost[1], host(2)])
-    assert standing.records() == [host(2), other, renamed, older, listener, lost[1]]
+    standing.learn([renamed, lost[1], host(2, looked=1), host(3, looked=2)])
+    # By what was told of the host first its run is known.
+    assert standing.records() == [host(1), host(3, looked=2), other, renamed, older, listener, lost[1]]
+
+
+def test_of_an_earlier_run_nothing_is_told_again() -> None:
+    standing = Standing()
+    standing.learn(
+        [host(1), pack_fact(ProcessFact(5, 815, "uwsgi")), pack_fact(SocketFact(5, SocketFlag.CLIENT, "/x", 7))]
+    )
+    standing.learn([host(9)])
+    assert standing.records() == [host(9)]
 
 
 def test_that_somebody_listened_is_told_again_and_nothing_is_counted_twice() -> None:

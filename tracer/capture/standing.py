@@ -20,6 +20,7 @@ from hangup.tracer.record.layout import (
     unpack_history,
     unpack_identity,
 )
+from hangup.tracer.record.runs import Runs
 
 MOST = 4096
 """Of processes, of what they have become, of sockets and of paths so many are told again at most: those that were told
@@ -35,6 +36,9 @@ class Standing:
     def __init__(self, most: int = MOST) -> None:
         """Know nothing; most: how many processes, sockets and paths are remembered."""
         self._most = most
+        self._runs = Runs()
+        # What was told of the host first, by which its run is known, and last.
+        self._begun: bytes | None = None
         self._host: bytes | None = None
         # Records by what they are about, those that were told last at the end.
         self._processes: OrderedDict[object, bytes] = OrderedDict()
@@ -65,13 +69,16 @@ class Standing:
 
     def records(self) -> list[bytes]:
         """Return what is to be told again, in an order in which it can be understood."""
-        host = [] if self._host is None else [self._host]
+        host = [record for record in dict.fromkeys((self._begun, self._host)) if record is not None]
         told = (self._processes, self._identities, self._sockets, self._paths, self._lost)
         return [*host, *chain.from_iterable(facts.values() for facts in told)]
 
     def _learn_fact(self, record: bytes) -> None:
         fact = unpack_fact(record)
         if isinstance(fact, HostFact):
+            if self._runs.is_another(fact):
+                self._forget()
+            self._begun = self._begun or record
             self._host = record
         elif isinstance(fact, ProcessFact):
             self._keep(self._processes, fact.pid, record)
@@ -86,6 +93,11 @@ class Standing:
             # What it counted stands in the file before; that somebody listened there goes on to be so.
             listened = fact._replace(row=fact.row._replace(connections=0, operations=0))
             self._keep(self._paths, fact.row.path, pack_fact(listened))
+
+    def _forget(self) -> None:
+        self._begun = self._host = None
+        for told in (self._processes, self._identities, self._sockets, self._paths, self._lost):
+            told.clear()
 
     def _keep(self, facts: OrderedDict[object, bytes], about: object, record: bytes) -> None:
         facts[about] = record

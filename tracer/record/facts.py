@@ -95,6 +95,11 @@ class HostFact(NamedTuple):
     cgroups: tuple[str, ...] = ()
     """The same of cgroups and those below them: their paths, escaped."""
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is what a run told first of its host: its clocks had not been looked at before."""
+        return self.looked == self.monotonic
+
 
 class ProcessFact(NamedTuple):
     """A process as it was when somebody looked at it."""

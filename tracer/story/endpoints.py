@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
+from hangup.tracer.record.facts import HostFact, unpack_fact
 from hangup.tracer.record.layout import (
     MSG_DONTWAIT,
     MSG_PEEK,
@@ -37,6 +38,7 @@ from hangup.tracer.record.layout import (
     unpack_history,
     users_of,
 )
+from hangup.tracer.record.runs import Runs
 from hangup.tracer.story.aftermath import Aftermath, Aftermaths
 from hangup.tracer.story.connection import KEPT_FIRST, KEPT_LAST, Connection, Endpoint, Place, event_of
 from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
@@ -66,6 +68,7 @@ _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
 _IDENTITY = int(RecordType.IDENTITY)
+_HOST = int(RecordType.HOST)
 _EMBRYO = int(EventFlag.EMBRYO)
 _PEER_DEAD = int(EventFlag.PEER_DEAD)
 _TRANSFERS = (_READ, _WRITE)
@@ -173,6 +176,7 @@ class Endpoints:
         self._held: list[bytes] = []
         # By connection: the paths of those that nobody had selected when they began, for somebody may later.
         self._unselected: OrderedDict[int, str | None] = OrderedDict()
+        self._runs = Runs()
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -279,6 +283,10 @@ class Endpoints:
                 yield from self._settle(time)
             if self._known.change(record):
                 self._changed(record)
+        elif kind == _HOST and self._begins_another_run(record):
+            yield from self.settle()
+            self._let_go()
+            self._on_other(record)
         elif self._aftermaths:
             # The source adds it when it has read what stands behind it, which may be much older.
             self._held.append(record)
@@ -286,6 +294,18 @@ class Endpoints:
                 yield from self._take_held(None)
         else:
             self._on_other(record)
+
+    def _begins_another_run(self, record: bytes) -> bool:
+        host = unpack_fact(record)
+        return isinstance(host, HostFact) and self._runs.is_another(host)
+
+    def _let_go(self) -> None:
+        """Forget what is open: how it ends is not recorded."""
+        self._by_sock.clear()
+        self._connections.clear()
+        self._unselected.clear()
+        self._numbers = Numbers()
+        self._kept = 0
 
     def _take_held(self, until: int | None) -> Iterator[Suffered]:
         """Take what is not the kernel's own, but tell first what was due by then: nobody knew that record.

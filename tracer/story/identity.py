@@ -140,6 +140,11 @@ class Changes:
         self._seen: OrderedDict[int, Kept] = OrderedDict()
         self._others: OrderedDict[int, Kept] = OrderedDict()
 
+    def forget(self) -> None:
+        """Forget all of them."""
+        self._seen.clear()
+        self._others.clear()
+
     def take(self, record: bytes) -> bool:
         """Take what a record says; return whether it is to be shown. Raises struct.error if it is no such record."""
         change = unpack_identity(record)

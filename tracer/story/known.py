@@ -52,6 +52,11 @@ class Recent:
             if len(self._since) > self._limit:
                 self._since.popitem(last=False)
 
+    def forget(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._since.clear()
+
 
 class _Bounded(OrderedDict[_Key, _Value]):
     """A mapping of a bounded size: what was set longest ago is forgotten."""
@@ -148,6 +153,14 @@ class Known:
                 holder = Process(fact.holders[0], named.comm, inner_pid=named.inner_pid, cgroup=named.cgroup)
             self._ends[fact.inode_number] = _End(fact._replace(holders=fact.holders[:1]), holder)
             self._between = None
+
+    def forget(self) -> None:
+        """Forget everything: what comes is of another run, on another host perhaps."""
+        for told in (self._processes, self._cgroups, self._ends, self._backlogs):
+            told.clear()
+        self._between = None
+        self.listened.forget()
+        self.changes.forget()
 
     def meet(self, pid: int, comm: str, when: int) -> None:
         """Take what a process was called when it did something on a connection, in ns of CLOCK_MONOTONIC."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
+from hangup.tracer.record.facts import HostFact, unpack_fact
 from hangup.tracer.record.layout import (
     Event,
     EventFlag,
@@ -29,6 +30,7 @@ from hangup.tracer.record.layout import (
     unpack,
     unpack_history,
 )
+from hangup.tracer.record.runs import Runs
 from hangup.tracer.story.connection import Role
 from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
 from hangup.tracer.story.identity import Change, change_of
@@ -44,6 +46,7 @@ _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
 _IDENTITY = int(RecordType.IDENTITY)
+_HOST = int(RecordType.HOST)
 _PAIR, _BEGUN = int(HistoryState.PAIR), int(HistoryState.BEGUN)
 
 # `Glance` has flags behind the record's type.
@@ -216,6 +219,7 @@ class Places:
         self._users: dict[int, set[Process]] = {}
         # By connection: the paths of those that nobody had selected when they began, for somebody may later.
         self._unselected: OrderedDict[int, str | None] = OrderedDict()
+        self._runs = Runs()
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -272,16 +276,31 @@ class Places:
         ]
 
     def _take_other(self, record: bytes) -> None:
-        if type_of(record) == _OPERATION:
+        kind = type_of(record)
+        if kind == _OPERATION:
             raise struct.error("too short for an operation's record")
+        if kind == _HOST:
+            host = unpack_fact(record)
+            if isinstance(host, HostFact) and self._runs.is_another(host):
+                self._let_go()
         self._on_other(record)
+
+    def _let_go(self) -> None:
+        """Forget what is open: how it ends is not recorded."""
+        self._ends.clear()
+        self._connections.clear()
+        self._users.clear()
+        self._unselected.clear()
+        self._numbers = Numbers()
+        # Whoever is seen again is met again: nothing is known of processes, either.
+        self._processes.clear()
 
     def _take(self, record: bytes, glance: Glance) -> Where | None:
         """Take an operation, whatever it is; return where it was, None: it is not to be shown."""
         kind, when, sock, peer, amounts, task, _, operation, names = glance
         if kind & _KIND != _OPERATION:
             if kind & _TYPE != _OPERATION:
-                self._on_other(record)
+                self._take_other(record)
                 return None
             if kind & _UNSELECTED:
                 self._drop(record, sock, peer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hangup.cli.reporters.alerts import AS_ROWS, IN_FULL, MAX_KINDS, Alike, alike
 from hangup.cli.reporters.page.charts import OverTime
@@ -18,14 +19,22 @@ MOST_ROWS = 2000
 """So many more are told as one line each."""
 
 
+class Dated(NamedTuple):
+    """An alert, and when it was by the wall clock of its host then: several captures may be of several hosts."""
+
+    alert: Alert
+    wall: int
+    """In ns since 1970."""
+
+
 @dataclass(slots=True)
 class AlikeAlerts:
     """The alerts of one kind."""
 
     count: int = 0
-    drawn: list[Alert] = field(default_factory=list)
+    drawn: list[Dated] = field(default_factory=list)
     """The first ones."""
-    rows: list[Alert] = field(default_factory=list)
+    rows: list[Dated] = field(default_factory=list)
     """The ones after these."""
 
 
@@ -42,17 +51,18 @@ class Collected:
 
     def add(self, alert: Alert, clocks: Clocks) -> None:
         """Take an alert; clocks: what makes wall-clock times of the records'."""
-        self.over_time.add(alert.verdict.kind, clocks.wall(alert.when))
+        dated = Dated(alert, clocks.wall(alert.when))
+        self.over_time.add(alert.verdict.kind, dated.wall)
         kind = alike(alert)
         if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
             kind = Alike(kind.verdict, OTHER, OTHER, OTHER)
         of_kind = self._kinds.setdefault(kind, AlikeAlerts())
         of_kind.count += 1
         if self._draw_all or (len(of_kind.drawn) < IN_FULL and self._drawn < MOST_DRAWN):
-            of_kind.drawn.append(alert)
+            of_kind.drawn.append(dated)
             self._drawn += 1
         elif len(of_kind.rows) < AS_ROWS and self._rows < MOST_ROWS:
-            of_kind.rows.append(alert)
+            of_kind.rows.append(dated)
             self._rows += 1
 
     @property

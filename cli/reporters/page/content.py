@@ -14,11 +14,10 @@ from hangup.cli.reporters.losses import losses_text
 from hangup.cli.reporters.operation import operation_text
 from hangup.cli.reporters.order import ordered
 from hangup.cli.reporters.page import charts
-from hangup.cli.reporters.page.collected import AlikeAlerts, Collected
+from hangup.cli.reporters.page.collected import AlikeAlerts, Collected, Dated
 from hangup.cli.reporters.page.drawing import Drawing
 from hangup.cli.reporters.page.network import Pair, network
 from hangup.cli.reporters.page.sequence import name_of, sequence
-from hangup.tracer.clocks import Clocks
 from hangup.tracer.record.facts import HostFact
 from hangup.tracer.statistics import Gaps, Key, Row, hurt_on
 from hangup.tracer.story.process import Process
@@ -139,20 +138,16 @@ class Source:
     """Of the captures, safe to show."""
     host: HostFact | None
     span: tuple[int, int]
-    """The first and the last time in them, in ns of CLOCK_MONOTONIC."""
-    clocks: Clocks
+    """The first and the last time in them, by the wall clock, in ns."""
 
 
 def page(collected: Collected, ended: Ended, source: Source) -> Page:
     """Return the page of a capture that has been read."""
     rows = ordered(ended.statistics)
-    begin, end = (source.clocks.wall(when) for when in source.span)
+    begin, end = source.span
     connections, hurt = ended.statistics.total.connections, sum(_hurt(key, row) for key, row in rows)
     shown = rows[:MOST_ROWS]
-    kinds = tuple(
-        _kind(number, alike, of_kind, source.clocks)
-        for number, (alike, of_kind) in enumerate(collected.kinds.items(), 1)
-    )
+    kinds = tuple(_kind(number, alike, of_kind) for number, (alike, of_kind) in enumerate(collected.kinds.items(), 1))
     named = {key.kind for key, _ in shown} | {Kind.named(kind.verdict) for kind in kinds}
     return Page(
         title=f"hangup: {' '.join(source.names)}",
@@ -261,7 +256,7 @@ def _pairs(rows: Sequence[tuple[Key, Row]]) -> Iterator[Pair]:
         yield Pair(*names, count, failed)
 
 
-def _kind(number: int, alike: Alike, alerts: AlikeAlerts, clocks: Clocks) -> ShownKind:
+def _kind(number: int, alike: Alike, alerts: AlikeAlerts) -> ShownKind:
     kind = Kind.named(alike.verdict)
     anchor = f"kind-{number}"
     return ShownKind(
@@ -274,18 +269,19 @@ def _kind(number: int, alike: Alike, alerts: AlikeAlerts, clocks: Clocks) -> Sho
         alerts.count,
         kind.meaning,
         kind.advice,
-        tuple(_alert(f"{anchor}-{place}", alert, clocks) for place, alert in enumerate(alerts.drawn, 1)),
-        tuple(_line(alert, clocks) for alert in alerts.rows),
+        tuple(_alert(f"{anchor}-{place}", dated) for place, dated in enumerate(alerts.drawn, 1)),
+        tuple(map(_line, alerts.rows)),
         alerts.count - len(alerts.drawn) - len(alerts.rows),
     )
 
 
-def _alert(anchor: str, alert: Alert, clocks: Clocks) -> ShownAlert:
+def _alert(anchor: str, dated: Dated) -> ShownAlert:
+    alert = dated.alert
     verdict = alert.verdict
     victim = alert.client if verdict.victim == "client" else alert.server
     return ShownAlert(
         anchor,
-        utc(clocks.wall(alert.when)),
+        utc(dated.wall),
         f"#{alert.story.number}" if alert.story else "",
         verdict.sentence,
         of_consequence(verdict.consequence, victim) or "",
@@ -303,10 +299,11 @@ def _symptom(alert: Alert) -> str:
     return f"{text}, harmless" if alert.verdict.consequence.harmless else text
 
 
-def _line(alert: Alert, clocks: Clocks) -> AlertLine:
+def _line(dated: Dated) -> AlertLine:
+    alert = dated.alert
     figures = alert.verdict.figures
     return AlertLine(
-        utc(clocks.wall(alert.when)),
+        utc(dated.wall),
         f"#{alert.story.number}" if alert.story else "",
         name_of(alert.client),
         name_of(alert.server) if alert.story else "",
