@@ -218,6 +218,37 @@ def test_a_pipe_is_written_at_once_and_is_whole_at_its_end() -> None:
         assert parse([header, file.read()]) == RECORDS
 
 
+def test_what_stood_in_a_file_is_still_there_when_no_more_can_be_appended_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    write_capture(path, RECORDS)
+    before = path.read_bytes()
+    append = f"""
+import os, resource, signal
+from hangup.tracer.capture.files import Pipe
+from hangup.tracer.capture.writer import WriteError, Writer
+from tests.bench.records import lifelike
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 2000},) * 2)
+writer = Writer(Pipe(), name="standard output")
+writer.open()
+try:
+    writer.write(lifelike(1000))
+    writer.close()
+except WriteError:
+    raise SystemExit(7)
+"""
+    with path.open("ab") as file:
+        ended = subprocess.run([sys.executable, "-c", append], cwd=CHECKOUT, stdout=file, check=False)
+    assert ended.returncode == 7
+    after = path.read_bytes()
+    assert after.startswith(before)
+    assert len(after) == len(before) + 2000
+    # What came behind it ends somewhere within its first block.
+    records, damage = read_file(path)
+    assert records == RECORDS
+    assert damage is not None
+
+
 def test_whoever_writes_to_a_pipe_that_nobody_reads_is_told() -> None:
     reading, writing = os.pipe()
     writer = Writer(Pipe(writing), name="standard output")

@@ -80,7 +80,7 @@ class File:
     def abandon(self) -> None:
         """Take away what is there of a block that could not be written, and close it."""
         with suppress(OSError):
-            if self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            if self._descriptor is not None:
                 os.ftruncate(self._descriptor, self.size)
         with suppress(OSError):
             self._close()
@@ -134,6 +134,11 @@ class Pipe(File):
         except OSError as error:
             raise HangupError(f"cannot write to standard output ({error.strerror})", "is it closed?") from None
         self._begin()
+
+    def abandon(self) -> None:
+        """Close it, with what is there of a block: a file may have had something in it, or somebody else writes it."""
+        with suppress(OSError):
+            self._close()
 
 
 def file_writer(path: Path, *, force: bool = False) -> Writer:
