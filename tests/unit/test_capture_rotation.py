@@ -283,7 +283,42 @@ def test_an_alert_at_the_end_is_written_though_nothing_comes_after_it(tmp_path: 
     writer.write([host(), *story(1, 1)])
     writer.mark(SECOND)
     writer.close()
-    assert read_file(tmp_path / "alert") == ([host(), host(), *story(1, 1)], None)
+    assert read_file(tmp_path / "alert") == ([host(), *story(1, 1)], None)
+
+
+def test_a_file_around_an_alert_begins_with_what_held_then_and_not_at_the_alert(tmp_path: Path) -> None:
+    output = around(tmp_path)
+    sockets = [
+        pack_fact(SocketFact(SECOND, SocketFlag.CLIENT, "/run/app.s", 48_500, 48_501, (4711,))),
+        pack_fact(SocketFact(SECOND, SocketFlag.SERVER, "/run/app.s", 48_501, 48_500, (815,))),
+    ]
+    store(output, sockets)
+    worker = stories.Task("nginx", 412)
+    told = Story(older=True, inode_number=48_500, start=90 * SECOND, client=worker)
+    told.client.write(8)
+    dropped = changed(worker, told.now, allowed(0), allowed(33))
+    told.server.release()
+    told.client.release()
+    first, *rest = map(record.pack, told.events)
+    # It is written, so that it holds for the next file.
+    store(output, [first, dropped, *rest])
+    output.mark(90 * SECOND)
+    store(output, story(1, 200))
+    output.mark(201 * SECOND)
+    output.close(whole=True)
+    assert read_file(tmp_path / "alert.00001") == ([host(), *sockets, first, dropped, *rest, *story(1, 200)], None)
+    assert read_file(tmp_path / "alert.00002") == ([host(), dropped], None)
+
+
+def test_what_no_longer_waits_in_memory_holds_all_the_same(tmp_path: Path) -> None:
+    output = around(tmp_path, memory=1)
+    known = pack_fact(ProcessFact(SECOND, 815, "uwsgi"))
+    store(output, [known])
+    for number in range(1, 4):
+        store(output, story(number, number))
+    output.mark(3 * SECOND)
+    output.close(whole=True)
+    assert read_file(tmp_path / "alert") == ([host(), known, *story(3, 3)], None)
 
 
 def test_a_file_that_cannot_be_made_for_an_alert_is_told(tmp_path: Path) -> None:

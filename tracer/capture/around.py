@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from hangup.tracer.capture.parser import unpacker
 from hangup.tracer.capture.rotation import Series
 from hangup.tracer.capture.writer import Block
 
@@ -28,12 +29,13 @@ class Around:
     def open(self) -> None:
         """See that the files can be made: the first one will be at the first mark. Raises HangupError."""
         self._series.check()
+        self._records_of = unpacker()
 
     def take(self, block: Block, records: Sequence[bytes]) -> None:
         """Write a block, or keep it. Raises OSError if it cannot be written."""
-        self._series.learn(records)
         if self._until is not None:
             self._series.take(block)
+            self._series.learn(records)
             if block.last > self._until:
                 self._until = None
                 self._series.end(whole=True)
@@ -41,7 +43,7 @@ class Around:
         self._kept.append(block)
         self._kept_bytes += len(block.data)
         while self._kept_bytes > self._memory and len(self._kept) > 1:
-            self._kept_bytes -= len(self._kept.popleft().data)
+            self._pass_over()
 
     def mark(self, when: int) -> None:
         """Write what was kept of the time before, and what comes from now on till some time after.
@@ -49,13 +51,23 @@ class Around:
         Raises OSError if it cannot be written, HangupError if there is no file for it.
         """
         if self._until is None:
+            while self._kept and self._kept[0].last < when - self._nanoseconds:
+                self._pass_over()
             self._series.begin()
-            for block in self._kept:
-                if block.last >= when - self._nanoseconds:
-                    self._series.take(block)
-            self._kept.clear()
-            self._kept_bytes = 0
+            while self._kept:
+                self._series.take(self._kept[0])
+                self._pass_over()
         self._until = max(self._until or 0, when + self._nanoseconds)
+
+    def _pass_over(self) -> None:
+        """Let go of the block that was kept for longest: what holds after it is told again by the files to come.
+
+        Not before: a file begins with what held when its own first block began.
+        """
+        block = self._kept.popleft()
+        self._kept_bytes -= len(block.data)
+        # It is unpacked for that: its records are ten times as long.
+        self._series.learn(self._records_of(block))
 
     def close(self, *, whole: bool) -> None:
         """End the file that is written, if one is. Raises OSError if that cannot be written."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 from hangup.tracer.capture.codec import decompressor
 from hangup.tracer.capture.format import (
@@ -27,6 +28,7 @@ from hangup.tracer.capture.format import (
     unpack_header,
 )
 from hangup.tracer.capture.layouts import READABLE
+from hangup.tracer.capture.writer import Block
 from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import is_whole
 
@@ -153,6 +155,17 @@ class Parser:
             raise FormatError("its end does not say what is there")
         if self._indexed != self._expected:
             raise FormatError("its index does not say where its blocks are")
+
+
+def unpacker() -> Callable[[Block], list[bytes]]:
+    """Return what gives back the records of a block that was packed here. Raises HangupError without zstandard."""
+    content_of = decompressor()
+
+    def unpack(block: Block) -> list[bytes]:
+        header = unpack_block_header(block.data[:BLOCK_BYTES])
+        return split(content_of(header.codec, block.data[BLOCK_BYTES:], header.raw_length))
+
+    return unpack
 
 
 def split(content: bytes) -> list[bytes]:
