@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hangup.tracer.capture.files import File, Pipe, file_writer, write_capture
 from hangup.tracer.capture.format import HEADER_BYTES, Codec, pack_header
 from hangup.tracer.capture.names import PIPE
-from hangup.tracer.capture.reader import FileSource, NoCaptureError
+from hangup.tracer.capture.reader import FileSource, NoCaptureError, check_names, is_there
 from hangup.tracer.capture.source import WritingSource
 from hangup.tracer.capture.writer import BLOCK_BYTES, BLOCK_SECONDS, Pending, WriteError, Writer, cut
 from hangup.tracer.errors import HangupError
@@ -154,9 +155,33 @@ def test_a_name_stands_for_the_files_that_have_numbers_behind_it(tmp_path: Path)
     (tmp_path / "load.old").write_text("something else")
     counts = [9 % 7, 10 % 7, 100_000 % 7]
     assert read_file(tmp_path / "load") == ([data for count in counts for data in OPERATIONS[:count]], None)
-    # If there is such a file it is meant.
-    write_capture(tmp_path / "load", RECORDS)
-    assert read_file(tmp_path / "load") == (RECORDS, None)
+
+
+@pytest.mark.parametrize("reads", [FileSource, check_names])
+def test_a_name_that_may_be_one_file_or_several_is_not_read(reads: Callable[[Path], object], tmp_path: Path) -> None:
+    for name in ("load.00002", "load.00003"):
+        write_capture(tmp_path / name, RECORDS)
+    (tmp_path / "load").write_bytes((tmp_path / "load.00002").read_bytes())
+    with pytest.raises(HangupError) as raised:
+        reads(tmp_path / "load")
+    assert str(raised.value) == (
+        f"{tmp_path}/load may be the file of that name or load.00002 and those after it: "
+        "move it or them to another name"
+    )
+    assert is_there(tmp_path / "load")
+    assert read_file(tmp_path / "load.00002") == (RECORDS, None)
+
+
+def test_a_capture_in_one_file_is_not_put_beside_one_in_several(tmp_path: Path) -> None:
+    for name in ("load.00002", "load.00003", "load.old"):
+        (tmp_path / name).write_text("precious")
+    with pytest.raises(HangupError, match=r"there is a file .*load\.00002 already: name a new one, or say --force"):
+        file_writer(tmp_path / "load").open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["load.00002", "load.00003", "load.old"]
+    writer = file_writer(tmp_path / "load", force=True)
+    writer.open()
+    writer.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["load", "load.old"]
 
 
 def test_after_a_damaged_file_no_other_is_read_and_that_is_said(tmp_path: Path) -> None:

@@ -206,6 +206,21 @@ def test_files_of_an_earlier_capture_are_not_mixed_with_those_of_a_new_one(tmp_p
         Rotated(Series(tmp_path / "nowhere" / "load")).open()
 
 
+def test_a_capture_in_several_files_is_not_put_beside_one_in_one(tmp_path: Path) -> None:
+    (tmp_path / "load").write_text("old")
+    for output in (Rotated(Series(tmp_path / "load")), Around(Series(tmp_path / "load"), nanoseconds=1, memory=1)):
+        with pytest.raises(HangupError, match=r"there is a file .*load already: name a new one, or say --force"):
+            output.open()
+    forced = Rotated(Series(tmp_path / "load", force=True))
+    forced.open()
+    forced.close(whole=True)
+    assert files(tmp_path) == ["load.00001"]
+    # What is no file is nobody's capture.
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(HangupError, match="already"):
+        Rotated(Series(tmp_path / "folder", force=True)).open()
+
+
 def test_a_writer_makes_files_of_it(tmp_path: Path) -> None:
     writer = Writer(Rotated(Series(tmp_path / "load"), size=1), name="load")
     writer.open()

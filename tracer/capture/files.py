@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -21,7 +20,7 @@ from hangup.tracer.capture.format import (
     pack_entry,
     pack_header,
 )
-from hangup.tracer.capture.names import PIPE
+from hangup.tracer.capture.names import PIPE, make_way
 from hangup.tracer.capture.writer import Block, Writer
 from hangup.tracer.errors import HangupError
 
@@ -32,7 +31,7 @@ class File:
     """A file that is written from its beginning to its end; see `Output` (writer.py)."""
 
     def __init__(self, path: Path, *, force: bool = False, owner: tuple[int, int] | None = None) -> None:
-        """Nothing happens before it is opened. force: replace a file that is there.
+        """Nothing happens before it is opened. force: replace a capture of this name, of one file or of several.
 
         owner: whose it becomes, uid and gid; None: it is ours.
         """
@@ -46,13 +45,12 @@ class File:
         self._blocks = self._records = 0
 
     def open(self) -> None:
-        """Create it, readable by its owner only. Raises HangupError if there is such a file, or it cannot be made."""
+        """Create it, readable by its owner only. Raises HangupError if there is such a capture, or it cannot be."""
         try:
-            self._descriptor = _created(self._path, force=self._force)
+            make_way(self._path, force=self._force)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if self._owner:
                 os.fchown(self._descriptor, *self._owner)
-        except FileExistsError:
-            raise HangupError(f"there is a file {self._path} already", "name a new one, or say --force") from None
         except OSError as error:
             raise HangupError(
                 f"cannot create {self._path} ({error.strerror})", "name a new file in a folder that can be written"
@@ -154,12 +152,3 @@ def write_capture(path: Path, records: Iterable[bytes]) -> None:
     while some := list(islice(remaining, _BATCH)):
         writer.write(some)
     writer.close()
-
-
-def _created(path: Path, *, force: bool) -> int:
-    if force:
-        # Another file, not the old one anew: whoever has that open must not read this one. What is no file stays.
-        with suppress(FileNotFoundError):
-            if stat.S_ISREG(path.lstat().st_mode):
-                path.unlink()
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from contextlib import suppress
 from pathlib import Path
+
+from hangup.tracer.errors import HangupError
 
 PIPE = Path("-")
 """What names standard input, or standard output."""
@@ -23,5 +28,24 @@ def numbered_files(path: Path) -> list[Path]:
     Raises OSError if the folder cannot be read.
     """
     name = re.compile(rf"{re.escape(path.name)}\.(\d{{{_DIGITS},}})")
-    found = [(int(match[1]), each) for each in path.parent.iterdir() if (match := name.fullmatch(each.name))]
-    return [each for _, each in sorted(found)]
+    with os.scandir(path.parent) as entries:
+        found = [(int(match[1]), match[0]) for each in entries if (match := name.fullmatch(each.name))]
+    return [path.parent / each for _, each in sorted(found)]
+
+
+def make_way(path: Path, *, force: bool) -> None:
+    """See that there is no capture of this name, of one file or of several, or with force remove it.
+
+    Of both it would not be known which one is meant. Raises HangupError if there is one, OSError if it cannot be
+    removed. What is no file stays.
+    """
+    there = [path] if os.path.lexists(path) else []
+    # Whoever may write to a folder need not be allowed to list it.
+    with suppress(PermissionError):
+        there += numbered_files(path)
+    for file in there:
+        if not (force and stat.S_ISREG(file.lstat().st_mode)):
+            raise HangupError(f"there is a file {file} already", "name a new one, or say --force")
+    for file in there:
+        # Another file comes, not the old one anew: whoever has that open must not read the new one.
+        file.unlink()

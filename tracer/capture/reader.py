@@ -243,7 +243,7 @@ def check_names(*paths: Path) -> None:
 
 def is_there(path: Path) -> bool:
     """Whether a capture of this name is there, of one file or of several, or it is a pipe."""
-    return path == PIPE or any(os.path.lexists(file) and not file.is_dir() for file in _files_of(path))
+    return path == PIPE or any(os.path.lexists(file) and not file.is_dir() for file in (path, *_numbered(path)))
 
 
 def _cannot_read(path: Path, error: OSError, remedy: str) -> HangupError:
@@ -256,10 +256,23 @@ def name_of(path: Path) -> str:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path != PIPE and not os.path.lexists(path):
-        with suppress(OSError):
-            return numbered_files(path) or [path]
-    return [path]
+    """Return the files that a name stands for; whether they are there is another question.
+
+    Raises HangupError if it may be one file or several.
+    """
+    files = _numbered(path)
+    if files and os.path.lexists(path):
+        raise HangupError(
+            f"{name_of(path)} may be the file of that name or {files[0].name} and those after it",
+            "move it or them to another name",
+        )
+    return files or [path]
+
+
+def _numbered(path: Path) -> list[Path]:
+    with suppress(OSError):
+        return [] if path == PIPE else numbered_files(path)
+    return []
 
 
 def _size_of(path: Path) -> int:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hangup.tracer.capture.files import File
-from hangup.tracer.capture.names import numbered, numbered_files
+from hangup.tracer.capture.names import make_way, numbered
 from hangup.tracer.capture.standing import Standing
 from hangup.tracer.capture.writer import Block, packer
 from hangup.tracer.errors import HangupError
@@ -21,7 +21,7 @@ class Series:
     def __init__(
         self, path: Path, *, force: bool = False, count: int | None = None, owner: tuple[int, int] | None = None
     ) -> None:
-        """path: the files are called so, with a number behind it. force: those that are there are removed first.
+        """path: the files are called so, with a number behind it. force: a capture of this name is removed first.
 
         count: of so many the oldest one is removed when there is one more; None: all are kept. owner: see `File`.
         """
@@ -40,13 +40,9 @@ class Series:
         return self._file.size if self._file else 0
 
     def check(self) -> None:
-        """See that there are no such files, or with force remove them. Raises HangupError."""
+        """See that there is no capture of this name, or with force remove it. Raises HangupError."""
         try:
-            old = numbered_files(self._path)
-            if old and not self._force:
-                raise HangupError(f"there is a file {old[0]} already", "name a new one, or say --force")
-            for path in old:
-                path.unlink()
+            make_way(self._path, force=self._force)
         except OSError as error:
             raise HangupError(
                 f"cannot create {self._path} ({error.strerror})", "name a new file in a folder that can be written"
