@@ -262,7 +262,7 @@ def test_what_came_before_and_after_an_alert_is_a_file_that_stands_on_its_own(tm
     assert files(tmp_path) == ["alert.00001"]
     records, damage = read_file(tmp_path / "alert")
     assert damage is None
-    assert records == [host(), *(data for number in range(15, 26) for data in parts[number])]
+    assert records == [host(), *(data for number in range(15, 25) for data in parts[number])]
 
 
 def test_alerts_that_come_one_upon_the_other_are_one_file_and_later_ones_another(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_alerts_that_come_one_upon_the_other_are_one_file_and_later_ones_another
     for name in files(tmp_path):
         numbers = {int.from_bytes(data[16:24], "little") for data in read_file(tmp_path / name)[0]} - {0}
         kept.append((min(numbers), max(numbers)))
-    assert kept == [(5, 18), (35, 45)]
+    assert kept == [(5, 17), (35, 44)]
 
 
 def test_no_more_is_kept_in_memory_than_was_said(tmp_path: Path) -> None:
@@ -321,8 +321,20 @@ def test_a_file_around_an_alert_begins_with_what_held_then_and_not_at_the_alert(
     store(output, story(1, 200))
     output.mark(201 * SECOND)
     output.close(whole=True)
-    assert read_file(tmp_path / "alert.00001") == ([host(), *sockets, first, dropped, *rest, *story(1, 200)], None)
-    assert read_file(tmp_path / "alert.00002") == ([host(), dropped], None)
+    assert read_file(tmp_path / "alert.00001") == ([host(), *sockets, first, dropped, *rest], None)
+    assert read_file(tmp_path / "alert.00002") == ([host(), dropped, *story(1, 200)], None)
+
+
+def test_what_comes_long_after_an_alert_is_not_of_it_and_waits_for_the_next_one(tmp_path: Path) -> None:
+    output = around(tmp_path)
+    store(output, story(1, 10))
+    output.mark(10 * SECOND)
+    store(output, story(2, 7200))
+    # It is whole from then on.
+    assert read_file(tmp_path / "alert.00001") == ([host(), *story(1, 10)], None)
+    output.mark(7201 * SECOND)
+    output.close(whole=True)
+    assert read_file(tmp_path / "alert.00002") == ([host(), *story(2, 7200)], None)
 
 
 def test_what_no_longer_waits_in_memory_holds_all_the_same(tmp_path: Path) -> None:

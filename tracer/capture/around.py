@@ -34,12 +34,15 @@ class Around:
     def take(self, block: Block, records: Sequence[bytes]) -> None:
         """Write a block, or keep it. Raises OSError if it cannot be written."""
         if self._until is not None:
-            self._series.take(block)
-            self._series.learn(records)
+            is_within = block.first <= self._until
+            if is_within:
+                self._series.take(block)
+                self._series.learn(records)
             if block.last > self._until:
                 self._until = None
                 self._series.end(whole=True)
-            return
+            if is_within:
+                return
         self._kept.append(block)
         self._kept_bytes += len(block.data)
         while self._kept_bytes > self._memory and len(self._kept) > 1:
