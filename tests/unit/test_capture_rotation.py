@@ -348,6 +348,16 @@ def test_what_no_longer_waits_in_memory_holds_all_the_same(tmp_path: Path) -> No
     assert read_file(tmp_path / "alert") == ([host(), known, *story(3, 3)], None)
 
 
+def test_that_no_file_can_be_made_is_found_out_before_there_is_an_alert(tmp_path: Path) -> None:
+    output = Around(Series(Path("/proc/alert")), nanoseconds=5, memory=1 << 20)
+    with pytest.raises(
+        HangupError, match=r"cannot create /proc/alert\.00001 \(No such file or directory\): name a new"
+    ):
+        output.open()
+    around(tmp_path)
+    assert files(tmp_path) == []
+
+
 def test_a_file_that_cannot_be_made_for_an_alert_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

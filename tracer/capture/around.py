@@ -29,6 +29,8 @@ class Around:
     def open(self) -> None:
         """See that the files can be made: the first one will be at the first mark. Raises HangupError."""
         self._series.check()
+        # The first alert may come days later.
+        self._series.try_out()
         self._records_of = unpacker()
 
     def take(self, block: Block, records: Sequence[bytes]) -> None:

@@ -52,9 +52,7 @@ class File:
             if self._owner:
                 os.fchown(self._descriptor, *self._owner)
         except OSError as error:
-            raise HangupError(
-                f"cannot create {self._path} ({error.strerror})", "name a new file in a folder that can be written"
-            ) from None
+            raise cannot_create(self._path, error) from None
         self._begin()
 
     def take(self, block: Block, records: Sequence[bytes]) -> None:  # noqa: ARG002 - Output's
@@ -137,6 +135,11 @@ class Pipe(File):
         """Close it, with what is there of a block: a file may have had something in it, or somebody else writes it."""
         with suppress(OSError):
             self._close()
+
+
+def cannot_create(path: Path, error: OSError) -> HangupError:
+    """Return what is said of a file that cannot be made."""
+    return HangupError(f"cannot create {path} ({error.strerror})", "name a new file in a folder that can be written")
 
 
 def file_writer(path: Path, *, force: bool = False) -> Writer:

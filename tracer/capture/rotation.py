@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hangup.tracer.capture.files import File
+from hangup.tracer.capture.files import File, cannot_create
 from hangup.tracer.capture.names import make_way, numbered
 from hangup.tracer.capture.standing import Standing
 from hangup.tracer.capture.writer import Block, packer
-from hangup.tracer.errors import HangupError
 
 
 class Series:
@@ -44,10 +43,19 @@ class Series:
         try:
             make_way(self._path, force=self._force)
         except OSError as error:
-            raise HangupError(
-                f"cannot create {self._path} ({error.strerror})", "name a new file in a folder that can be written"
-            ) from None
+            raise cannot_create(self._path, error) from None
         self._pack = packer()
+
+    def try_out(self) -> None:
+        """See that the first file can be made, and take it away again. Raises HangupError if it cannot be."""
+        path = numbered(self._path, 1)
+        file = File(path, owner=self._owner)
+        file.open()
+        file.abandon()
+        try:
+            path.unlink()
+        except OSError as error:
+            raise cannot_create(path, error) from None
 
     def begin(self) -> None:
         """Begin the next file. Raises HangupError if it cannot be made, OSError if it cannot be written."""
