@@ -99,7 +99,7 @@ class Capture:
 
     def ended(self, tracer: Tracer) -> Ended:
         """Return what there is to sum up: what was seen here, or where the capture was made."""
-        seconds = self.source.seconds if self.source else time.monotonic() - self._began
+        seconds = tracer.recorded.nanoseconds / 10**9 if self.source else time.monotonic() - self._began
         return Ended(tracer.statistics, tracer.losses(), seconds, tracer.flavour, len(tracer.functions))
 
     def alerts(self, tracer: Tracer) -> Iterator[Alert]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hangup.cli.clock import local
+from hangup.tracer.capture.format import Told
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.standing import Standing
 from hangup.tracer.clocks import Clocks
@@ -26,6 +27,8 @@ _RECEIVES_NO_MORE, _SENDS_NO_MORE = 1, 2
 
 # A pipe is waited for as long as it takes, but it is seen to other things so often, in seconds.
 _PATIENCE = 0.1
+
+_DAY = 86_400 * 10**9
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -72,23 +75,93 @@ class Moment:
         if self._after is not None:
             last = begin + self._after
             return lambda when: when > last
-        return _is_after(self.wall(begin, clocks), clocks)
+        return _is_after(self.wall(clocks.wall(begin)), clocks)
 
-    def wall(self, begin: int, clocks: Clocks) -> int:
-        """Return which time of the wall clock is meant, in ns; begin: of the capture, in ns of CLOCK_MONOTONIC."""
+    def wall(self, began: int) -> int:
+        """Return which time of the wall clock is meant, in ns; began: when the capture begins, by the same."""
         if self._wall is not None:
             return self._wall
-        began = clocks.wall(begin)
         if self._after is not None:
             return began + self._after
-        day = 86_400 * 10**9
-        wall = _nanoseconds(f"{local(began, '%Y-%m-%d').split('.')[0]} {self._time_of_day}")
         # A capture that goes on after midnight.
-        return wall + (day if wall < began else 0)
+        return self._on_the_day(began) + (_DAY if self.is_of_next_day(began) else 0)
+
+    def is_of_next_day(self, began: int) -> bool:
+        """Whether a time of day is meant for the day after a capture began, at a time of the wall clock in ns."""
+        return bool(self._time_of_day) and self._on_the_day(began) < began
+
+    def _on_the_day(self, began: int) -> int:
+        return _nanoseconds(f"{_day(began)} {self._time_of_day}")
+
+
+def _day(wall: int) -> str:
+    """Return the local date of a time of the wall clock."""
+    return local(wall, "%Y-%m-%d").split(".")[0]
 
 
 def _is_after(wall: int, clocks: Clocks) -> Callable[[int], bool]:
     return lambda when: clocks.wall(when) > wall
+
+
+class _Limit:
+    """How far a capture is read: to its end, or to a moment in it."""
+
+    def __init__(self, moment: Moment | None, clocks: Clocks) -> None:
+        self._moment = moment
+        self._clocks = clocks
+        self._is_over: Callable[[int], bool] | None = None
+        # By the wall clock: the moment, and when the capture begins.
+        self._meant = self._began = 0
+
+    @property
+    def is_to_begin(self) -> bool:
+        """Whether it is yet to be found out when the capture begins."""
+        return self._moment is not None and self._is_over is None
+
+    def begin(self, when: int) -> None:
+        """Take it that the capture begins at a time in ns of CLOCK_MONOTONIC.
+
+        Raises HangupError if the moment is earlier.
+        """
+        assert self._moment is not None
+        self._began = self._clocks.wall(when)
+        self._meant = self._moment.wall(self._began)
+        self._is_over = self._moment.is_over(when, self._clocks)
+        if self._is_over(when):
+            raise self._begins_later()
+
+    def begin_run(self) -> None:
+        """Take it that another run begins: by the wall clock alone its times can be compared with the moment."""
+        if self._is_over is not None:
+            self._is_over = _is_after(self._meant, self._clocks)
+
+    def is_before(self, wall: int) -> bool:
+        """Whether the moment is before a time of the wall clock, in ns."""
+        return self._is_over is not None and self._meant < wall
+
+    def earlier(self, records: list[bytes]) -> list[bytes]:
+        """Return those of some records that are not later than the moment."""
+        is_over = self._is_over
+        return records if is_over is None else [data for data in records if not is_over(time_of(data))]
+
+    def end(self, last: int) -> None:
+        """Take it that the capture ends at a time in ns of CLOCK_MONOTONIC.
+
+        Raises HangupError if the moment is before its beginning.
+        """
+        if self._moment is None or self._is_over is None:
+            return
+        is_of_one_day = _day(self._began) == _day(self._clocks.wall(last))
+        if is_of_one_day and self._moment.is_of_next_day(self._began):
+            # It does not go on after midnight, so that the day on which it began was meant.
+            raise self._begins_later()
+
+    def is_after(self, last: int) -> bool:
+        """Whether the moment is later than the last time that was read, in ns of CLOCK_MONOTONIC."""
+        return self._is_over is not None and not self._is_over(last)
+
+    def _begins_later(self) -> HangupError:
+        return HangupError(f"the capture begins later than that, at {local(self._began)}", "name a time within it")
 
 
 def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[], None] = lambda: None) -> Recorded:
@@ -97,38 +170,48 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
     Raises HangupError if the capture cannot be read, or begins later.
     """
     reading = _Reading()
-    last = meant = 0
-    is_over: Callable[[int], bool] | None = None
+    limit = _Limit(moment, reading.clocks)
+    last = 0
+    told_again: list[bytes] = []
+    is_after_gap = False
     while not source.drained:
         records = source.read(_PATIENCE)
-        host = reading.begun_by(records[0]) if records else None
-        if host is not None:
-            if is_over is not None and meant < host.wall:
+        after_batch()
+        if not records:
+            continue
+        if source.told is not Told.FIRST:
+            # It is older than the file: when that begins is known by what comes next.
+            told_again += records
+            is_after_gap = is_after_gap or source.told is Told.AGAIN_AFTER_GAP
+            continue
+        begin = time_of(records[0])
+        first = (told_again or records)[0]
+        host = reading.begun_by(first)
+        if host is not None or is_after_gap:
+            if limit.is_before(reading.clocks.wall(begin) if host is None else host.wall + begin - host.monotonic):
                 # In between nobody knows what was open: it is told how it was last.
                 break
-            reading.take([records[0]])
-            last = 0
-            if is_over is not None:
-                is_over = _is_after(meant, reading.clocks)
-        if records and moment is not None and is_over is None:
-            reading.take([records[0]])
-            begin = time_of(records[0])
-            meant = moment.wall(begin, reading.clocks)
-            is_over = moment.is_over(begin, reading.clocks)
-            if is_over(begin):
-                raise HangupError(
-                    f"the capture begins later than that, at {local(reading.clocks.wall(begin))}",
-                    "name a time within it",
-                )
-            records = records[1:]
-        earlier = records if is_over is None else [data for data in records if not is_over(time_of(data))]
+            reading.let_go()
+            reading.take([first])
+            last, is_after_gap = 0, False
+            if host is not None:
+                limit.begin_run()
+        reading.take(limit.earlier(told_again))
+        told_again = []
+        if limit.is_to_begin:
+            # It may tell of the clocks.
+            reading.take(records[:1])
+            limit.begin(begin)
+            last, records = begin, records[1:]
+        earlier = limit.earlier(records)
         reading.take(earlier)
         last = max(last, max(map(time_of, records), default=0))
-        after_batch()
         if records and not earlier:
             break
-    is_later = is_over is not None and not is_over(last)
-    ended = local(reading.clocks.wall(last)) if is_later else None
+    else:
+        reading.take(told_again)
+        limit.end(last)
+    ended = local(reading.clocks.wall(last)) if limit.is_after(last) else None
     return Recorded(list(reading.connections()), list(reading.listeners()), reading.is_partial, ended)
 
 
@@ -148,6 +231,12 @@ class _Reading:
         for _ in self._endpoints.feed(records):
             # How connections went is not asked.
             pass
+
+    def let_go(self) -> None:
+        """Forget what was open and known: something was recorded that cannot be read."""
+        self._endpoints.let_go()
+        self._known.forget()
+        self._standing = Standing(most=MAX_SOCKETS)
 
     def begun_by(self, record: bytes) -> HostFact | None:
         """Return what a record tells of the host if another run begins with it, which has not been taken yet."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from hangup.tracer.capture.files import file_writer
+from hangup.tracer.capture.format import Told
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.source import WritingSource
 from hangup.tracer.capture.writer import Writer
@@ -50,6 +51,7 @@ from hangup.tracer.record.layout import (
     unpack,
 )
 from hangup.tracer.record.runs import Runs
+from hangup.tracer.recorded import RecordedTime
 from hangup.tracer.selection import GONE_CGROUP, Participant, Selection
 from hangup.tracer.source import Source
 from hangup.tracer.statistics import OTHER, Key, Statistics
@@ -77,9 +79,6 @@ _AT_A_TIME = 512
 
 # A plain number, as it is compared for each operation: an enum's comparison costs more than all else.
 _IDENTITY = int(RecordType.IDENTITY)
-
-
-_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +149,8 @@ class _Batch(NamedTuple):
     records: list[bytes]
     until: int | None
     """Everything that had been recorded by then has been read, in ns of CLOCK_MONOTONIC; None: there is more."""
+    is_after_gap: bool = False
+    """Whether something was recorded before it that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +235,10 @@ class Tracer:
         self.verdicts = verdicts
         self.host: HostFact | None = None
         """What is known of the host whose connections these are; None: nothing yet."""
-        # The times of the first and the last record: of the runs before by the wall clock, of this one in ns of
-        # CLOCK_MONOTONIC, and of what was read last, of which it is found out yet whether another run begins with it.
-        self._span_before: _Span | None = None
-        self._span: _Span | None = None
-        self._span_read: _Span | None = None
         self.clocks = Clocks()
         """What makes wall-clock times of those of the records."""
+        self.recorded = RecordedTime(self.clocks)
+        """When what has been read was recorded."""
         self._runs = Runs()
         self._lost: dict[Loss, LostFact] = {}
         # How many in the runs before.
@@ -326,14 +324,6 @@ class Tracer:
             reader.stop()
 
     @property
-    def span(self) -> tuple[int, int] | None:
-        """The wall-clock times of the first and the last record that were read, in ns; None: there were none."""
-        return _joined(self._span_before, self._by_wall_clock(_joined(self._span, self._span_read)))
-
-    def _by_wall_clock(self, span: _Span | None) -> _Span | None:
-        return span and (self.clocks.wall(span[0]), self.clocks.wall(span[1]))
-
-    @property
     def exhausted(self) -> bool:
         """Whether a capture has been read to its end; a live host has none."""
         return self._file is not None and self._file.drained
@@ -398,14 +388,24 @@ class Tracer:
         records = self._source.read(min(timeout, self._patience))
         # Before it is asked: what is recorded later than this may be left in a source that says there is nothing.
         now = time.monotonic_ns()
+        is_after_gap = False
         if records:
-            self._span = _joined(self._span, self._span_read)
-            self._span_read = time_of(records[0]), time_of(records[-1])
+            told = self._file.told if self._file else Told.FIRST
+            is_after_gap = told is Told.AGAIN_AFTER_GAP
+            if is_after_gap:
+                self.recorded.pause()
+            self.recorded.add((time_of(records[0]), time_of(records[-1])) if told is Told.FIRST else None)
         if self._on_places is None and self._on_count is None:
             self.statistics.read(count_types(records))
-        return _Batch(records, now if self._source.drained else None)
+        return _Batch(records, now if self._source.drained else None, is_after_gap)
 
     def _process(self, batch: _Batch) -> Iterator[Alert]:
+        if batch.is_after_gap:
+            yield from self._settle(None)
+            self._endpoints.let_go()
+            self._places.let_go()
+            # What still holds is told again right behind it.
+            self._known.forget()
         if self._on_count is not None:
             self._on_count(*self._count(batch.records))
             return
@@ -574,7 +574,7 @@ class Tracer:
 
     def _forget(self) -> None:
         """Forget what held in the run that was read; what is counted goes on."""
-        self._span_before, self._span = _joined(self._span_before, self._by_wall_clock(self._span)), None
+        self.recorded.begin_run()
         self._known.forget()
         self._lost_before.update({cause: lost.total for cause, lost in self._lost.items()})
         self._lost.clear()
@@ -713,13 +713,6 @@ class Tracer:
     def _ended(self) -> bool:
         """Whether nothing more will be recorded."""
         return self._live is None or self._stopped
-
-
-def _joined(span: _Span | None, later: _Span | None) -> _Span | None:
-    """Return the time from the beginning of the first one to the end of the last one."""
-    if span is None or later is None:
-        return span or later
-    return min(span[0], later[0]), max(span[1], later[1])
 
 
 def _end_of(connection: Connection) -> int:

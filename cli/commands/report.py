@@ -85,7 +85,7 @@ def command(
     if ended.statistics.left_out:
         note(left_out_text(ended.statistics.left_out))
     names = [escape(os.fsencode(name_of(Path(path.name)))) for path in read]
-    source = Source(names, tracer.host, tracer.span or (0, 0))
+    source = Source(names, tracer.host, tracer.recorded.span or (0, 0))
     content = html(page(collected, ended, source)).encode()
     if output == _STANDARD_OUTPUT:
         sys.stdout.flush()

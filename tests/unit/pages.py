@@ -64,7 +64,7 @@ def page_of(events: Iterable[Event], *, draw_all: bool = False, **options: Any) 
     with Tracer(source=Playback(events), **options) as tracer:
         for alert in tracer.alerts():
             collected.add(alert, CLOCKS)
-    begin, end = map(CLOCKS.wall, tracer.span or (0, 0))
+    begin, end = map(CLOCKS.wall, tracer.recorded.span or (0, 0))
     ended = Ended(tracer.statistics, tracer.losses(), (end - begin) / 10**9, tracer.flavour, len(tracer.functions))
     return page(collected, ended, Source(["a.capture"], HOST, (begin, end)))
 

@@ -339,5 +339,5 @@ def test_a_capture_may_tell_anything_of_a_host(tmp_path: Path, facts: list[Fact]
         for line in summary_lines(ended):
             json.loads(line)
         assert all(line.isprintable() for line in summary_text(ended, width=80).splitlines())
-        about = Source(["capture"], tracer.host, tracer.span or (0, 0))
+        about = Source(["capture"], tracer.host, tracer.recorded.span or (0, 0))
         read_page(html(page(collected, ended, about)))

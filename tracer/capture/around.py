@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from hangup.tracer.capture.format import Told
 from hangup.tracer.capture.parser import unpacker
 from hangup.tracer.capture.rotation import Series
 from hangup.tracer.capture.writer import Block
@@ -28,7 +29,7 @@ class Around:
 
     def open(self) -> None:
         """See that the files can be made: the first one will be at the first mark. Raises HangupError."""
-        self._series.check()
+        self._series.check(Told.AGAIN_AFTER_GAP)
         # The first alert may come days later.
         self._series.try_out()
         self._records_of = unpacker()

@@ -46,7 +46,7 @@ HEADER = (
 BLOCK = (
     Member("kind", "B", "1: records, 2: index, 3: end"),
     Member("codec", "B", "0: stored as it is, 1: one zstd frame that says how long its content is"),
-    Member("unused", "H", "0"),
+    Member("told", "H", "0: for the first time, 1: told again, 2: told again after a gap; see *Several files*"),
     Member("records", "I", "how many records there are in it; of an index how many entries"),
     Member("raw_length", "I", "bytes of the content"),
     Member("stored_length", "I", "bytes of it as stored, which follow this header"),
@@ -81,6 +81,16 @@ class BlockKind(IntEnum):
     RECORDS = 1
     INDEX = 2
     END = 3
+
+
+class Told(IntEnum):
+    """Whether the records of a block were told before, in an earlier file of the same run."""
+
+    FIRST = 0
+    AGAIN = 1
+    """They are of an earlier time than the file."""
+    AGAIN_AFTER_GAP = 2
+    """The same, and what was recorded between the file before and this one is in none."""
 
 
 class Codec(IntEnum):
@@ -121,7 +131,7 @@ class BlockHeader(NamedTuple):
 
     kind: int
     codec: int
-    unused: int
+    told: int
     records: int
     raw_length: int
     stored_length: int
@@ -184,9 +194,10 @@ def pack_block(
     records: int = 0,
     first: int = 0,
     last: int = 0,
+    told: int = Told.FIRST,
 ) -> bytes:
     """Return a block: its header and what is stored."""
-    header = _summed(_BLOCK, kind, codec, 0, records, raw_length, len(stored), first, last, zlib.crc32(stored))
+    header = _summed(_BLOCK, kind, codec, told, records, raw_length, len(stored), first, last, zlib.crc32(stored))
     return header + stored
 
 

@@ -21,6 +21,7 @@ from hangup.tracer.capture.format import (
     End,
     Entry,
     FormatError,
+    Told,
     check_stored,
     pack_entry,
     unpack_block_header,
@@ -35,6 +36,7 @@ from hangup.tracer.record.facts import is_whole
 _LENGTH_AND_TYPE = struct.Struct("<IH").unpack_from
 _SMALLEST, _LARGEST, _OPERATION_BYTES = record.SMALLEST, record.LARGEST, record.SIZE
 _OPERATION = int(record.RecordType.OPERATION)
+_TOLD = frozenset(map(int, Told))
 
 
 class Parser:
@@ -49,8 +51,8 @@ class Parser:
         """Where in the file that begins which was not taken yet, in bytes."""
         self.record_version: int | None = None
         """Of the records as they stand in the file; None: a header is the next thing to be taken."""
-        self.span: tuple[int, int] | None = None
-        """The earliest and the latest time of the records till now, in ns of CLOCK_MONOTONIC; None: there were none."""
+        self.told = Told.FIRST
+        """Whether the records that were taken last had been told before."""
         self._content_of = decompressor()
         self._data = bytearray()
         self._header: BlockHeader | None = None
@@ -133,8 +135,8 @@ class Parser:
         if len(records) != header.records:
             raise FormatError(f"a block has {len(records)} records, and says {header.records}")
         assert self.record_version is not None
-        first, last = self.span or (header.first, header.last)
-        self.span = min(first, header.first), max(last, header.last)
+        # What a later version may say is no reason not to read it.
+        self.told = Told(header.told) if header.told in _TOLD else Told.FIRST
         entry = Entry(self.offset - self._begin, header.first, header.last, header.records)
         self._expected = zlib.crc32(pack_entry(entry), self._expected)
         self._blocks += 1

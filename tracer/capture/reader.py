@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from hangup.tracer.capture.format import FormatError, OtherVersionError
+from hangup.tracer.capture.format import FormatError, OtherVersionError, Told
 from hangup.tracer.capture.names import PIPE, numbered_files
 from hangup.tracer.capture.parser import Parser
 from hangup.tracer.errors import HangupError
@@ -72,7 +72,6 @@ class FileSource:
         """How many of them have been read."""
         self.interrupted = False
         """Whether it was stopped before its end."""
-        self._before = 0.0
         self._parser = Parser()
         self._descriptor: int | None = None
         self._path = PIPE
@@ -141,10 +140,9 @@ class FileSource:
         return records or []
 
     @property
-    def seconds(self) -> float:
-        """For how long was recorded what has been read till now, without the time between two files."""
-        first, last = self._parser.span or (0, 0)
-        return self._before + (last - first) / 10**9
+    def told(self) -> Told:
+        """Whether the records that were read last had been told before."""
+        return self._parser.told
 
     @property
     def drained(self) -> bool:
@@ -192,7 +190,6 @@ class FileSource:
             return
         self.close()
         self._ended = False
-        self._before = self.seconds
         self._path = self._left.pop(0)
         self._parser = Parser()
         try:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hangup.tracer.capture.files import File, cannot_create
+from hangup.tracer.capture.format import Told
 from hangup.tracer.capture.names import make_way, numbered
 from hangup.tracer.capture.standing import Standing
 from hangup.tracer.capture.writer import Block, packer
@@ -18,7 +19,12 @@ class Series:
     """The files of one capture, one after the other: each begins with what was told before and still holds."""
 
     def __init__(
-        self, path: Path, *, force: bool = False, count: int | None = None, owner: tuple[int, int] | None = None
+        self,
+        path: Path,
+        *,
+        force: bool = False,
+        count: int | None = None,
+        owner: tuple[int, int] | None = None,
     ) -> None:
         """path: the files are called so, with a number behind it. force: a capture of this name is removed first.
 
@@ -38,13 +44,16 @@ class Series:
         """Bytes of the file that is written; 0: none is."""
         return self._file.size if self._file else 0
 
-    def check(self) -> None:
-        """See that there is no capture of this name, or with force remove it. Raises HangupError."""
+    def check(self, told: Told = Told.AGAIN) -> None:
+        """See that there is no capture of this name, or with force remove it. Raises HangupError.
+
+        told: what is said of that with which the files begin.
+        """
         try:
             make_way(self._path, force=self._force)
         except OSError as error:
             raise cannot_create(self._path, error) from None
-        self._pack = packer()
+        self._pack = packer(told)
 
     def try_out(self) -> None:
         """See that the first file can be made, and take it away again. Raises HangupError if it cannot be."""

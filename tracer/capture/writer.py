@@ -16,7 +16,7 @@ from threading import Condition, Thread
 from typing import NamedTuple, Protocol
 
 from hangup.tracer.capture.codec import compressor
-from hangup.tracer.capture.format import LARGEST_RAW, BlockKind, pack_block
+from hangup.tracer.capture.format import LARGEST_RAW, BlockKind, Told, pack_block
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
 
@@ -221,9 +221,10 @@ class Writer:
         return not is_last
 
 
-def packer() -> Callable[[Sequence[bytes]], Iterator[tuple[Block, Sequence[bytes]]]]:
+def packer(told: Told = Told.FIRST) -> Callable[[Sequence[bytes]], Iterator[tuple[Block, Sequence[bytes]]]]:
     """Return what makes blocks of records, each with the records in it; for one thread.
 
+    told: whether the records were told before.
     Raises HangupError if zstandard is missing.
     """
     compress = compressor()
@@ -237,7 +238,14 @@ def packer() -> Callable[[Sequence[bytes]], Iterator[tuple[Block, Sequence[bytes
             first, last = min(times), max(times)
             count = len(part)
             data = pack_block(
-                BlockKind.RECORDS, codec, stored, raw_length=len(content), records=count, first=first, last=last
+                BlockKind.RECORDS,
+                codec,
+                stored,
+                raw_length=len(content),
+                records=count,
+                first=first,
+                last=last,
+                told=told,
             )
             yield Block(data, count, first, last), part
 

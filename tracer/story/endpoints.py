@@ -285,7 +285,7 @@ class Endpoints:
                 self._changed(record)
         elif kind == _HOST and self._begins_another_run(record):
             yield from self.settle()
-            self._let_go()
+            self.let_go()
             self._on_other(record)
         elif self._aftermaths:
             # The source adds it when it has read what stands behind it, which may be much older.
@@ -299,7 +299,7 @@ class Endpoints:
         host = unpack_fact(record)
         return isinstance(host, HostFact) and self._runs.is_another(host)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Forget what is open: how it ends is not recorded."""
         self._by_sock.clear()
         self._connections.clear()

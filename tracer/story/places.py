@@ -282,10 +282,10 @@ class Places:
         if kind == _HOST:
             host = unpack_fact(record)
             if isinstance(host, HostFact) and self._runs.is_another(host):
-                self._let_go()
+                self.let_go()
         self._on_other(record)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Forget what is open: how it ends is not recorded."""
         self._ends.clear()
         self._connections.clear()
