@@ -18,7 +18,8 @@ from hangup.cli.reporters.page.content import Source, page
 from hangup.cli.reporters.page.render import html
 from hangup.cli.reporters.summary import left_out_text
 from hangup.cli.verdict_options import verdict_options
-from hangup.tracer.capture.reader import name_of
+from hangup.tracer.capture.reader import is_one_of, name_of
+from hangup.tracer.errors import HangupError
 from hangup.tracer.escape import escape
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter
@@ -66,6 +67,9 @@ def command(
     alone, as it names processes, users and paths: whoever may see these, give it to them.
     """
     if output != _STANDARD_OUTPUT:
+        if is_one_of(output, *read):
+            problem = f"{escape(os.fsencode(output))} is the capture that is read"
+            raise HangupError(problem, "name another file for the page")
         new_file.check(output, force=force)
     collected = Collected(draw_all=draw_all)
     with (

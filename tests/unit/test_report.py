@@ -130,6 +130,27 @@ def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_pa
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
+def test_the_capture_that_is_read_is_not_written_over(recorded: Path, tmp_path: Path) -> None:
+    os.link(recorded, tmp_path / "other name")
+    (tmp_path / "long.00001").write_bytes(recorded.read_bytes())
+    before = recorded.read_bytes()
+    for name, other in (("a.capture", "./a.capture"), ("a.capture", "other name"), ("long", "long.00001")):
+        out = tmp_path / other
+        result = report("-r", tmp_path / name, "-o", out, "--force")
+        assert result.exit_code == ExitStatus.CANNOT_RUN
+        assert result.output == f"hangup: {out} is the capture that is read: name another file for the page\n"
+        assert out.read_bytes() == before
+
+
+def test_nor_is_one_that_comes_as_standard_input(recorded: Path) -> None:
+    before = recorded.read_bytes()
+    command = [sys.executable, "-m", "hangup", "report", "-r", "-", "-o", str(recorded), "--force"]
+    with recorded.open("rb") as given:
+        done = subprocess.run(command, stdin=given, capture_output=True, text=True, cwd=CHECKOUT, check=False)
+    assert done.stderr == f"hangup: {recorded} is the capture that is read: name another file for the page\n"
+    assert recorded.read_bytes() == before
+
+
 def test_what_is_wrong_with_the_output_is_said_before_anything_is_read(tmp_path: Path) -> None:
     out = tmp_path / "nowhere" / "out.html"
     result = report("-r", tmp_path / "no capture", "-o", out)

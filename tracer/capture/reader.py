@@ -243,6 +243,18 @@ def is_there(path: Path) -> bool:
     return path == PIPE or any(os.path.lexists(file) and not file.is_dir() for file in (path, *_numbered(path)))
 
 
+def is_one_of(file: Path, *paths: Path) -> bool:
+    """Whether a file, by whatever name, is one of some captures', or standard input of which one is read."""
+    with suppress(OSError):
+        found = file.lstat()
+        return any(
+            os.path.samestat(found, os.fstat(0) if each == PIPE else each.stat())
+            for path in paths
+            for each in _files_of(path)
+        )
+    return False
+
+
 def _cannot_read(path: Path, error: OSError, remedy: str) -> HangupError:
     return HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy)
 
