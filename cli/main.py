@@ -91,6 +91,7 @@ class Frame(click.Group):
         # click's own standalone mode answers a broken pipe with status 1, and that is a command's.
         run = super().main
         _open_what_is_closed()
+        _buffer_output()
         for stream in (sys.stdout, sys.stderr):
             # A locale that lacks a character of somebody's path is no reason to stop.
             if isinstance(stream, io.TextIOWrapper):
@@ -174,6 +175,16 @@ def _open_what_is_closed() -> None:
     # They are None if they were closed at the start.
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _buffer_output() -> None:
+    """Buffer standard output where PYTHONUNBUFFERED or -u has it written straight to its descriptor.
+
+    There a write that a full disk or a reader who goes away has cut short is not gone on with, and raises nothing.
+    """
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        sys.stdout.flush()
+        sys.stdout = open(sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
 
 
 def _abandon_output() -> None:

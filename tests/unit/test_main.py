@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -180,6 +181,48 @@ def test_a_reader_that_goes_away_ends_it_quietly(lines: int) -> None:
         child.stdin.close()
         assert child.stderr.read() == b""
         assert child.wait() == ExitStatus.BROKEN_PIPE
+
+
+# More than a pipe holds; print writes it at once.
+LONG = (
+    "import click\n"
+    "from hangup.cli import main as frame\n"
+    "frame.Frame.get_command = lambda *_: click.command('peers')(lambda: print('x' * 300000, end=''))\n"
+    "frame.hangup.main(['peers'])\n"
+)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_meanwhile_is_not_taken_for_one_that_has_everything(unbuffered: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG],
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        os.read(child.stdout.fileno(), 5)
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait() == ExitStatus.BROKEN_PIPE
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_gets_full_meanwhile_is_told(unbuffered: str, tmp_path: Path) -> None:
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n{LONG}"
+    with (tmp_path / "out").open("w") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", limited],
+            cwd=CHECKOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.stderr, done.returncode) == ("hangup: cannot write: File too large\n", ExitStatus.CANNOT_RUN)
 
 
 def test_the_table_of_statuses_names_each_once() -> None:
