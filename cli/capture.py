@@ -82,6 +82,11 @@ class Capture:
         if self.source:
             self.progress.show(self.source.position, self.source.size)
 
+    @property
+    def reads_pipe(self) -> bool:
+        """Whether what is read now is a pipe."""
+        return self.source is not None and self.source.is_pipe
+
     def tracer_options(self) -> dict[str, Any]:
         """Return what a Tracer has to be told of it."""
         if self.source:
@@ -131,9 +136,11 @@ class Capture:
         """
         if self._failed:
             raise self._failed
-        # A pipe may go on for good, and is ended so.
-        if self.source and self.source.interrupted and self.source.size:
-            note(f"interrupted: {self.source.position / self.source.size:.0%} of the capture had been read")
+        if self.source and self.source.interrupted:
+            if self.source.is_pipe:
+                note("interrupted: the pipe had not been read to its end")
+            else:
+                note(f"interrupted: {self.source.position / self.source.size:.0%} of the capture had been read")
         if self.source and self.source.damage:
             note(str(self.source.damage))
             return ExitStatus.DAMAGED

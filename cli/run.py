@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Protocol
 
 from hangup.cli.child import Child, sent_by_terminal
+from hangup.cli.output import note
 from hangup.cli.wake import Wake
 from hangup.tracer.tracer import QUIET_SECONDS, Alert
 
@@ -42,12 +43,14 @@ class Watched(Protocol):
 class Signals:
     """The signals that end a run, noted while the context lasts; each interrupts a waiting poll."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lets_end: Callable[[], bool] = lambda: False) -> None:
+        """lets_end: whether the first Ctrl-C is for whoever writes what is read, whose end ends the run."""
+        self._lets_end = lets_end
         self._noted: list[int] = []
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._interrupted: float | None = None
         self.received = False
-        """Whether any came."""
+        """Whether any came that ends the run."""
 
     def __enter__(self) -> Signals:
         for number in _ENDING:
@@ -63,15 +66,24 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.received = True
         self._noted.append(number)
-        if number == signal.SIGINT:
-            now = time.monotonic()
-            if self._interrupted is None:
-                self._interrupted = now
-            elif now - self._interrupted > _AGAIN_SECONDS:
-                # Ctrl-C again: whoever presses it does not want to wait for what is left.
+        if number != signal.SIGINT:
+            self.received = True
+            return
+        now = time.monotonic()
+        if self._interrupted is None:
+            self._interrupted = now
+            self.received = self.received or not self._lets_end()
+        elif now - self._interrupted > _AGAIN_SECONDS:
+            # Ctrl-C again: whoever presses it does not want to wait for what is left.
+            if self.received:
                 raise KeyboardInterrupt
+            self.received, self._interrupted = True, now
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether Ctrl-C was pressed, and longer ago than it takes somebody who has got it as well to end."""
+        return self._interrupted is not None and time.monotonic() - self._interrupted > _AGAIN_SECONDS
 
     def take(self) -> list[int]:
         """Return those that came since the last time."""
@@ -113,17 +125,19 @@ def run(
     duration: float | None = None,
     command: Sequence[str] = (),
     starting: AbstractContextManager[None] | None = None,
+    reads_pipe: Callable[[], bool] = lambda: False,
 ) -> int | None:
     """Run until SIGINT, SIGTERM or SIGHUP, for `duration` seconds, or while the command runs; then drain.
 
-    Of a capture what is left then is not read; its end ends the run as well.
+    Of a capture what is left then is not read; its end ends the run as well. While a pipe is read the first SIGINT does
+    not end it: a terminal sends that to whoever writes the pipe, too, and what is still written comes before its end.
 
     The tracer is attached already and stays in its context. on_ready: called when whatever happens is seen;
     after_batch: called after each look at the ring buffer. With a command, signals and the end of the duration (as
     SIGTERM) are passed on to it, and the run ends when it does; its status is returned. starting: it is started within
-    this context.
+    this context. reads_pipe: whether a pipe is read now.
     """
-    with Wake() as wake, Signals() as signals:
+    with Wake() as wake, Signals(lets_end=reads_pipe) as signals:
         tracer.wake_by(wake.descriptor)
         on_ready()
         deadline = None if duration is None else time.monotonic() + duration
@@ -146,10 +160,14 @@ def run(
                         deadline = None
         else:
             status = None
+            is_told = False
             while not signals.received and (deadline is None or time.monotonic() < deadline):
                 look()
                 if tracer.exhausted:
                     break
+                if signals.has_waited and not is_told:
+                    note("the pipe goes on, and is read to its end; Ctrl-C again ends it")
+                    is_told = True
         tracer.stop()
         for alert in tracer.alerts():
             on_alert(alert)

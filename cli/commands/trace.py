@@ -188,7 +188,8 @@ def command(
     its descriptor and what came of it, the number of the connection (#12; - if there is none), the process at the other
     end, and the path. On a terminal the last two are left out where they do not fit, but not the path where a
     connection begins; in a pipe they are always there. Operations are printed in the order they were recorded. It ends
-    at Ctrl-C, SIGTERM, after --duration, with COMMAND, or with -r at the end of the capture.
+    at Ctrl-C, SIGTERM, after --duration, with COMMAND, or with -r at the end of the capture (while that comes by a pipe
+    only the second Ctrl-C ends it: the first one is for whoever writes).
 
     A process that changes its user or group ids or its capabilities, or executes another program (setuid(2), capset(2),
     execve(2) and the like) has a line of its own for that, once it was seen on a connection; what it had done of that
@@ -264,6 +265,7 @@ def command(
                 duration=duration,
                 command=run_command.words,
                 starting=run_command.starting(),
+                reads_pipe=lambda: capture.reads_pipe,
             )
         ended = capture.ended(tracer)
     printer.print(sysdig.rest(printer.clocks))

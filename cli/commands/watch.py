@@ -73,8 +73,9 @@ def command(
     then. Of alerts that are alike (verdict, programs, path) the first three are printed so, the next ten as one line
     each, and the rest is counted; --all and --json print all of them. Connections of systemd's own that every systemctl
     breaks are ignored, unless --ignore-path says what is. At the end a table counts all connections by what became of
-    them. It ends at Ctrl-C, SIGTERM, after --duration, with COMMAND, or with -r at the end of the capture; and with
-    status 122 if there was an alert.
+    them. It ends at Ctrl-C, SIGTERM, after --duration, with COMMAND, or with -r at the end of the capture (while that
+    comes by a pipe only the second Ctrl-C ends it: the first one is for whoever writes); and with status 122 if there
+    was an alert.
 
     FILTER (`hangup fields`) says which connections are looked at and counted; `--` stands between it and COMMAND.
 
@@ -123,6 +124,7 @@ def command(
                 duration=duration,
                 command=run_command.words,
                 starting=run_command.starting(),
+                reads_pipe=lambda: capture.reads_pipe,
             )
         ended = capture.ended(tracer)
     shown.end()

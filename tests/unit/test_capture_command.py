@@ -8,7 +8,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -391,28 +392,56 @@ def test_what_is_no_capture_is_one_line(verb: str, tmp_path: Path) -> None:
     assert run(verb, "-r", tmp_path).output == f"hangup: cannot read {tmp_path} (Is a directory): name a capture file\n"
 
 
-def test_ctrl_c_while_a_capture_is_read_ends_with_what_was_seen_till_then(tmp_path: Path) -> None:
-    """It comes by a pipe that is not closed, so that nothing else can end it; its alert comes all the same."""
-    path = tmp_path / "capture"
-    write_capture(path, RECORDS)
-    with subprocess.Popen(
-        [sys.executable, "-u", "-c", "from hangup.cli.main import main; main()", "watch", "-r", "-"],
-        cwd=CHECKOUT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdin is not None
+@contextmanager
+def watching_a_pipe() -> Iterator[subprocess.Popen[bytes]]:
+    """Start what reads a pipe that is not closed."""
+    command = [sys.executable, "-c", "from hangup.cli.main import main; main()", "watch", "-r", "-"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        yield process
+
+
+def begin(capture: Path, process: subprocess.Popen[bytes]) -> None:
+    """Write a capture of one failure to that process, but not its end; return when its alert has come."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(capture.read_bytes()[:-64])
+    process.stdin.flush()
+    assert b"uwsgi[815] read 723 bytes" in process.stdout.readline()
+
+
+def test_ctrl_c_while_a_pipe_is_read_is_for_whoever_writes_it_and_nothing_of_the_end_is_lost(capture: Path) -> None:
+    with watching_a_pipe() as process:
+        begin(capture, process)
+        process.send_signal(signal.SIGINT)
+        shown, errors = process.communicate(capture.read_bytes()[-64:])
+    assert b"1 alert in" in shown
+    assert errors == b""
+    assert process.returncode == ExitStatus.ALERTS
+
+
+def test_ctrl_c_again_ends_the_reading_of_a_pipe_with_what_was_seen_till_then(capture: Path) -> None:
+    with watching_a_pipe() as process:
+        begin(capture, process)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stdout is not None
+        line = process.stderr.readline()
+        assert line == b"hangup: the pipe goes on, and is read to its end; Ctrl-C again ends it\n"
+        process.send_signal(signal.SIGINT)
+        assert b"1 alert in" in process.stdout.read()
+        assert process.stderr.read() == b"hangup: interrupted: the pipe had not been read to its end\n"
+    assert process.returncode == ExitStatus.ALERTS
+
+
+def test_sigterm_ends_the_reading_of_a_pipe_at_once(capture: Path) -> None:
+    with watching_a_pipe() as process:
+        begin(capture, process)
+        process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(path.read_bytes()[:-64])
-        process.stdin.flush()
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.stdout.read(), process.stderr.read()
-    assert b"uwsgi[815] read 723 bytes" in first
-    assert b"1 alert in" in rest
-    assert errors == b""
+        assert b"1 alert in" in process.stdout.read()
+        assert process.stderr.read() == b"hangup: interrupted: the pipe had not been read to its end\n"
     assert process.returncode == ExitStatus.ALERTS
 
 

@@ -111,6 +111,19 @@ def test_ctrl_c_again_does_not_wait_for_what_is_left(monkeypatch: pytest.MonkeyP
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_where_ctrl_c_is_for_somebody_else_too_the_second_one_ends_and_the_third_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter([0.0, 0.1, 3.0, 3.1, 6.0])
+    with Signals(lets_end=lambda: True) as signals:
+        monkeypatch.setattr("hangup.cli.run.time.monotonic", lambda: next(times))
+        for is_received in (False, False, True, True):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals.received == is_received
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_ctrl_c_again_leaves_the_library_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 3.0])
     reached: list[str] = []

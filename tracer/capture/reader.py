@@ -150,6 +150,11 @@ class FileSource:
         return self._ended
 
     @property
+    def is_pipe(self) -> bool:
+        """Whether what is read now is a pipe."""
+        return self._is_pipe
+
+    @property
     def silent(self) -> bool:
         """Whether a pipe has given nothing for so long that nothing more comes of what had been recorded by then."""
         return self._is_pipe and time.monotonic() - self._heard >= _SILENT_SECONDS
