@@ -105,7 +105,14 @@ class Capture:
     def ended(self, tracer: Tracer) -> Ended:
         """Return what there is to sum up: what was seen here, or where the capture was made."""
         seconds = tracer.recorded.nanoseconds / 10**9 if self.source else time.monotonic() - self._began
-        return Ended(tracer.statistics, tracer.losses(), seconds, tracer.flavour, len(tracer.functions))
+        return Ended(
+            tracer.statistics,
+            tracer.losses(),
+            seconds,
+            tracer.flavour,
+            len(tracer.functions),
+            interrupted=self.source is not None and self.source.interrupted,
+        )
 
     def alerts(self, tracer: Tracer) -> Iterator[Alert]:
         """Yield all alerts of what is read, and show how far it has been read meanwhile."""

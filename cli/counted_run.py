@@ -119,6 +119,11 @@ def _of_json(path: Path, file: IO[bytes], wanted: Filter) -> Run:
             elif record.get("record") == "total":
                 lost = _count(record, "lost")
                 _require_all(path, _count(record, "left_out"))
+                if record["interrupted"]:
+                    raise IncompleteError(
+                        f"{_name(path)} is of a capture that was not read to its end",
+                        "let `hangup watch --json` read it whole",
+                    )
         except (KeyError, TypeError, ValueError):
             raise IncompleteError(
                 f"line {number} of {_name(path)} has no counts as this hangup knows them",

@@ -19,3 +19,5 @@ class Ended:
     """How the probes were attached; None: that is not known."""
     functions: int
     """How many functions were probed."""
+    interrupted: bool = False
+    """Whether a capture was not read to its end."""

@@ -35,6 +35,12 @@ TOTAL: tuple[Field[Ended], ...] = (
     ),
     Field("functions", "number", "how many functions of the kernel were probed", lambda ended: ended.functions),
     Field("seconds", "number", "how long it was watched", lambda ended: round(ended.seconds, 3), unit="s"),
+    Field(
+        "interrupted",
+        "boolean",
+        "whether the reading of a capture was ended before its end: then this is of its beginning only",
+        lambda ended: ended.interrupted,
+    ),
 )
 """A run that has ended."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.cli.reporters.difference import difference_text
 from hangup.cli.reporters.summary_json import summary_lines
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.comparison import Counted, Run, compare, run_of
 from hangup.tracer.errors import HangupError
 from hangup.tracer.filter.check import Subject
@@ -243,6 +245,27 @@ def test_json_has_a_line_for_each_and_one_for_all(files: Callable[..., Path]) ->
     assert (fastcgi["conclusion"], fastcgi["change_low"]) == ("only after", None)
     assert fastcgi["verdicts"][0]["verdict"] == "answered"
     assert fastcgi["verdicts"][0]["gap_max_ns_after"] == 89_000
+
+
+def test_a_run_that_was_not_read_to_its_end_is_not_compared(
+    files: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = files("bad", BAD, as_json=False)
+    read = FileSource.read
+
+    def interrupted(source: FileSource, timeout: float) -> list[bytes]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return read(source, timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileSource, "read", interrupted)
+        result = CliRunner().invoke(hangup, ["watch", "--json", "-r", str(bad), str(bad)])
+    begun = tmp_path / "begun"
+    begun.write_text(result.stdout)
+    result = diff(begun, bad)
+    assert result.exit_code == ExitStatus.DAMAGED
+    problem = f"{begun} is of a capture that was not read to its end"
+    assert result.stderr == f"hangup: {problem}: let `hangup watch --json` read it whole\n"
 
 
 def totals(**changes: Any) -> str:
