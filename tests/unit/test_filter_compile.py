@@ -196,6 +196,13 @@ def test_a_connect_that_failed_has_a_client_a_path_and_an_error() -> None:
         assert [alert.verdict.kind for alert in found] == [Kind.REFUSED] * count
 
 
+def test_a_connect_that_failed_has_nothing_that_only_a_connection_has() -> None:
+    refused = Story(path="/run/gone.s", client=Task("nginx", 206))
+    refused.connect(error=111)
+    for name in ("conn.number", "conn.unread", "verdict.gap", "fd.ino"):
+        assert alerts(f"{name} exists", refused)[0] == [], name
+
+
 def test_of_several_values_one_is_enough_but_all_have_to_be_others() -> None:
     connected = Connected("/a", (Process(1, "a"),), (Process(2, "b"),), consequences=("closed", "harmless"))
     for text, passes in (

@@ -59,7 +59,8 @@ def judged(alert: Alert, place: Place) -> Connected:
     consequence = verdict.consequence
     consequences = (consequence.answer, consequence.afterwards, "harmless" if consequence.harmless else None)
     return _told(alert.story, alert.path, alert.client, alert.server, place)._replace(
-        unread=verdict.figures.unread_bytes,
+        # Of a connect that failed there is no story, and nothing that it could have left.
+        unread=verdict.figures.unread_bytes if alert.story else None,
         verdict=verdict.kind.label,
         symptom=verdict.symptom.value,
         gap=verdict.figures.gap,

@@ -513,7 +513,7 @@ CONNECTION: tuple[FilterField, ...] = (
         "what was left unread: of an operation that is a release, by the end that went; of a connection, by the "
         "hang-up; of one that is open, what is not read yet at either end",
         unit="bytes",
-        absent="of other operations",
+        absent="of other operations, and of a connect that failed",
         recorded=("unread_bytes", "operation"),
         of_operation=lambda unread, operation: unread if operation == _RELEASE else None,
         of_connection=lambda connected: (connected.unread,),
