@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from hangup.cli.child import invoking_user
+from hangup.cli.child import owner_of_files
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import is_filter, seconds_of
+from hangup.cli.options import FILE, is_filter, seconds_of
 from hangup.cli.output import note
 from hangup.cli.progress import Progress
 from hangup.cli.ready import Ready
@@ -168,7 +168,7 @@ def read_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
         *READ,
         "read",
         callback=readable,
-        type=click.Path(path_type=Path),
+        type=FILE,
         multiple=True,
         required=required,
         metavar="FILE",
@@ -258,7 +258,7 @@ _WRITE_OPTIONS = (
         "-w",
         "--write",
         "write",
-        type=click.Path(path_type=Path),
+        type=FILE,
         metavar="FILE",
         help="Write a capture to this new file while showing what is seen; - writes it to standard output, and nothing "
         "else there.",
@@ -387,9 +387,7 @@ def _output(
     """Return where the capture goes."""
     if write == PIPE:
         return Pipe()
-    # Who reads it needs no root, and has seen by root's leave what is in it.
-    user = invoking_user(os.environ)
-    owner = (user.uid, user.gid) if user else None
+    owner = owner_of_files()
     if around is None and rotate_size is None and rotate_time is None:
         return File(write, force=force, owner=owner)
     series = Series(write, force=force, count=rotate_count, owner=owner)

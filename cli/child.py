@@ -54,6 +54,15 @@ def invoking_user(environment: Mapping[str, str]) -> User | None:
     return User(uid, gid, tuple(os.getgrouplist(entry.pw_name, gid)), entry.pw_name, entry.pw_dir)
 
 
+def owner_of_files() -> tuple[int, int] | None:
+    """Return whose it is that is written, uid and gid: of who called sudo; None: it is ours.
+
+    Who reads it needs no root, and has seen by root's leave what is in it.
+    """
+    user = invoking_user(os.environ)
+    return (user.uid, user.gid) if user else None
+
+
 def environment_for(user: User, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment as it is, with HOME, USER and LOGNAME of the user where sudo has set root's."""
     changed = dict(environment)

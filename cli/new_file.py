@@ -32,10 +32,10 @@ def check(path: Path, *, force: bool) -> None:
         raise HangupError(f"{path} is there already", _ANOTHER)
 
 
-def write(path: Path, content: bytes, *, force: bool) -> None:
+def write(path: Path, content: bytes, *, force: bool, owner: tuple[int, int] | None = None) -> None:
     """Write it, readable by its owner alone. Raises HangupError if that cannot be done; then nothing has changed.
 
-    force: whether it may take another file's place.
+    force: whether it may take another file's place. owner: whose it becomes, uid and gid; None: it is ours.
     """
     check(path, force=force)
     try:
@@ -46,6 +46,8 @@ def write(path: Path, content: bytes, *, force: bool) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            if owner:
+                os.fchown(file.fileno(), *owner)
         if force:
             os.replace(name, path)  # noqa: PTH105 - both are names
         else:

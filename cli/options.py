@@ -169,6 +169,9 @@ def filter_options(subject: Subject) -> Callable[[Callable[..., Any]], Callable[
 _SHORTHAND = ("pids", "uids", "cgroups", "comms", "paths", "ignored_comms", "ignored_paths", "connections")
 
 
+FILE = click.Path(path_type=Path, readable=False)
+"""A file by its name: whoever opens it says in one line what is wrong with that, and what to do."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines; docs/json.md names the fields.")
 
 addresses_option = click.option("--addresses", is_flag=True, help="Show the kernel's addresses of sockets, too.")
@@ -232,7 +235,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--duration", callback=seconds_of, metavar="TIME", help="End after so long: 10, 1.5, 30s, 5m, 1h.")
     @click.option(
         "--ready-file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=FILE,
         metavar="FILE",
         help="Write the pid and the kind of probes to FILE once they are attached.",
     )

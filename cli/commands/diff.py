@@ -11,7 +11,7 @@ from hangup.cli import terminal
 from hangup.cli.capture import readable
 from hangup.cli.counted_run import read_run
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import filter_options, json_option
+from hangup.cli.options import FILE, filter_options, json_option
 from hangup.cli.output import note
 from hangup.cli.reporters.difference import difference_text
 from hangup.cli.reporters.difference_json import difference_lines
@@ -21,14 +21,12 @@ from hangup.tracer.comparison import compare
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter
 
-_file = click.Path(path_type=Path)
-
 
 @click.command("diff")
 @filter_options(Subject.COUNTS)
 @json_option
-@click.argument("before", type=_file, callback=readable)
-@click.argument("after", type=_file, callback=readable)
+@click.argument("before", type=FILE, callback=readable)
+@click.argument("after", type=FILE, callback=readable)
 @click.argument("filter_text", metavar="[FILTER]", required=False)
 def command(*, wanted: Filter, as_json: bool, before: Path, after: Path) -> int:
     """Compare what failed before a change with what fails after it.

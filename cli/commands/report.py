@@ -10,8 +10,9 @@ import click
 
 from hangup.cli import new_file
 from hangup.cli.capture import Capture, ReadsFiles, read_option
+from hangup.cli.child import owner_of_files
 from hangup.cli.exit_status import ExitStatus
-from hangup.cli.options import filter_options
+from hangup.cli.options import FILE, filter_options
 from hangup.cli.output import note
 from hangup.cli.reporters.page.collected import Collected
 from hangup.cli.reporters.page.content import Source, page
@@ -35,7 +36,7 @@ _STANDARD_OUTPUT = Path("-")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=FILE,
     required=True,
     metavar="FILE",
     help="Write the page to this file; - is standard output.",
@@ -64,7 +65,7 @@ def command(
     --all draws all of them. Times are UTC. FILTER (`hangup fields`) says which connections are looked at and counted.
 
     It needs no privileges, and nothing of the host on which the capture was made. The file is readable by its owner
-    alone, as it names processes, users and paths: whoever may see these, give it to them.
+    alone, which is whoever called sudo, as it names processes, users and paths: whoever may see these, give it to them.
     """
     if output != _STANDARD_OUTPUT:
         if is_one_of(output, *read):
@@ -95,7 +96,7 @@ def command(
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
     else:
-        new_file.write(output, content, force=force)
+        new_file.write(output, content, force=force, owner=owner_of_files())
         written = escape(os.fsencode(output))
         note(f"wrote {written} ({size(len(content))}), readable by you alone: it names processes, users and paths")
     return capture.end(ExitStatus.OK)

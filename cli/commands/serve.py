@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hangup.cli.options import key_option, value_of
+from hangup.cli.options import FILE, key_option, value_of
 from hangup.cli.output import note
 from hangup.cli.reporters.filter_text import explained
 from hangup.cli.service import configuration
@@ -43,7 +43,7 @@ _FILTER = next(key for key in keys() if key.name == "filter")
 @click.command("serve")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help=f"Read this configuration instead of {configuration.DEFAULT}.",
 )

@@ -392,6 +392,23 @@ def test_what_is_no_capture_is_one_line(verb: str, tmp_path: Path) -> None:
     assert run(verb, "-r", tmp_path).output == f"hangup: cannot read {tmp_path} (Is a directory): name a capture file\n"
 
 
+@pytest.mark.parametrize("verb", ["watch", "report", "diff"])
+def test_what_may_not_be_read_is_one_line_with_what_to_do(
+    verb: str, capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For root everything can be read.
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: os.fsdecode(path) != str(capture))
+    arguments: dict[str, list[object]] = {
+        "watch": ["-r", capture],
+        "report": ["-r", capture, "-o", tmp_path / "x"],
+        "diff": [capture, capture],
+    }
+    result = run(verb, *arguments[verb])
+    remedy = "read it with sudo, or let its owner give it to you (chown)"
+    assert result.output == f"hangup: cannot read {capture} (Permission denied): {remedy}\n"
+    assert result.exit_code == ExitStatus.CANNOT_RUN
+
+
 @contextmanager
 def watching_a_pipe() -> Iterator[subprocess.Popen[bytes]]:
     """Start what reads a pipe that is not closed."""

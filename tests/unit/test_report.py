@@ -151,6 +151,32 @@ def test_nor_is_one_that_comes_as_standard_input(recorded: Path) -> None:
     assert recorded.read_bytes() == before
 
 
+def test_a_file_that_may_not_be_read_can_be_replaced(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.html"
+    out.write_text("of somebody else, in a folder of ours")
+    # For root everything can be read.
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: os.fsdecode(path) != str(out))
+    assert report("-r", recorded, "-o", out).output.endswith("overwrite it with --force\n")
+    assert report("-r", recorded, "-o", out, "--force").exit_code == ExitStatus.OK
+    assert out.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("forced", [[], ["--force"]])
+def test_a_report_belongs_to_whoever_called_sudo(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forced: list[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give a file away")
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65533")
+    out = tmp_path / "out.html"
+    assert report("-r", recorded, "-o", out, *forced).exit_code == ExitStatus.OK
+    status = out.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (65534, 65533, 0o600)
+
+
 def test_what_is_wrong_with_the_output_is_said_before_anything_is_read(tmp_path: Path) -> None:
     out = tmp_path / "nowhere" / "out.html"
     result = report("-r", tmp_path / "no capture", "-o", out)

@@ -261,6 +261,8 @@ def is_one_of(file: Path, *paths: Path) -> bool:
 
 
 def _cannot_read(path: Path, error: OSError, remedy: str) -> HangupError:
+    if isinstance(error, PermissionError):
+        remedy = "read it with sudo, or let its owner give it to you (chown)"
     return HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy)
 
 
