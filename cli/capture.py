@@ -155,9 +155,12 @@ class Capture:
 
 
 def readable(ctx: click.Context, param: click.Parameter, files: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
-    """Return the files that an option or an argument names. Raises BadParameter where nobody would write one."""
-    if PIPE in (files if isinstance(files, tuple) else (files,)) and os.isatty(0):
+    """Return the files that an option or an argument names. Raises BadParameter where none can come."""
+    pipes = (files if isinstance(files, tuple) else (files,)).count(PIPE)
+    if pipes and os.isatty(0):
         raise click.BadParameter("standard input is a terminal, and no capture comes from there", ctx, param)
+    if pipes > 1:
+        raise click.BadParameter("standard input can be read only once, and - is there twice", ctx, param)
     return files
 
 

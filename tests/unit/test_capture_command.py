@@ -491,6 +491,8 @@ def test_ctrl_c_before_the_end_of_a_file_is_told_with_how_much_was_read(
         ("watch -r FILE --ready-file x", "--ready-file is for watching this host, and -r reads a capture"),
         ("watch -r FILE --around 5s", "--around is for watching this host, and -r reads a capture"),
         ("watch -r FILE -w x", "--write is for watching this host, and -r reads a capture"),
+        ("watch -r - -r -", "Invalid value for '-r' / '--read': standard input can be read only once"),
+        ("trace -r - FILE -", "Invalid value for '-r' / '--read': standard input can be read only once"),
         ("watch -r FILE -- true", "COMMAND is for watching this host, and -r reads a capture"),
         ("trace -r FILE --duration 5", "--duration is for watching this host, and -r reads a capture"),
         ("trace -r FILE -G 5", "--rotate-time is for watching this host, and -r reads a capture"),
