@@ -28,6 +28,7 @@ from hangup.tracer.capture.names import PIPE
 from hangup.tracer.capture.reader import FileSource, is_there
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.writer import Output, WriteError, Writer
+from hangup.tracer.escape import escape
 from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
 
 _UNITS = {"": 10**6, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -54,11 +55,12 @@ class Capture:
         self._begun = begun
         self.is_read = bool(read)
         """Whether a capture is read in the place of this host."""
+        self._name = name
         self._writer = Writer(output, name=name) if output else None
         self.is_piped = isinstance(output, Pipe)
         """Whether standard output is what is written to: nothing else may be."""
         self._is_around = isinstance(output, Around)
-        self._marked = -_MARK_NS
+        self._marked: int | None = None
         self.source: FileSource | None = None
         """What is read; None: this host is watched."""
         self.progress = Progress()
@@ -124,7 +126,7 @@ class Capture:
 
     def mark(self, when: int) -> None:
         """Take it that there was an alert, at a time in ns of CLOCK_MONOTONIC."""
-        if self._writer and self._is_around and when - self._marked >= _MARK_NS:
+        if self._writer and self._is_around and (self._marked is None or when - self._marked >= _MARK_NS):
             self._marked = when
             self._writer.mark(when)
 
@@ -143,6 +145,8 @@ class Capture:
         """
         if self._failed:
             raise self._failed
+        if self._is_around and self._marked is None:
+            note(f"there was no alert: nothing was written to {escape(os.fsencode(self._name))}")
         if self.source and self.source.interrupted:
             if self.source.is_pipe:
                 note("interrupted: the pipe had not been read to its end")
