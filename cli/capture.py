@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from hangup.cli import new_file
 from hangup.cli.child import owner_of_files
 from hangup.cli.ended import Ended
 from hangup.cli.exit_status import ExitStatus
@@ -394,6 +395,8 @@ def _output(
     """Return where the capture goes."""
     if write == PIPE:
         return Pipe()
+    # Whether there may be a file is seen when it is made; what is none is never replaced.
+    new_file.check(write, force=True)
     owner = owner_of_files()
     if around is None and rotate_size is None and rotate_time is None:
         return File(write, force=force, owner=owner)

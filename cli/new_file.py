@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from hangup.tracer.errors import HangupError
@@ -38,6 +37,9 @@ def write(path: Path, content: bytes, *, force: bool, owner: tuple[int, int] | N
     force: whether it may take another file's place. owner: whose it becomes, uid and gid; None: it is ours.
     """
     check(path, force=force)
+    # It brings the compressors along (shutil), and most starts make no such file.
+    import tempfile  # noqa: PLC0415
+
     try:
         # mkstemp(3) makes it 0600.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -152,6 +152,20 @@ def test_an_existing_file_is_replaced_with_force_only(told: Tell, capture: Path)
     assert capture.read_bytes() != before
 
 
+@pytest.mark.parametrize("forced", [[], ["--force"], ["-C", "5", "--force"]])
+def test_what_is_no_file_is_never_replaced_and_said_to_be_none(told: Tell, tmp_path: Path, forced: list[str]) -> None:
+    told(clean())
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nothing")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    for path in (tmp_path, dangling, link, Path("/dev/null")):
+        result = run("trace", "--duration", "0.01", "-w", path, *forced)
+        assert result.exit_code == ExitStatus.CANNOT_RUN
+        assert result.output == f"hangup: {path} is no regular file: name another file, or - for standard output\n"
+    assert sorted(tmp_path.iterdir()) == [dangling, link]
+
+
 def test_a_capture_belongs_to_whoever_called_sudo(told: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to give a file away")
