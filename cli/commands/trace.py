@@ -124,6 +124,16 @@ def _line_format(ctx: click.Context, param: click.Parameter, text: str | None) -
         raise click.BadParameter(error.pointed, ctx, param) from None
 
 
+class _Connection(click.IntRange):
+    """A connection's number, as lines have it or without the #."""
+
+    name = "number of a connection"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: Any = value.removeprefix("#") if isinstance(value, str) else value
+        return super().convert(number, param, ctx)
+
+
 def _require_times(line_format: LineFormat | None, *, as_json: bool) -> None:
     """Raise click.UsageError if no time that is printed is as -t has it."""
     if as_json:
@@ -159,10 +169,10 @@ def _require_times(line_format: LineFormat | None, *, as_json: bool) -> None:
 @click.option(
     "-c",
     "connections",
-    type=click.IntRange(1, (1 << 64) - 1),
+    type=_Connection(1, (1 << 64) - 1),
     multiple=True,
     metavar="CONNECTION",
-    help="Only this connection, by its number.",
+    help="Only this connection, by its number: 12, or '#12' as it is printed.",
 )
 @json_option
 @capture_options("probes", "duration", "ready_file", "ready_fd", "follow", "command_line", alerts=False)

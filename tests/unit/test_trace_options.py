@@ -98,6 +98,7 @@ def test_one_connection_can_be_followed() -> None:
     assert len(numbers) == 2
     for number in numbers:
         found = {json.loads(line).get("connection") for line in lines("--json", "-c", str(number))}
+        assert lines("-c", f"#{number}") == lines("-c", str(number)) != lines()
         assert found - {None} == {number}
 
 
@@ -114,6 +115,7 @@ def test_one_connection_can_be_followed() -> None:
         (("-p", "%proc.nam"), "column 2 of the format: there is no field 'proc.nam'; did you mean proc.name"),
         (("-t", "yesterday"), "'yesterday' is not one of"),
         (("-c", "0"), "0 is not in the range"),
+        (("-c", "#"), "'' is not a valid number of a connection"),
     ],
 )
 def test_what_makes_no_sense_is_told(arguments: tuple[str, ...], said: str) -> None:
