@@ -71,8 +71,11 @@ def _name(path: Path) -> str:
 
 
 def _begins_with_json(data: bytes) -> bool:
-    """Whether this is how `--json` begins, and no capture (docs/capture-format.md)."""
-    return data.startswith(b"{")
+    """Whether this is how `--json` begins, and no capture (docs/capture-format.md).
+
+    With 2>&1 what hangup says of the run itself may stand before it.
+    """
+    return data.startswith((b"{", b"hangup: "))
 
 
 def _of_capture(path: Path, wanted: Filter, begun: bytes = b"") -> tuple[Run, Damage | None]:

@@ -281,6 +281,17 @@ def summary(**changes: Any) -> str:
     return json.dumps(json.loads(first) | changes, separators=(",", ":"))
 
 
+def test_what_hangup_said_of_itself_may_stand_among_the_lines(files: Callable[..., Path], tmp_path: Path) -> None:
+    bad = files("bad", BAD, as_json=True)
+    noted = tmp_path / "with 2>&1"
+    noted.write_text(f"hangup: not counted\n{bad.read_text()}hangup: nothing else\n")
+    assert diff("--json", noted, bad).output == diff("--json", bad, bad).output
+    with noted.open("rb") as given:
+        command = [sys.executable, "-m", "hangup", "diff", "--json", "-", str(bad)]
+        done = subprocess.run(command, stdin=given, capture_output=True, text=True, cwd=CHECKOUT, check=False)
+    assert done.stdout + done.stderr == diff("--json", bad, bad).output
+
+
 def test_what_is_missing_from_a_run_is_known_of_json_as_well(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(f"{summary()}\n{totals()}\n")
