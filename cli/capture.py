@@ -23,6 +23,7 @@ from hangup.cli.options import FILE, is_filter, seconds_of
 from hangup.cli.output import note
 from hangup.cli.progress import Progress
 from hangup.cli.ready import Ready
+from hangup.cli.run import first_interrupt_for
 from hangup.tracer.capture.around import Around
 from hangup.tracer.capture.files import File, Pipe
 from hangup.tracer.capture.names import PIPE
@@ -70,14 +71,20 @@ class Capture:
         self._began = time.monotonic()
 
     def __enter__(self) -> Capture:
-        """Open what is read. Raises HangupError if it is no capture that can be."""
+        """Open what is read. Raises HangupError if it is no capture that can be.
+
+        From then on the first Ctrl-C does not end the reading of a pipe: see `first_interrupt_for`.
+        """
         if self._read:
             self.source = FileSource(*self._read, begun=self._begun)
+            self._interrupts = first_interrupt_for(lambda: self.reads_pipe)
+            self._interrupts.__enter__()
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _value: object, _traceback: TracebackType | None) -> None:
         self.progress.hide()
         if self.source:
+            self._interrupts.__exit__(None, None, None)
             self.source.close()
 
     def show_progress(self) -> None:
@@ -87,8 +94,8 @@ class Capture:
 
     @property
     def reads_pipe(self) -> bool:
-        """Whether what is read now is a pipe."""
-        return self.source is not None and self.source.is_pipe
+        """Whether what is read now is a pipe that has not come to its end."""
+        return self.source is not None and self.source.is_pipe and not self.source.drained
 
     def tracer_options(self) -> dict[str, Any]:
         """Return what a Tracer has to be told of it."""

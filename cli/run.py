@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType, TracebackType
 from typing import Protocol
 
@@ -89,6 +89,33 @@ class Signals:
         """Return those that came since the last time."""
         noted, self._noted = self._noted, []
         return noted
+
+
+@contextmanager
+def first_interrupt_for(is_written: Callable[[], bool]) -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt, but not the first one while somebody else writes what is read.
+
+    A terminal sends it to whoever writes, too, and what is still written comes before the end.
+    """
+    first: float | None = None
+
+    def note_it(_number: int, _frame: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if first is None and is_written():
+            first = now
+        elif first is None or now - first > _AGAIN_SECONDS:
+            raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        # It is ignored on purpose, or somebody else's.
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note_it)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Command:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,6 +17,7 @@ from hangup.cli import new_file
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.cli.progress import Progress
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.errors import HangupError
 from tests.stories import seeds_failure
 from tests.unit import pages
@@ -116,6 +119,26 @@ def test_ctrl_c_leaves_no_page(recorded: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Progress, "show", interrupted)
     assert report("-r", recorded, "-o", tmp_path / "out.html").exit_code == ExitStatus.INTERRUPTED
     assert list(tmp_path.iterdir()) == [recorded]
+
+
+def test_ctrl_c_while_a_pipe_is_read_is_for_whoever_writes_it(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FileSource.read
+
+    def interrupted(source: FileSource, timeout: float) -> list[bytes]:
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        return read(source, timeout)
+
+    monkeypatch.setattr(FileSource, "read", interrupted)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=lambda: pipe.write_bytes(recorded.read_bytes()), daemon=True)
+    writer.start()
+    assert report("-r", pipe, "-o", tmp_path / "out.html").exit_code == ExitStatus.OK
+    writer.join()
+    assert "26 of 89 connections failed" in (tmp_path / "out.html").read_text()
 
 
 def test_a_file_that_is_there_is_left_alone_unless_forced(recorded: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hangup.cli.child import CommandNotStartedError, User, environment_for, invoking_user
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.ready import Ready
-from hangup.cli.run import Signals, run
+from hangup.cli.run import Signals, first_interrupt_for, run
 from hangup.tracer.tracer import Alert
 
 
@@ -122,6 +122,22 @@ def test_where_ctrl_c_is_for_somebody_else_too_the_second_one_ends_and_the_third
             assert signals.received == is_received
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_while_a_pipe_is_read_the_second_ctrl_c_interrupts_and_otherwise_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    times = iter([0.0, 0.1, 3.0, 4.0])
+    monkeypatch.setattr("hangup.cli.run.time.monotonic", lambda: next(times))
+    with first_interrupt_for(lambda: True):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with first_interrupt_for(lambda: False), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_again_leaves_the_library_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
