@@ -41,7 +41,7 @@ types: setup ## mypy, strict
 unit: setup ## everything after the source: no privileges, no guest
 	$(PYTHON) -m pytest -q
 
-fuzz: setup ## whatever a fuzzer comes upon, to the reader of captures; FUZZ_SECONDS=60
+fuzz: setup ## whatever a fuzzer comes upon, to the reader of captures and trace; FUZZ_SECONDS=60
 	@$(PYTHON) -c 'import atheris' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check atheris
 	@mkdir -p .cache/fuzz-capture
 	$(PYTHON) -m tests.fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=512 \

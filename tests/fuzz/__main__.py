@@ -1,4 +1,4 @@
-"""Fuzzes the reader of captures: whatever reaches lines that nothing reached before is gone on from.
+"""Fuzzes the reader of captures, and what trace prints: what reaches lines that nothing reached before is gone on from.
 
     python -m tests.fuzz [libFuzzer's options] [FOLDER ...]
 
@@ -12,7 +12,7 @@ import sys
 import atheris
 
 # What is imported here says which of its lines are reached.
-with atheris.instrument_imports(include=["hangup.tracer"]):
+with atheris.instrument_imports(include=["hangup.tracer", "hangup.cli.reporters"]):
     from tests.fuzz.capture import one_input
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a fuzzer's input is to the reader of captures, and to what follows it.
+"""What a fuzzer's input is to the reader of captures, and to what follows it up to the lines of trace.
 
 The first byte of an input says what the rest is: a file, or a part of one whose checksums are made right, since
 no fuzzer guesses those.
@@ -6,11 +6,16 @@ no fuzzer guesses those.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hangup.cli.reporters.line_format import FormattedLines, parsed
+from hangup.cli.reporters.operation import operation_rows
+from hangup.cli.reporters.operation_json import operation_lines
+from hangup.cli.reporters.sysdig import SysdigLines
 from hangup.tracer.capture.format import (
     BLOCK_BYTES,
     HEADER_BYTES,
@@ -26,6 +31,10 @@ from hangup.tracer.capture.format import (
 )
 from hangup.tracer.capture.parser import Parser
 from hangup.tracer.capture.standing import Standing
+from hangup.tracer.filter.check import works_with
+from hangup.tracer.filter.fields import FIELDS
+from hangup.tracer.story.endpoints import Operated
+from hangup.tracer.story.places import Placed
 from hangup.tracer.tracer import Tracer
 from tests.unit.sources import Records
 
@@ -33,6 +42,9 @@ CORPUS = Path(__file__).parents[1] / "data" / "fuzz-capture"
 
 # A file may be short and its records many: what one input makes of them is bounded, so that it is over soon.
 _MOST_RECORDS = 2000
+
+# Every field that -p can print.
+_FORMAT = parsed("*" + " ".join(f"%{field.name}" for field in FIELDS if "-p" in works_with(field)))
 
 
 def behind_header(data: bytes) -> bytes:
@@ -91,6 +103,33 @@ def one_input(data: bytes) -> None:
     with Tracer(source=Records(told), latent=True, harmless=True) as tracer:
         for alert in tracer.alerts():
             assert alert.verdict.sentence.isprintable()
+    _trace(told)
+
+
+def _trace(records: Sequence[bytes]) -> None:
+    """Make the lines that `hangup trace` prints, in each of its layouts."""
+    rows, objects, sysdig = operation_rows(), operation_lines(), SysdigLines()
+
+    def show_places(placed: Sequence[Placed]) -> None:
+        _are_lines(rows(placed, tracer.clocks, 80))
+
+    def show_operations(operated: Sequence[Operated]) -> None:
+        _are_lines(sysdig.lines(operated, tracer.clocks))
+        _are_lines(formatted.lines(operated, tracer.clocks))
+        for line in objects(operated, tracer.clocks, tracer.cgroup):
+            assert isinstance(json.loads(line), dict)
+
+    with Tracer(source=Records(records), on_places=show_places) as tracer:
+        list(tracer.alerts())
+    with Tracer(source=Records(records), on_operations=show_operations) as tracer:
+        formatted = FormattedLines(_FORMAT, tracer.find_cgroup)
+        list(tracer.alerts())
+    _are_lines(sysdig.rest(tracer.clocks))
+
+
+def _are_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        assert line.isprintable()
 
 
 def _count(content: bytes) -> int:

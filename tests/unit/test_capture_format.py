@@ -31,6 +31,7 @@ from hangup.tracer.capture.format import (
 )
 from hangup.tracer.capture.parser import Parser, split
 from hangup.tracer.record import layout as record
+from hangup.tracer.record.facts import is_whole
 from tests.captures import RECORDS, block, file_of, parse
 
 FILE = file_of([RECORDS[:3], RECORDS[3:]])
@@ -195,6 +196,16 @@ def test_a_record_that_is_not_what_it_says_is_refused() -> None:
     for data in (without_an_operation, without_a_host):
         with pytest.raises(FormatError, match="a record is not what it says"):
             split(RECORDS[0] + data)
+
+
+@pytest.mark.parametrize("operation", [0, max(record.Operation) + 1, 255])
+def test_an_operation_that_is_none_of_those_there_are_is_refused(operation: int) -> None:
+    data = bytearray(RECORDS[2])
+    assert split(bytes(data)) == [RECORDS[2]]
+    data[record.OPERATION_AT] = operation
+    with pytest.raises(FormatError, match="a record is not what it says"):
+        split(RECORDS[0] + data)
+    assert not is_whole(bytes(data))
 
 
 def test_a_record_of_a_kind_that_is_not_known_is_given_as_it_is() -> None:

@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from hangup.tracer.capture.format import HEADER_BYTES, pack_header
+from hangup.tracer.record.layout import OPERATION_AT, Operation
 from tests import stories
 from tests.captures import RECORDS, file_of
 from tests.fuzz.capture import CORPUS, SHAPES, one_input
@@ -27,6 +28,11 @@ _IDENTITIES = [
     executed(_CLIENT, 2, b"/usr/sbin/httpd", was="sh"),
 ]
 
+_NO_OPERATION = bytearray(RECORDS[4])
+_NO_OPERATION[OPERATION_AT] = 0
+_IDENTITY_AND_OPERATION = bytearray(_IDENTITIES[1])
+_IDENTITY_AND_OPERATION[OPERATION_AT] = int(Operation.READ)
+
 # Whole captures, in each shape of an input: what it finds by itself goes from there.
 SEEDS = {
     "whole": b"\0" + _FILE,
@@ -35,6 +41,8 @@ SEEDS = {
     "records": b"\1" + b"".join(RECORDS),
     "histories": b"\1" + b"".join(_HISTORIES),
     "identities": b"\1" + b"".join([*_IDENTITIES, *RECORDS, *_IDENTITIES]),
+    "no-operation": b"\1" + b"".join([*RECORDS[:4], _NO_OPERATION, *RECORDS[5:]]),
+    "identity-and-operation": b"\1" + b"".join([*RECORDS, _IDENTITY_AND_OPERATION]),
     "frame": b"\2" + struct.pack("<I", len(RECORDS[2])) + zstandard.ZstdCompressor().compress(RECORDS[2]),
     "bomb": b"\2" + struct.pack("<I", 1 << 20) + zstandard.ZstdCompressor().compress(bytes(1 << 20)),
     "blocks": b"\3" + _FILE,

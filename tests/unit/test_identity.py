@@ -28,7 +28,16 @@ from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.fields import FIELDS
 from hangup.tracer.filter.filter import understood
 from hangup.tracer.record.facts import ProcessFact, is_whole, pack_fact
-from hangup.tracer.record.layout import Credentials, Event, RecordType, pack, type_of, unpack_identity
+from hangup.tracer.record.layout import (
+    OPERATION_AT,
+    Credentials,
+    Event,
+    Operation,
+    RecordType,
+    pack,
+    type_of,
+    unpack_identity,
+)
 from hangup.tracer.story import identity as module
 from hangup.tracer.story.aftermath import WAIT
 from hangup.tracer.story.endpoints import Operated
@@ -142,6 +151,12 @@ def test_a_record_comes_back_as_it_was(before: Credentials, after: Credentials, 
 def test_what_is_cut_off_is_no_record() -> None:
     record = dropped(5)
     assert not any(is_whole(record[:length]) for length in range(len(record) - 7))
+
+
+def test_an_operation_is_no_change_of_identity() -> None:
+    record = bytearray(dropped(5))
+    record[OPERATION_AT] = int(Operation.READ)
+    assert not is_whole(bytes(record))
 
 
 @given(st.binary(max_size=107), st.binary(max_size=16))

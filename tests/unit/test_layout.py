@@ -446,6 +446,19 @@ def test_what_is_no_record_can_be_told(data: bytes, whole: bool) -> None:
     assert is_whole(data) is whole
 
 
+def test_of_a_history_all_that_was_kept_are_operations() -> None:
+    def data(operation: int, operations: int) -> bytes:
+        moments = [KeptMoment(5, 1, 1, 0, each, 0, 0, 0) for each in (Operation.CONNECT, Operation.WRITE, operation)]
+        history = stories_history().one._replace(moments=record.pack_moments(moments), operations=operations)
+        return pack_history(Handed(5, 7, history, None, b""))
+
+    assert is_whole(data(Operation.READ, 3))
+    assert not is_whole(data(0, 3))
+    assert not is_whole(data(8, 3))
+    # What is not counted is not there.
+    assert is_whole(data(0, 2))
+
+
 def stories_history() -> Handed:
     """Return two histories of nothing."""
     zeros = History._make(record._HISTORY_LAYOUT.unpack(bytes(record._HISTORY_LAYOUT.size)))

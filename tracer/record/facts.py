@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from hangup.tracer.escape import escaped
 from hangup.tracer.record.layout import (
+    OPERATION_AT,
+    OPERATIONS,
     SIZE,
     SMALLEST,
     Counted,
@@ -22,6 +24,7 @@ from hangup.tracer.record.layout import (
     SectionType,
     SocketFlag,
     TextKind,
+    are_operations,
     layout_of,
     names_of,
     pack_record,
@@ -331,10 +334,11 @@ def is_whole(record: bytes) -> bool:
     try:
         kind = type_of(record)
         if kind == _OPERATION:
-            return len(record) >= SIZE
+            return len(record) >= SIZE and record[OPERATION_AT] in OPERATIONS
         if kind == _HISTORY:
-            unpack_history(record)
-        elif kind == _IDENTITY:
+            handed = unpack_history(record)
+            return all(are_operations(end) for end in (handed.one, handed.other) if end is not None)
+        if kind == _IDENTITY:
             unpack_identity(record)
         else:
             unpack_fact(record)

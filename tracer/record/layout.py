@@ -557,6 +557,9 @@ TYPE = slice(4, 6)
 OPERATION_TYPE = RecordType.OPERATION.to_bytes(2, "little")
 """What stands there in an operation's."""
 
+OPERATIONS = frozenset(map(int, Operation))
+"""What can stand at OPERATION_AT; an identity's record has 0 there."""
+
 IDENTITY_TYPE = RecordType.IDENTITY.to_bytes(2, "little")
 """What stands there in that of a change of who somebody is."""
 
@@ -735,7 +738,7 @@ def unpack_identity(record: bytes) -> Identity:
             found = _IDENTITY_LAYOUT.unpack_from(content)
         elif kind == SectionType.FILE:
             file = content
-    if found is None:
+    if found is None or event.operation:
         raise struct.error("no identity in the record")
     before, after, comm = found
     return Identity(event, _credentials_of(before), _credentials_of(after), comm, file)
@@ -767,6 +770,12 @@ def moments_of(history: History) -> tuple[list[KeptMoment], list[KeptMoment]]:
     place = later % len(last)
     ordered = last[place:] + last[:place] if later > len(last) else last[:later]
     return first[: history.operations], ordered
+
+
+def are_operations(history: History) -> bool:
+    """Whether all that was kept of an endpoint one by one are operations that are known."""
+    first, last = moments_of(history)
+    return all(moment.operation in OPERATIONS for moment in (*first, *last))
 
 
 def sender_of(event: Event) -> Sender | None:
