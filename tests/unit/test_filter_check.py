@@ -24,6 +24,9 @@ from hangup.tracer.filter.tree import Comparison
         ("fd.sock<1", 8, "'<' where = != in exists was expected: fd.sock is an address"),
         ("proc.pid=httpd", 10, "'httpd' where a number was expected"),
         ("proc.pid in (1, x)", 17, "'x' where a number was expected"),
+        ("proc.pid=22000.0", 10, "'22000.0' where a whole number was expected"),
+        ("user.uid in (33, 1.5)", 18, "'1.5' where a whole number was expected"),
+        ("evt.rawres<-0.5", 12, "'-0.5' where a whole number was expected"),
         ("proc.pid=1ms", 10, "'1ms' where a number was expected"),
         ("proc.pid=" + "9" * 100, 10, "'" + "9" * 40 + "...' where a number was expected"),
         ("evt.dur>1kB", 9, "'1kB' where a time (10, 1.5ms, 2s) was expected"),
@@ -65,6 +68,9 @@ def test_a_field_that_is_not_known_of_something_says_where_it_works(text: str, s
     [
         ("evt.dur>1ms", 10**6),
         ("evt.dur>1.5us", 1500),
+        ("evt.dur=2.3us", 2300),
+        ("evt.dur>-0.5ms", -500_000),
+        ("evt.buflen>0.3KiB", 307.2),
         ("evt.dur>2", 2),
         ("evt.dur>1s", 10**9),
         ("evt.buflen>4kB", 4000),
@@ -82,6 +88,7 @@ def test_a_value_is_what_its_field_is(text: str, value: object) -> None:
     tree = understood(text, Subject.OPERATIONS)
     assert isinstance(tree, Comparison)
     assert values_of(tree) == (value,)
+    assert type(values_of(tree)[0]) is type(value)
 
 
 @pytest.mark.parametrize("subject", Subject)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.compile import over_connections, over_operations
 from hangup.tracer.filter.connected import Connected
+from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.filter import filter_of, shorthand, understood
 from hangup.tracer.filter.tree import And, Comparison, Not, Or, Tree
 from hangup.tracer.record.layout import pack
@@ -29,6 +30,13 @@ def pushed(text: str, subject: Subject = Subject.OPERATIONS) -> tuple[Selection,
 def selection(**kinds: Any) -> Selection:
     values: dict[str, Any] = {name: frozenset(of) if name in ("pids", "uids") else of for name, of in kinds.items()}
     return Selection(**values)
+
+
+@pytest.mark.parametrize("value", ["1.5", "33.0"])
+@pytest.mark.parametrize("name", ["user.uid", "conn.uid", "proc.pid"])
+def test_what_is_no_whole_number_never_reaches_the_kernel(name: str, value: str) -> None:
+    with pytest.raises(FilterError, match="a whole number was expected"):
+        pushed(f"{name}={value}")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,6 @@ def selection(**kinds: Any) -> Selection:
         ("conn.pid in ()", {}, "conn.pid in ()"),
         ("conn.pid=-1", {}, "conn.pid=-1"),
         ("conn.pid=4194305", {}, "conn.pid=4194305"),
-        ("conn.pid=7.5", {}, "conn.pid=7.5"),
         ("conn.uid=0", {"uids": [0]}, None),
         ("conn.uid=4294967295", {}, "conn.uid=4294967295"),
         ("conn.pid>7", {}, "conn.pid>7"),

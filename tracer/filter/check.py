@@ -144,9 +144,12 @@ def _number(field: FilterField, value: str, column: int) -> int | float:
     if not found or found[2] not in units:
         what = {"ns": "a time (10, 1.5ms, 2s)", "bytes": "bytes (100, 4kB, 1MiB)"}.get(field.unit, "a number")
         raise FilterError(f"{_short(value)} where {what} was expected", column)
-    if "." not in found[1]:
-        return int(found[1]) * units[found[2]]
-    return float(found[1]) * units[found[2]]
+    whole, _, fraction = found[1].partition(".")
+    if fraction and not field.unit:
+        raise FilterError(f"{_short(value)} where a whole number was expected", column)
+    # Not as a float where it need not be: 2.3us are 2300 ns, and 2.3 * 1000 is a little less.
+    scaled, parts = int(whole + fraction) * units[found[2]], int("1" + "0" * len(fraction))
+    return scaled / parts if scaled % parts else scaled // parts
 
 
 def _check_choice(field: FilterField, value: str, column: int) -> None:
