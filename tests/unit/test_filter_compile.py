@@ -16,6 +16,7 @@ from hangup.tracer.filter.connected import Connected, counted, ended_well, judge
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import BY_NAME
 from hangup.tracer.filter.filter import filter_of, understood
+from hangup.tracer.filter.parser import MAX_LENGTH
 from hangup.tracer.filter.tree import EXISTS, LISTS, SIGNS, WORDS, Comparison
 from hangup.tracer.record.layout import pack
 from hangup.tracer.story.endpoints import Operated as OperatedRecord
@@ -216,6 +217,34 @@ def test_of_several_values_one_is_enough_but_all_have_to_be_others() -> None:
         ("not user.uid exists", True),
     ):
         assert over_connections(understood(text, Subject.CONNECTIONS))(connected) == passes, text
+
+
+def longest(part: str, between: str) -> str:
+    """Return as many of these as a filter can have, with `not` and brackets around them."""
+    return between.join([part] * ((MAX_LENGTH - len("not ()") + len(between)) // (len(part) + len(between))))
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"),
+    [
+        (longest("fd.num!=-1", " and "), [each for each in EVERYTHING if each in passing("fd.num exists")]),
+        (longest("evt.rawres<0", " or "), ["client write -32"]),
+        (longest("not evt.rawres>=0", " and "), ["client write -32"]),
+        (f"not ({longest('evt.rawres>=0', ' or ')})", ["client write -32"]),
+        ("evt.rawres<0 and (evt.rawres>0 or (" * 24 + "evt.rawres<0" + "))" * 24, ["client write -32"]),
+    ],
+    ids=["and", "or", "not", "not-or", "deep"],
+)
+def test_the_longest_filter_is_decided(text: str, passed: list[str]) -> None:
+    assert passing(text) == passed
+
+
+def test_the_longest_filter_is_decided_of_connections() -> None:
+    for text in (longest("user.uid!=77", " and "), longest("user.uid<77", " or ")):
+        decides = over_connections(understood(text, Subject.CONNECTIONS))
+        assert [decides(connected) for connected in CONNECTED] == [
+            over_connections(understood(text[:12], Subject.CONNECTIONS))(connected) for connected in CONNECTED
+        ]
 
 
 _NUMBERS = ("1", "-32", "0x10", "1ms", "4kB", "1.5", "99999999999999999999", "ffff880108bcc440")
