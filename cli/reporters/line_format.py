@@ -66,6 +66,7 @@ class _Line(NamedTuple):
 
 
 _Text = Callable[[_Line], str | None]
+_LineText = Callable[[_Line], str]
 
 
 def parsed(text: str) -> LineFormat:
@@ -109,9 +110,11 @@ class FormattedLines:
     def __init__(self, of: LineFormat, find: FindCgroup, *, zero: Zero = "local") -> None:
         """find: knows the cgroups of processes. zero: what times count from."""
         self._all_lines = of.all_lines
-        self._pieces: list[tuple[_Text, int]] = [
-            (_literal(piece.text) if piece.field is None else _text_of(piece.field, find, zero), piece.width)
-            for piece in of.pieces
+        self._pieces: list[tuple[_Text, int]] = [(_text_of(piece, find), piece.width) for piece in of.pieces]
+        self._of_line: list[tuple[int, _LineText, int]] = [
+            (place, _of_line(piece.field.name, zero), piece.width)
+            for place, piece in enumerate(of.pieces)
+            if piece.field is not None and piece.field.of_operation is None
         ]
         self._number = 0
 
@@ -129,18 +132,19 @@ class FormattedLines:
                     return None
                 text = "<NA>"
             texts.append(f"{text[:width]:<{width}}" if width else text)
+        # What is not printed is neither the first line nor the line before, so these are asked only now.
+        for place, of_line, width in self._of_line:
+            text = of_line(line)
+            texts[place] = f"{text[:width]:<{width}}" if width else text
         self._number = line.number
         return "".join(texts)
 
 
-def _literal(text: str) -> _Text:
-    return lambda _line: text
-
-
-def _text_of(field: FilterField, find: FindCgroup, zero: Zero) -> _Text:
-    """Return what makes the text of a field, None if there is no value."""
-    if field.of_operation is None:
-        return _of_line(field.name, zero)
+def _text_of(piece: _Piece, find: FindCgroup) -> _Text:
+    """Return what makes the text of a piece, None if there is no value; of what says something of the line nothing."""
+    field, literal = piece.field, piece.text
+    if field is None or field.of_operation is None:
+        return lambda _line: literal
     get, show = getter_of(field, find), _shown(field)
 
     def text(line: _Line) -> str | None:
@@ -160,7 +164,7 @@ def _shown(field: FilterField) -> Callable[[object], str]:
     return (lambda value: f"{value:x}") if field.type == "address" else str
 
 
-def _of_line(name: str, zero: Zero) -> _Text:
+def _of_line(name: str, zero: Zero) -> _LineText:
     """Return what makes the text of a field that says something of the line."""
     of_day, as_asked = times("local", 9), times(zero, 9)
     first: list[int] = []
@@ -178,7 +182,7 @@ def _of_line(name: str, zero: Zero) -> _Text:
             return " ".join(text for text in change_arguments(change_of(line.record)) if text)
         return " ".join(text for text in arguments(unpack(line.record), line.place) if text)
 
-    makers: dict[str, _Text] = {
+    makers: dict[str, _LineText] = {
         "evt.num": lambda line: str(line.number),
         "evt.time": lambda line: of_day(line.clocks, _when(line)),
         "evt.outputtime": lambda line: as_asked(line.clocks, _when(line)).strip(),

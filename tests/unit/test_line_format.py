@@ -71,6 +71,16 @@ def test_times_are_of_the_line() -> None:
     assert lines("%evt.outputtime", zero="relative")[:2] == ["0.000000000", "0.000010000"]
 
 
+@pytest.mark.parametrize("name", ["evt.num", "evt.reltime", "evt.deltatime", "evt.outputtime"])
+@pytest.mark.parametrize("zero", ["relative", "delta"])
+def test_what_a_line_counts_from_is_a_line_wherever_in_the_format_it_stands(name: str, zero: Zero) -> None:
+    # Only the two releases have it.
+    before = [line.split() for line in lines(f"%{name} %conn.unread", zero=zero)]
+    after = [line.split()[::-1] for line in lines(f"%conn.unread %{name}", zero=zero)]
+    assert len(before) < len(OPERATED)
+    assert before == after
+
+
 def test_the_arguments_are_those_of_sysdig_s_lines() -> None:
     assert lines("%evt.info")[-2] == (
         "fd=7(<u>ffff880108bcc440->ffff880108bcba80 /tmp/helloFastCGI.s) size=8 res=-32(EPIPE) data="

@@ -567,7 +567,7 @@ LINE: tuple[FilterField, ...] = (
     FilterField("evt.outputtime", "string", "the time as -t has it", refused=_PRINTED),
     FilterField("evt.datetime", "string", "the local date and time, to the microsecond", refused=_PRINTED),
     FilterField("evt.rawtime", "number", "the time by the wall clock", unit="ns", refused=_PRINTED),
-    FilterField("evt.reltime", "number", "the time since the first operation", unit="ns", refused=_PRINTED),
+    FilterField("evt.reltime", "number", "the time since the first line", unit="ns", refused=_PRINTED),
     FilterField("evt.deltatime", "number", "the time since the line before", unit="ns", refused=_PRINTED),
     FilterField("evt.dir", "string", "`<`: a line is printed when an operation ends", refused=_PRINTED),
     FilterField("evt.info", "string", "what it was given and what came of it, as sysdig prints them", refused=_PRINTED),
