@@ -23,6 +23,12 @@ _INVISIBLE = re.compile(
     "\u2800\U0001d159]"
 )
 
+# What escape() makes of a byte.
+_ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+
+COMM_LENGTH = 15
+"""Bytes of the longest name of a task: TASK_COMM_LEN is 16 with the NUL (include/linux/sched.h)."""
+
 
 def escape(raw: bytes) -> str:
     r"""Spell bytes as printable text.
@@ -52,8 +58,17 @@ def escaped(raw: bytes) -> str:
 
 @lru_cache(maxsize=1024)
 def escape_comm(raw: bytes) -> str:
-    """Spell a task's comm, which ends at its first NUL (TASK_COMM_LEN is 16 with the NUL, include/linux/sched.h)."""
+    """Spell a task's comm, which ends at its first NUL, if there is one."""
     return escape(raw.split(b"\0", 1)[0])
+
+
+def cut_comm(name: str) -> str:
+    """Return a task's name, as escape() spells it, as the kernel keeps it: of a longer one the first 15 bytes."""
+    # Nothing that is shown takes more bytes than characters, but for what is not ASCII.
+    if len(name) <= COMM_LENGTH and name.isascii():
+        return name
+    raw = _ESCAPED.sub(_unescaped, name.encode("utf-8", "surrogateescape"))
+    return name if len(raw) <= COMM_LENGTH else escape(raw[:COMM_LENGTH])
 
 
 @lru_cache(maxsize=1024)
@@ -70,6 +85,10 @@ def escape_socket_path(raw: bytes) -> str | None:
         return "@" + escape(raw[1:])
     text = escape(raw.split(b"\0", 1)[0])
     return r"\x40" + text[1:] if text.startswith("@") else text
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    return b"\\" if match[1] == b"\\" else bytes.fromhex(match[1][1:].decode())
 
 
 def _escape_bytes(character: str) -> str:

@@ -77,6 +77,8 @@ class FilterField:
     """Whether `of_operation` is first given what finds the cgroup of a process (`FindCgroup`)."""
     choices: Callable[[], Iterable[str]] | None = None
     """Returns all that its value can be, if they are few; None: anything."""
+    is_comm: bool = False
+    """Whether it is a name that the kernel keeps of a task: of a longer one no more than the beginning (`cut_comm`)."""
     refused: str | None = None
     """Why no filter can ask for it; None: one can."""
     selects: str | None = None

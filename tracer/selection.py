@@ -13,11 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
-from hangup.tracer.escape import escape
-
-# TASK_COMM_LEN (include/linux/sched.h) is 16 with the NUL: the kernel cuts a longer program name.
-COMM_LENGTH = 15
-
+from hangup.tracer.escape import COMM_LENGTH, cut_comm, escape
 
 IGNORED_PATHS = (
     "/var/run/nscd/socket",
@@ -150,4 +146,4 @@ def comm_matches(comm: str, pattern: str) -> bool:
     if fnmatchcase(comm, pattern):
         return True
     # `--comm systemd-journald` means the process that the kernel calls systemd-journal.
-    return len(pattern) > COMM_LENGTH and comm == pattern[:COMM_LENGTH]
+    return len(pattern) > COMM_LENGTH and comm == cut_comm(pattern)

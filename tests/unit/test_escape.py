@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.escape import escape, escape_comm, escape_socket_path
+from hangup.tracer.escape import cut_comm, escape, escape_comm, escape_socket_path
 
 
 def unescape(text: str) -> bytes:
@@ -51,6 +51,11 @@ def test_any_bytes_become_printable_text(raw: bytes) -> None:
 @given(st.binary(max_size=120))
 def test_escaping_loses_nothing(raw: bytes) -> None:
     assert unescape(escape(raw)) == raw
+
+
+@given(st.one_of(st.binary(max_size=40), st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))))
+def test_a_name_is_cut_where_the_kernel_cuts_it(raw: bytes) -> None:
+    assert cut_comm(escape(raw)) == escape(raw[:15])
 
 
 @given(st.text(max_size=60))

@@ -81,6 +81,13 @@ def test_a_field_that_is_not_known_of_something_says_where_it_works(text: str, s
         ("fd.sock=0xffff880108bcc440", 0xFFFF880108BCC440),
         ("evt.failed=false", False),
         ("proc.name=systemd-journald", "systemd-journal"),
+        ("thread.name=systemd-journald", "systemd-journal"),
+        ("conn.client.comm=systemd-journald", "systemd-journal"),
+        # As they are shown these are longer than what the kernel keeps, and are not cut.
+        (r"thread.name='\\x1b\\x1b\\x1b\\x1b\\x1b'", r"\x1b\x1b\x1b\x1b\x1b"),
+        (r"proc.name='abcdefghijklmno\\\\'", "abcdefghijklmno"),
+        ("proc.name=ééééééé", "ééééééé"),
+        ("proc.name=éééééééé", r"ééééééé\xc3"),
         ("proc.name contains systemd-journald", "systemd-journald"),
     ],
 )

@@ -14,7 +14,7 @@ from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.compile import over_connections, over_operations
 from hangup.tracer.filter.connected import Connected, counted, ended_well, judged
 from hangup.tracer.filter.errors import FilterError
-from hangup.tracer.filter.fields import BY_NAME
+from hangup.tracer.filter.fields import BY_NAME, FIELDS
 from hangup.tracer.filter.filter import filter_of, understood
 from hangup.tracer.filter.parser import MAX_LENGTH
 from hangup.tracer.filter.tree import EXISTS, LISTS, SIGNS, WORDS, Comparison
@@ -101,6 +101,28 @@ def test_operations_pass_as_they_do_in_sysdig(text: str, passed: Sequence[str]) 
 def test_what_is_remembered_of_texts_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_DECIDED", 1)
     assert passing("evt.res=EPIPE or evt.type=connect") == ["client connect 0", "client write -32"]
+
+
+@pytest.mark.parametrize("field", [field.name for field in FIELDS if field.is_comm])
+def test_a_name_that_the_kernel_has_cut_is_found_by_the_whole_one(field: str) -> None:
+    name = "verylongworkern"
+    story = established(client=Task(name, 7), server=Task(name, 8))
+    operated: list[OperatedRecord] = []
+    with Tracer(source=Playback(story.events), on_operations=operated.extend) as tracer:
+        list(tracer.alerts())
+    for text in (
+        f"{field}=verylongworkername",
+        f"{field} in (x, verylongworkername)",
+        f"{field} glob verylongworkername",
+    ):
+        passes = over_operations(understood(text, Subject.OPERATIONS), lambda *_: None)
+        assert any(passes(record, place) for record, _, place in operated), text
+
+
+def test_what_the_kernel_has_cut_are_the_names_of_processes_and_threads() -> None:
+    assert {field.name for field in FIELDS if field.is_comm} == {
+        field.name for field in FIELDS if {"comm", "leader"} & set(field.recorded) and not field.asks
+    }
 
 
 @pytest.mark.parametrize("text", ["evt.failed=true", "proc.name=uwsgi and evt.buflen>10", "conn.client.comm=httpd"])

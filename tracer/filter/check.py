@@ -7,12 +7,12 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
+from hangup.tracer.escape import cut_comm
 from hangup.tracer.field import FilterField, FilterType
 from hangup.tracer.filter.connected import BETWEEN
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import BY_NAME, LINE
 from hangup.tracer.filter.tree import EXISTS, OPERATORS, Comparison, Tree, comparisons_of
-from hangup.tracer.selection import COMM_LENGTH
 
 
 class Subject(Enum):
@@ -130,9 +130,8 @@ def _value(field: FilterField, comparison: Comparison, value: str, column: int) 
     if comparison.operator in ("=", "!=", "in"):
         if field.choices is not None:
             _check_choice(field, value, column)
-        if field.selects == "comms":
-            # The kernel has cut a longer name.
-            return value[:COMM_LENGTH]
+        if field.is_comm:
+            return cut_comm(value)
     return value
 
 

@@ -226,7 +226,7 @@ def _predicate(comparison: Comparison, field: FilterField) -> Callable[[Any], bo
     if operator == "endswith":
         return lambda value: value.endswith(wanted)
     assert operator == "glob"
-    if field.selects == "comms":
+    if field.is_comm:
         return lambda value: comm_matches(value, wanted)
     matches = re.compile(fnmatch.translate(wanted)).match
     return lambda value: matches(value) is not None

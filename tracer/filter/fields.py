@@ -195,6 +195,7 @@ def _ends(side: str) -> tuple[FilterField, ...]:
             of_connection=lambda connected: [user.comm for user in parties(connected)],
             of_open=True,
             selects="comms",
+            is_comm=True,
         ),
         FilterField(
             f"conn.{side}.uid",
@@ -240,6 +241,7 @@ PROCESS: tuple[FilterField, ...] = (
         of_connection=_of_users(lambda user: user.comm),
         of_open=True,
         selects="comms",
+        is_comm=True,
     ),
     _process(
         "tid",
@@ -261,6 +263,7 @@ PROCESS: tuple[FilterField, ...] = (
         ("owner_pid", "comm"),
         lambda owner_pid, comm: None if owner_pid else escape_comm(comm),
         of_connection=_of_users(lambda user: user.thread),
+        is_comm=True,
     ),
     _process(
         "uid",
@@ -478,6 +481,7 @@ CONNECTION: tuple[FilterField, ...] = (
         of_open=True,
         several=True,
         selects="comms",
+        is_comm=True,
     ),
     FilterField(
         "conn.uid",

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hangup.tracer.escape import escape
-from hangup.tracer.selection import COMM_LENGTH, Selection
+from hangup.tracer.escape import COMM_LENGTH, escape
+from hangup.tracer.selection import Selection
 
 WORDS = 1
 """So many of 64 bits there are for one kind of name (GLOB_WORDS)."""
