@@ -9,10 +9,10 @@ class ExitStatus(IntEnum):
     """The command's exit statuses; `watch` and `trace -- COMMAND` end with the command's own where that is not 0.
 
     They follow timeout(1), so that whoever runs a test under these can tell apart what failed: 125 is hangup itself,
-    whatever is wrong with it, and with 126 and 127 COMMAND has not run. 1 is what diff(1) has for a difference, and
-    `hangup diff` alone ends with it. 122 is what other programs leave free: 1 and 2 are everybody's, 64 to 78
-    sysexits.h's, 77 and 99 automake's, 100 apt's, 101 Rust's, 120 Python's, 123 xargs', 124 timeout's; from 128 on
-    there are the signals.
+    whatever is wrong with it, and with 126 and 127 COMMAND has not run. 1 is what diff(1) has for a difference; with
+    that and with 3 `hangup diff` alone ends, which runs no COMMAND. 122 is what other programs leave free: 1 and 2 are
+    everybody's, 64 to 78 sysexits.h's, 77 and 99 automake's, 100 apt's, 101 Rust's, 120 Python's, 123 xargs', 124
+    timeout's; from 128 on there are the signals.
     """
 
     meaning: str
@@ -27,6 +27,7 @@ class ExitStatus(IntEnum):
     OK = 0, "all went well, and nothing to report"
     WORSE = 1, "diff: more failed after than before, by more than chance explains"
     USAGE = 2, "the command line is wrong (watch, trace: 125)"
+    NOT_COMPARABLE = 3, "diff: before or after there were no connections at all"
     DAMAGED = 65, "a file that was read is damaged, was cut short or is no capture: what is whole of it was shown"
     FAULT = 70, "a fault of hangup itself: HANGUP_TRACEBACK=1 shows where (watch, trace: 125)"
     ALERTS = 122, "watch saw at least one alert, and its COMMAND, if any, ended with 0"

@@ -162,6 +162,11 @@ class Comparison:
     lost_after: int
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether there were connections before and after."""
+        return self.total.interval is not None
+
+    @property
     def is_worse(self) -> bool:
         """Whether more failed than chance explains: in all, or of a row that was there before and after."""
         return any(change.conclusion == "worse" for change in (self.total, *(row.failed for row in self.rows)))

@@ -38,8 +38,9 @@ def command(*, wanted: Filter, as_json: bool, before: Path, after: Path) -> int:
     both.
 
     A difference that chance explains is said to be none: of each there are the bounds between which it lies. The status
-    is 1 if it got worse, in all or for a client, server and path that are in both runs, and 0 if that is not shown.
-    That few connections show little is said, too.
+    is 1 if it got worse, in all or for a client, server and path that are in both runs, 3 if BEFORE or AFTER has no
+    connections at all, as where the server never came up, and 0 otherwise. That few connections show little is said,
+    too.
     """
     if before == after == PIPE:
         raise click.UsageError("only one of BEFORE and AFTER can be -, which is standard input")
@@ -56,4 +57,6 @@ def command(*, wanted: Filter, as_json: bool, before: Path, after: Path) -> int:
         note(str(each))
     if damage:
         return ExitStatus.DAMAGED
+    if not comparison.is_comparable:
+        return ExitStatus.NOT_COMPARABLE
     return ExitStatus.WORSE if comparison.is_worse else ExitStatus.OK

@@ -121,7 +121,7 @@ def _conclusion(comparison: Comparison) -> tuple[str, str]:
         if total.conclusion == "worse" or len(comparison.rows) == 1:
             return "worse", counts
         return "worse", f"{worse} of the above {'is' if worse == 1 else 'are'}; of all, {counts}"
-    if total.interval is None:
+    if not comparison.is_comparable:
         return "not comparable", counts
     return "better" if total.conclusion == "better" else "no difference shown", counts
 

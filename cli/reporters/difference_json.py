@@ -110,7 +110,10 @@ ROW: tuple[Field[RowChange], ...] = (
 TOTAL: tuple[Field[Comparison], ...] = (
     *of_part(CHANGE, lambda comparison: comparison.total),
     Field(
-        "worse", "boolean", "whether it got worse: then the exit status is 1", lambda comparison: comparison.is_worse
+        "worse",
+        "boolean",
+        "whether it got worse: then the exit status is 1; false where one run has no connections, and it is 3",
+        lambda comparison: comparison.is_worse,
     ),
     Field(
         "confidence",

@@ -234,6 +234,21 @@ def test_captures_and_json_say_the_same_and_the_status_is_the_gate(
     check("difference-of-files", better.stdout)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("conn.path=/nobody",)])
+def test_where_a_run_has_no_connections_the_gate_is_not_open(
+    files: Callable[..., Path], arguments: Sequence[str]
+) -> None:
+    none, some = files("none", [], as_json=True), files("some", BAD, as_json=True)
+    pairs = [(none, some), (some, none), (none, none)] + ([(some, some)] if "conn.path=/nobody" in arguments else [])
+    for before, after in pairs:
+        result = diff(before, after, *arguments)
+        assert result.exit_code == ExitStatus.NOT_COMPARABLE
+    if "--json" in arguments:
+        assert json.loads(result.stdout.splitlines()[-1])["worse"] is False
+    else:
+        assert "not comparable: 0 of 0 failed before" in result.stdout
+
+
 def test_json_has_a_line_for_each_and_one_for_all(files: Callable[..., Path]) -> None:
     result = diff("--json", files("good", GOOD, as_json=True), files("bad", BAD, as_json=False))
     assert result.exit_code == ExitStatus.WORSE

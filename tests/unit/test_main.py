@@ -226,4 +226,4 @@ def test_a_disk_that_gets_full_meanwhile_is_told(unbuffered: str, tmp_path: Path
 
 
 def test_the_table_of_statuses_names_each_once() -> None:
-    assert [int(line.split()[0]) for line in table().splitlines()] == [0, 1, 2, 65, 70, 122, 125, 126, 127, 130, 141]
+    assert [int(line.split()[0]) for line in table().splitlines()] == [0, 1, 2, 3, 65, 70, 122, 125, 126, 127, 130, 141]
