@@ -71,7 +71,7 @@ http {{
 }}
 """
 
-# The event MPM with one process, as in the seed's report; everything else is httpd's default.
+# The event MPM with one process, as where the classic failure was found; everything else is httpd's default.
 _HTTPD_CONFIGURATION = """\
 ServerRoot {directory}
 ServerName localhost
@@ -229,8 +229,9 @@ def _uwsgi_1_9_20(directory: Path, socket: Path) -> Iterator[subprocess.Popen[by
     command = [
         *(str(program), "--fastcgi-socket", str(socket), "--fastcgi-socket", f"127.0.0.1:{_FASTCGI_PORT}"),
         *("--chmod-socket=666", "--processes", "1", "--threads", "4", "--disable-logging", "--die-on-term"),
-        # Two records of 43 and 11 bytes, as the seed's application answered. The headers are sent like a body, because
-        # 1.9.20 forgets those of its own (addheader, break:200 OK) once something has been sent; nginx wants them.
+        # Two records of 43 and 11 bytes, as the application of the classic failure answered. The headers are sent like
+        # a body, because 1.9.20 forgets those of its own (addheader, break:200 OK) once something has been sent; nginx
+        # wants them.
         *("--route-run", "send:Status: 200 OK\r\nContent-Type: text/html\r\n\r\n"),
         *("--route-run", "send:Hello World", "--route-run", "break:"),
     ]
