@@ -13,6 +13,7 @@ from typing import Any
 
 from hangup.cli.exit_status import ExitStatus
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 
 
 class CommandNotStartedError(HangupError):
@@ -20,8 +21,7 @@ class CommandNotStartedError(HangupError):
 
     def __init__(self, name: str, error: OSError) -> None:
         found = not isinstance(error, FileNotFoundError)
-        printable = "".join(character for character in name if character.isprintable())
-        super().__init__(f"cannot run {printable}", error.strerror or str(error))
+        super().__init__(f"cannot run {shown_path(name)}", error.strerror or str(error))
         self.exit_status = ExitStatus.COMMAND_NOT_RUN if found else ExitStatus.COMMAND_NOT_FOUND
 
 

@@ -13,11 +13,11 @@ from typing import IO, Any
 
 from hangup.cli.capture import Capture
 from hangup.cli.json_lines import SCHEMA
-from hangup.tracer.capture.names import PIPE
-from hangup.tracer.capture.reader import Damage, NoCaptureError, name_of
+from hangup.tracer.capture.names import PIPE, name_of
+from hangup.tracer.capture.reader import Damage, NoCaptureError
 from hangup.tracer.comparison import Counted, Run, run_of
 from hangup.tracer.errors import HangupError
-from hangup.tracer.escape import escape, escaped
+from hangup.tracer.escape import escaped
 from hangup.tracer.filter.compile import over_connections
 from hangup.tracer.filter.connected import counted
 from hangup.tracer.filter.filter import Filter
@@ -62,12 +62,8 @@ def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
         pass
     except OSError as error:
         remedy = "name a capture, or what `hangup watch --json` printed"
-        raise HangupError(f"cannot read {_name(path)} ({error.strerror})", remedy) from None
+        raise HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy) from None
     return _of_capture(path, wanted)
-
-
-def _name(path: Path) -> str:
-    return escape(os.fsencode(name_of(path)))
 
 
 def _begins_with_json(data: bytes) -> bool:
@@ -129,16 +125,16 @@ def _of_json(path: Path, file: IO[bytes], wanted: Filter) -> Run:
                     )
         except (KeyError, TypeError, ValueError):
             raise IncompleteError(
-                f"line {number} of {_name(path)} has no counts as this hangup knows them",
+                f"line {number} of {name_of(path)} has no counts as this hangup knows them",
                 "read it with the hangup that wrote it",
             ) from None
         if len(rows) > _MOST_ROWS:
             raise IncompleteError(
-                f"{_name(path)} has more counts than one run can have", "give each run a file of its own"
+                f"{name_of(path)} has more counts than one run can have", "give each run a file of its own"
             )
     if lost is None:
         raise IncompleteError(
-            f"{_name(path)} ends without the counts of its run",
+            f"{name_of(path)} ends without the counts of its run",
             "let `hangup watch --json` come to its end, by Ctrl-C, SIGTERM or --duration",
         )
     return run_of(rows, lost=lost)
@@ -148,7 +144,7 @@ def _require_all(path: Path, left_out: int) -> None:
     """Raise HangupError if connections were left out: nobody can say then how many of a thousand failed."""
     if left_out:
         raise HangupError(
-            f"{_name(path)} leaves out {counted_of(left_out, 'connection')} that ended well",
+            f"{name_of(path)} leaves out {counted_of(left_out, 'connection')} that ended well",
             "record with --stream, or without what only that tells",
         )
 
@@ -164,11 +160,11 @@ def _records(path: Path, file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            raise IncompleteError(f"line {number} of {_name(path)} is no JSON", "was it cut off there?")
+            raise IncompleteError(f"line {number} of {name_of(path)} is no JSON", "was it cut off there?")
         schema = record.get("schema")
         if schema != SCHEMA:
             raise IncompleteError(
-                f"line {number} of {_name(path)} is not of schema {SCHEMA}", "read it with the hangup that wrote it"
+                f"line {number} of {name_of(path)} is not of schema {SCHEMA}", "read it with the hangup that wrote it"
             )
         yield number, record
 

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 
 _ANOTHER = "name another file, or overwrite it with --force"
 
@@ -20,15 +21,16 @@ def check(path: Path, *, force: bool) -> None:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise HangupError(f"there is no folder {path.parent}", "make it, or name another file") from None
+            folder = shown_path(path.parent)
+            raise HangupError(f"there is no folder {folder}", "make it, or name another file") from None
         return
     except OSError as error:
         raise _cannot(path, error) from None
     # As root, a device would be replaced by a file.
     if not stat.S_ISREG(mode):
-        raise HangupError(f"{path} is no regular file", "name another file, or - for standard output")
+        raise HangupError(f"{shown_path(path)} is no regular file", "name another file, or - for standard output")
     if not force:
-        raise HangupError(f"{path} is there already", _ANOTHER)
+        raise HangupError(f"{shown_path(path)} is there already", _ANOTHER)
 
 
 def write(path: Path, content: bytes, *, force: bool, owner: tuple[int, int] | None = None) -> None:
@@ -56,7 +58,7 @@ def write(path: Path, content: bytes, *, force: bool, owner: tuple[int, int] | N
             # Unlike a rename it fails where a file has come to be meanwhile.
             os.link(name, path)
     except FileExistsError:
-        raise HangupError(f"{path} is there already", _ANOTHER) from None
+        raise HangupError(f"{shown_path(path)} is there already", _ANOTHER) from None
     except OSError as error:
         raise _cannot(path, error) from None
     finally:
@@ -64,4 +66,5 @@ def write(path: Path, content: bytes, *, force: bool, owner: tuple[int, int] | N
 
 
 def _cannot(path: Path, error: OSError) -> HangupError:
-    return HangupError(f"cannot write {path} ({error.strerror})", "name a file in a folder that can be written")
+    problem = f"cannot write {shown_path(path)} ({error.strerror})"
+    return HangupError(problem, "name a file in a folder that can be written")

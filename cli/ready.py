@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+from hangup.tracer.escape import shown_path
+
 
 class Ready:
     """A file and a descriptor to report to; either may be missing."""
@@ -27,15 +29,16 @@ class Ready:
                 raise click.UsageError(f"--ready-fd: descriptor {descriptor} is not open") from None
         if path is None:
             return
+        shown = shown_path(path)
         try:
             if not stat.S_ISREG(path.lstat().st_mode):
-                raise click.UsageError(f"--ready-file: {path} is no ordinary file; use --ready-fd for anything else")
+                raise click.UsageError(f"--ready-file: {shown} is no ordinary file; use --ready-fd for anything else")
             path.unlink()
         except FileNotFoundError:
             if not path.parent.is_dir():
-                raise click.UsageError(f"--ready-file: there is no directory {path.parent}") from None
+                raise click.UsageError(f"--ready-file: there is no directory {shown_path(path.parent)}") from None
         except OSError as error:
-            raise click.UsageError(f"--ready-file: cannot replace {path} ({error.strerror})") from None
+            raise click.UsageError(f"--ready-file: cannot replace {shown} ({error.strerror})") from None
 
     def report(self, flavour: str) -> None:
         """Say that all that happens from now on is seen."""
@@ -44,7 +47,8 @@ class Ready:
             try:
                 _write(self._path, line)
             except OSError as error:
-                raise click.UsageError(f"--ready-file: cannot write {self._path} ({error.strerror})") from None
+                message = f"--ready-file: cannot write {shown_path(self._path)} ({error.strerror})"
+                raise click.UsageError(message) from None
         if self._descriptor is not None:
             try:
                 os.write(self._descriptor, line.encode())

@@ -10,8 +10,10 @@ The spelling is reversible: two different byte strings never look the same.
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
+from pathlib import Path
 
 # What Python calls printable and nobody sees, so that two names would look the same. The first are all code points with
 # the property Default_Ignorable_Code_Point, for which a font shows nothing (DerivedCoreProperties.txt of the Unicode
@@ -69,6 +71,11 @@ def cut_comm(name: str) -> str:
         return name
     raw = _ESCAPED.sub(_unescaped, name.encode("utf-8", "surrogateescape"))
     return name if len(raw) <= COMM_LENGTH else escape(raw[:COMM_LENGTH])
+
+
+def shown_path(path: str | Path) -> str:
+    """Spell the name of a file as it may be shown: whoever has made the file has chosen it."""
+    return escape(os.fsencode(path))
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from hangup.cli.reporters.page.content import Source, page
 from hangup.cli.reporters.page.render import html
 from hangup.cli.reporters.summary import left_out_text
 from hangup.cli.verdict_options import verdict_options
-from hangup.tracer.capture.reader import is_one_of, name_of
+from hangup.tracer.capture.names import name_of
+from hangup.tracer.capture.reader import is_one_of
 from hangup.tracer.errors import HangupError
-from hangup.tracer.escape import escape
+from hangup.tracer.escape import shown_path
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter
 from hangup.tracer.tracer import Tracer
@@ -69,7 +69,7 @@ def command(
     """
     if output != _STANDARD_OUTPUT:
         if is_one_of(output, *read):
-            problem = f"{escape(os.fsencode(output))} is the capture that is read"
+            problem = f"{shown_path(output)} is the capture that is read"
             raise HangupError(problem, "name another file for the page")
         new_file.check(output, force=force)
     collected = Collected(draw_all=draw_all)
@@ -89,7 +89,7 @@ def command(
         ended = capture.ended(tracer)
     if ended.statistics.left_out:
         note(left_out_text(ended.statistics.left_out))
-    names = [escape(os.fsencode(name_of(Path(path.name)))) for path in read]
+    names = [name_of(Path(path.name)) for path in read]
     source = Source(names, tracer.host, tracer.recorded.span or (0, 0))
     content = html(page(collected, ended, source)).encode()
     if output == _STANDARD_OUTPUT:
@@ -97,6 +97,6 @@ def command(
         sys.stdout.buffer.write(content)
     else:
         new_file.write(output, content, force=force, owner=owner_of_files())
-        written = escape(os.fsencode(output))
+        written = shown_path(output)
         note(f"wrote {written} ({size(len(content))}), readable by you alone: it names processes, users and paths")
     return capture.end(ExitStatus.OK)

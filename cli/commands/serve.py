@@ -19,6 +19,7 @@ from hangup.cli.service.service import Service, Signals, filter_of_settings, ver
 from hangup.cli.service.settings import Settings, keys
 from hangup.cli.service.systemd import Systemd, notifier, watchdog_seconds
 from hangup.cli.sinks.metrics import Metrics, MetricsServer, Snapshot
+from hangup.tracer.escape import shown_path
 from hangup.tracer.path_pattern import path_pattern
 from hangup.tracer.statistics import Statistics
 from hangup.tracer.tracer import Tracer
@@ -108,9 +109,10 @@ def command(
 
 def destinations(settings: Settings) -> str:
     """Say where alerts and counts go."""
-    alerts = [name for name, wanted in (("the journal", settings.journal), (settings.file, settings.file)) if wanted]
+    file, metrics = shown_path(settings.file), shown_path(settings.metrics)
+    alerts = [name for name, wanted in (("the journal", settings.journal), (file, file)) if wanted]
     to = f"alerts go to {' and '.join(alerts)}" if alerts else "alerts are only counted"
-    return f"{to}; metrics at {settings.metrics}" if settings.metrics else f"{to}; no metrics"
+    return f"{to}; metrics at {metrics}" if metrics else f"{to}; no metrics"
 
 
 def in_force(settings: Settings) -> str:

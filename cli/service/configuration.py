@@ -13,7 +13,7 @@ from typing import Any
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.service.settings import Settings, keys, tables
 from hangup.tracer.errors import HangupError
-from hangup.tracer.escape import escape
+from hangup.tracer.escape import escape, shown_path
 
 DEFAULT = Path("/etc/hangup/hangup.toml")
 
@@ -53,7 +53,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Settings:
 def read(path: Path | None) -> dict[str, Any]:
     """Return the settings that the file has. Raises ConfigurationError."""
     chosen = path or DEFAULT
-    name = _shown(str(chosen))
+    name = shown_path(chosen)
     try:
         with chosen.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

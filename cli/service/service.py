@@ -19,6 +19,7 @@ from hangup.cli.sinks.alert_file import AlertFile
 from hangup.cli.sinks.metrics import Snapshot
 from hangup.cli.wake import Wake
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.filter import Filter, filter_of, shorthand, understood
 from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
@@ -169,7 +170,7 @@ class Service:
         errors = self._sinks.errors[AlertFile.name]
         if file and errors > self._file_errors and not self._file_fails:
             self._file_fails = True
-            note(f"{self._settings.file} takes no alerts ({file.problem})")
+            note(f"{shown_path(self._settings.file)} takes no alerts ({file.problem})")
         if self._file_fails and (file is None or not file.fails):
             self._file_fails = False
             note("alerts are written again")

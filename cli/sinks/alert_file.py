@@ -20,6 +20,7 @@ from hangup.cli.reporters.alert_json import alert_line
 from hangup.cli.service.limit import HeldBack
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 from hangup.tracer.field import Field
 from hangup.tracer.tracer import Alert, Losses
 
@@ -112,8 +113,8 @@ class AlertFile:
             self._handler = _Rotating(path, maxBytes=size, backupCount=count)
         except OSError as error:
             raise HangupError(
-                f"cannot write {path} ({error.strerror})",
-                f"is {Path(path).parent} there, root's own, and in ReadWritePaths= of the unit? "
+                f"cannot write {shown_path(path)} ({error.strerror})",
+                f"is {shown_path(Path(path).parent)} there, root's own, and in ReadWritePaths= of the unit? "
                 "The service has given up root's right to write everywhere; /var/lib/hangup is its place",
             ) from None
 

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from hangup.cli.sinks.listen import TcpAddress, UnixAddress, parse_listen
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 
 PATH = "/metrics"
 
@@ -70,7 +71,7 @@ class MetricsServer:
             self._server = _Server(self._wanted, self._application)
         except OSError as error:
             raise HangupError(
-                f"cannot serve metrics on {self._wanted} ({error.strerror})",
+                f"cannot serve metrics on {shown_path(str(self._wanted))} ({error.strerror})",
                 "stop what listens there, or name another address"
                 if error.errno == errno.EADDRINUSE
                 else "name an address or a folder that is there and open to hangup",

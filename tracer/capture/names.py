@@ -9,12 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 
 PIPE = Path("-")
 """What names standard input, or standard output."""
 
 # So many files are in the order in which a shell lists them.
 _DIGITS = 5
+
+
+def name_of(path: Path) -> str:
+    """Return what a capture that is read is called where something is said of it, escaped."""
+    return "standard input" if path == PIPE else shown_path(path)
 
 
 def numbered(path: Path, number: int) -> Path:
@@ -45,7 +51,7 @@ def make_way(path: Path, *, force: bool) -> None:
         there += numbered_files(path)
     for file in there:
         if not (force and stat.S_ISREG(file.lstat().st_mode)):
-            raise HangupError(f"there is a file {file} already", "name a new one, or say --force")
+            raise HangupError(f"there is a file {shown_path(file)} already", "name a new one, or say --force")
     for file in there:
         # Another file comes, not the old one anew: whoever has that open must not read the new one.
         file.unlink()

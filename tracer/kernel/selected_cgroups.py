@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 from hangup.tracer.host.cgroups import Hierarchy
 from hangup.tracer.selection import cgroup_paths
 
@@ -84,5 +85,6 @@ class SelectedCgroups:
         # css_tryget_online_from_dir(), kernel/cgroup/cgroup.c: it is being removed.
         if code not in (0, errno.ENOENT):
             raise HangupError(
-                f"the kernel does not take the cgroup {path} ({os.strerror(code)})", "select by pid, uid or name"
+                f"the kernel does not take the cgroup {shown_path(path)} ({os.strerror(code)})",
+                "select by pid, uid or name",
             )
