@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from hangup.cli.exit_status import ExitStatus
+from hangup.cli.interrupts import Interrupts
 from hangup.tracer.errors import HangupError
 from hangup.tracer.version import VERSION
 
@@ -49,6 +49,7 @@ class Frame(click.Group):
 
     _verb: str | None = None
     """What was asked for, once that is known."""
+    _interrupts = Interrupts()
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the verbs in the order of their use."""
@@ -66,6 +67,7 @@ class Frame(click.Group):
             return None
         command = import_module(f"hangup.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
+        self._interrupts.take()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -97,7 +99,15 @@ class Frame(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         self._verb = None
-        sys.exit(self._status_of(lambda: run(args, "hangup", complete_var, standalone_mode=False, **extra)))
+        interrupts = self._interrupts = Interrupts()
+        try:
+            status = self._status_of(lambda: run(args, "hangup", complete_var, standalone_mode=False, **extra))
+            interrupts.leave()
+        except KeyboardInterrupt:
+            # It came where click does not look for it, as while it was said what had gone wrong.
+            status = ExitStatus.INTERRUPTED
+            interrupts.leave()
+        sys.exit(interrupts.status(status))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -133,7 +143,7 @@ class Frame(click.Group):
             return self._failed(ExitStatus.USAGE)
         except click.Abort:
             # click makes it of Ctrl-C, in a verb that does not handle that itself.
-            return 128 + signal.SIGINT
+            return ExitStatus.INTERRUPTED
         except HangupError as error:
             _complain(str(error), error)
             return error.exit_status
