@@ -30,7 +30,7 @@ from hangup.tracer.capture.names import PIPE
 from hangup.tracer.capture.reader import FileSource, is_there
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.writer import Output, WriteError, Writer
-from hangup.tracer.escape import escape
+from hangup.tracer.escape import shown_path
 from hangup.tracer.tracer import QUIET_SECONDS, Alert, Tracer
 
 _UNITS = {"": 10**6, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -154,7 +154,7 @@ class Capture:
         if self._failed:
             raise self._failed
         if self._is_around and self._marked is None:
-            note(f"there was no alert: nothing was written to {escape(os.fsencode(self._name))}")
+            note(f"there was no alert: nothing was written to {shown_path(self._name)}")
         if self.source and self.source.interrupted:
             if self.source.is_pipe:
                 note("interrupted: the pipe had not been read to its end")

@@ -120,7 +120,7 @@ def _of_json(path: Path, file: IO[bytes], wanted: Filter) -> Run:
                 _require_all(path, _count(record, "left_out"))
                 if record["interrupted"]:
                     raise IncompleteError(
-                        f"{_name(path)} is of a capture that was not read to its end",
+                        f"{name_of(path)} is of a capture that was not read to its end",
                         "let `hangup watch --json` read it whole",
                     )
         except (KeyError, TypeError, ValueError):

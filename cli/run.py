@@ -93,25 +93,28 @@ class Signals:
 
 @contextmanager
 def first_interrupt_for(is_written: Callable[[], bool]) -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt, but not the first one while somebody else writes what is read.
+    """Have Ctrl-C do what it does, but not the first one while somebody else writes what is read.
 
     A terminal sends it to whoever writes, too, and what is still written comes before the end.
     """
     first: float | None = None
 
-    def note_it(_number: int, _frame: FrameType | None) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        # It is ignored on purpose, or not Python's.
+        yield
+        return
+    interrupt = before
+
+    def note_it(number: int, frame: FrameType | None) -> None:
         nonlocal first
         now = time.monotonic()
         if first is None and is_written():
             first = now
         elif first is None or now - first > _AGAIN_SECONDS:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        # It is ignored on purpose, or somebody else's.
-        yield
-        return
-    before = signal.signal(signal.SIGINT, note_it)
+    signal.signal(signal.SIGINT, note_it)
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from hangup.tracer.capture.format import (
 from hangup.tracer.capture.names import PIPE, make_way
 from hangup.tracer.capture.writer import Block, Writer
 from hangup.tracer.errors import HangupError
+from hangup.tracer.escape import shown_path
 
 _BATCH = 4096
 
@@ -88,7 +89,9 @@ class File:
             raise
         except OSError as error:
             self.abandon()
-            raise HangupError(f"cannot write {self._path} ({error.strerror})", "is its disk full?") from None
+            raise HangupError(
+                f"cannot write {shown_path(self._path)} ({error.strerror})", "is its disk full?"
+            ) from None
 
     def _write_index(self) -> None:
         compress = compressor()
@@ -139,7 +142,9 @@ class Pipe(File):
 
 def cannot_create(path: Path, error: OSError) -> HangupError:
     """Return what is said of a file that cannot be made."""
-    return HangupError(f"cannot create {path} ({error.strerror})", "name a new file in a folder that can be written")
+    return HangupError(
+        f"cannot create {shown_path(path)} ({error.strerror})", "name a new file in a folder that can be written"
+    )
 
 
 def file_writer(path: Path, *, force: bool = False) -> Writer:

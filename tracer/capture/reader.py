@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from hangup.tracer.capture.format import FormatError, OtherVersionError, Told
-from hangup.tracer.capture.names import PIPE, numbered_files
+from hangup.tracer.capture.names import PIPE, name_of, numbered_files
 from hangup.tracer.capture.parser import Parser
 from hangup.tracer.errors import HangupError
 
@@ -266,11 +266,6 @@ def _cannot_read(path: Path, error: OSError, remedy: str) -> HangupError:
     return HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy)
 
 
-def name_of(path: Path) -> str:
-    """Return what a file is called, for a line that is printed."""
-    return "standard input" if path == PIPE else str(path)
-
-
 def _files_of(path: Path) -> list[Path]:
     """Return the files that a name stands for; whether they are there is another question.
 
@@ -279,7 +274,7 @@ def _files_of(path: Path) -> list[Path]:
     files = _numbered(path)
     if files and os.path.lexists(path):
         raise HangupError(
-            f"{name_of(path)} may be the file of that name or {files[0].name} and those after it",
+            f"{name_of(path)} may be the file of that name or {name_of(Path(files[0].name))} and those after it",
             "move it or them to another name",
         )
     return files or [path]
