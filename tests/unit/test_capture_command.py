@@ -452,13 +452,17 @@ def begin(capture: Path, process: subprocess.Popen[bytes]) -> None:
     assert b"uwsgi[815] read 723 bytes" in process.stdout.readline()
 
 
+GOES_ON = b"hangup: the pipe goes on, and is read to its end; Ctrl-C again ends it\n"
+
+
 def test_ctrl_c_while_a_pipe_is_read_is_for_whoever_writes_it_and_nothing_of_the_end_is_lost(capture: Path) -> None:
     with watching_a_pipe() as process:
         begin(capture, process)
         process.send_signal(signal.SIGINT)
         shown, errors = process.communicate(capture.read_bytes()[-64:])
     assert b"1 alert in" in shown
-    assert errors == b""
+    # It says nothing, but where half a second was not enough for it to read on.
+    assert errors in (b"", GOES_ON)
     assert process.returncode == ExitStatus.ALERTS
 
 
@@ -468,8 +472,7 @@ def test_ctrl_c_again_ends_the_reading_of_a_pipe_with_what_was_seen_till_then(ca
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert process.stdout is not None
-        line = process.stderr.readline()
-        assert line == b"hangup: the pipe goes on, and is read to its end; Ctrl-C again ends it\n"
+        assert process.stderr.readline() == GOES_ON
         process.send_signal(signal.SIGINT)
         assert b"1 alert in" in process.stdout.read()
         assert process.stderr.read() == b"hangup: interrupted: the pipe had not been read to its end\n"
