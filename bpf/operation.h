@@ -208,6 +208,12 @@ static __always_inline bool sock_bound(u64 sock)
 
 static __always_inline void fill_comms(char *comm, char *leader, u64 task, u64 pid_tgid)
 {
+	/*
+	 * Some kernels' helper writes nothing behind the name: strscpy() in 6.1's bpf_get_current_comm(),
+	 * kernel/bpf/helpers.c, strscpy_pad() later. What had stood there would make another name of it
+	 * for whoever compares all 16 bytes.
+	 */
+	__builtin_memset(comm, 0, 16);
 	bpf_get_current_comm(comm, 16);
 	if (pid_tgid >> 32 == (u32)pid_tgid)
 		__builtin_memcpy(leader, comm, 16);

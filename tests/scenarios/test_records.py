@@ -23,12 +23,25 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer.kernel.kprobes import TRACEFS
-from hangup.tracer.kernel.probes import Probes
-from hangup.tracer.record.layout import Event, EventFlag, Loss, Operation, Sender, SenderFlag, sender_of, unpack
+from hangup.tracer.kernel.probes import FEWEST_ENDPOINTS, Probes
+from hangup.tracer.record.layout import (
+    Event,
+    EventFlag,
+    Loss,
+    Operation,
+    RecordType,
+    Sender,
+    SenderFlag,
+    sender_of,
+    type_of,
+    unpack,
+    unpack_history,
+    users_of,
+)
 from hangup.tracer.selection import Selection
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.ring import Ring, is_available
-from tests.scenarios.stage import Baton, Player, client, listener, receive
+from tests.scenarios.stage import Baton, Player, client, fails, listener, receive
 
 _LIMIT = 60.0
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -486,6 +499,32 @@ def test_a_thread_with_a_name_of_its_own_is_told_with_its_process(records: Recor
     assert text(read.comm) == "worker"
     assert text(read.leader) == Path("/proc/self/comm").read_text().strip()
     assert read.tid != read.pid
+
+
+@pytest.mark.parametrize("flavour", exact_flavours())
+def test_behind_a_name_there_is_nothing_of_whoever_was_kept_in_the_same_place_before(flavour: str) -> None:
+    def work() -> None:
+        _libc.prctl(15, b"fifteen-letters", 0, 0, 0)  # PR_SET_NAME
+        for one, other in [socket.socketpair() for _ in range(400)]:
+            one.send(b"x")
+            other.recv(1)
+            for end in (one, other):
+                end.close()
+        _libc.prctl(15, b"short", 0, 0, 0)
+        for one, other in [socket.socketpair() for _ in range(20)]:
+            one.send(b"x")
+            other.recv(1)
+            other.close()
+            assert fails(lambda one=one: one.send(b"x")) == errno.EPIPE  # type: ignore[misc]
+
+    with Probes(flavour=flavour, recording=True, endpoints=FEWEST_ENDPOINTS) as probes:
+        Player(work).end()
+        handed = [unpack_history(record) for record in probes.read(0.1) if type_of(record) == RecordType.HISTORY]
+    histories = [history for each in handed for history in (each.one, each.other) if history is not None]
+    assert len(histories) == 40
+    assert {user.comm for history in histories for user in users_of(history)} == {b"short".ljust(16, b"\0")}
+    # Who releases an end that he has used is taken for himself.
+    assert not any(history.release_flags & EventFlag.FIRST_USE for history in histories)
 
 
 # ---- what waited, and who had an address -----------------------------------------------------------------------------
