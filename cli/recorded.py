@@ -172,7 +172,7 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
     reading = _Reading()
     limit = _Limit(moment, reading.clocks)
     last = 0
-    told_again: list[bytes] = []
+    told_again = Standing(most=MAX_SOCKETS)
     is_after_gap = False
     while not source.drained:
         records = source.read(_PATIENCE)
@@ -181,11 +181,12 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
             continue
         if source.told is not Told.FIRST:
             # It is older than the file: when that begins is known by what comes next.
-            told_again += records
+            told_again.learn(records)
             is_after_gap = is_after_gap or source.told is Told.AGAIN_AFTER_GAP
             continue
         begin = time_of(records[0])
-        first = (told_again or records)[0]
+        again = told_again.records()
+        first = (again or records)[0]
         host = reading.begun_by(first)
         if host is not None or is_after_gap:
             if limit.is_before(reading.clocks.wall(begin) if host is None else host.wall + begin - host.monotonic):
@@ -196,8 +197,8 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
             last, is_after_gap = 0, False
             if host is not None:
                 limit.begin_run()
-        reading.take(limit.earlier(told_again))
-        told_again = []
+        reading.take(limit.earlier(again))
+        told_again = Standing(most=MAX_SOCKETS)
         if limit.is_to_begin:
             # It may tell of the clocks.
             reading.take(records[:1])
@@ -209,7 +210,7 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
         if records and not earlier:
             break
     else:
-        reading.take(told_again)
+        reading.take(told_again.records())
         limit.end(last)
     ended = local(reading.clocks.wall(last)) if limit.is_after(last) else None
     return Recorded(list(reading.connections()), list(reading.listeners()), reading.is_partial, ended)

@@ -31,6 +31,8 @@ class Clocks:
         """Know nothing yet: till the first word of a host, its wall clock is taken for CLOCK_MONOTONIC."""
         self._suspends: deque[_Suspend] = deque(maxlen=100)
         self._suspended: int | None = None
+        # When what is known was so, in ns of CLOCK_MONOTONIC.
+        self._told = 0
         self._offset = 0
         self.version = 0
         """Another number whenever the wall clock of a time may be another one than before."""
@@ -39,11 +41,15 @@ class Clocks:
         """Know nothing again: another host is spoken of, or the same one after a time in which nobody looked."""
         self._suspends.clear()
         self._suspended = None
+        self._told = 0
         self._offset = 0
         self.version += 1
 
     def take(self, host: HostFact) -> None:
-        """Take what the host's clocks said in one instant."""
+        """Take what the host's clocks said in one instant; an earlier one is only told again (tracer/capture)."""
+        if host.monotonic < self._told:
+            return
+        self._told = host.monotonic
         suspended = host.boottime - host.monotonic
         if self._suspended is not None and suspended - self._suspended >= _SHORTEST:
             self._suspends.append(_Suspend(host.looked, suspended - self._suspended))

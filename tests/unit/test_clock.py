@@ -73,6 +73,20 @@ def test_a_clock_that_is_set_is_no_suspend(step: int) -> None:
     assert host.clocks.wall(1000 * SECOND) == MORNING + 1000 * SECOND + step
 
 
+def test_a_suspend_that_is_told_again_is_no_other_one() -> None:
+    begun, later = 1000 * SECOND, 1002 * SECOND
+    asleep = 3600 * SECOND
+    first = HostFact(begun, begun, MORNING + begun, begun)
+    last = HostFact(later, later + asleep, MORNING + later + asleep, begun + SECOND)
+    clocks = Clocks()
+    # As each of several files begins.
+    for _ in range(5):
+        clocks.take(first)
+        clocks.take(last)
+    assert clocks.wall(begun) == MORNING + begun
+    assert clocks.wall(later) == MORNING + later + asleep
+
+
 @pytest.mark.usefixtures("utc")
 def test_lines_show_the_clock_as_it_is_since_it_was_set_last() -> None:
     host = Host()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.writer import packer
 from hangup.tracer.clocks import Clocks
-from hangup.tracer.record.facts import HostFact, ProcessFact, SocketFact, pack_fact
+from hangup.tracer.record.facts import Cgroup, HostFact, ProcessFact, SocketFact, pack_fact
 from hangup.tracer.record.layout import SocketFlag, pack
 from hangup.tracer.recorded import RecordedTime
 from hangup.tracer.tracer import Tracer
@@ -166,6 +167,55 @@ def test_a_connection_is_not_followed_over_what_was_left_out(alerts: Path) -> No
     assert apart
     assert lines(alerts) == apart
     assert "latent" not in {line["verdict"] for line in apart}
+
+
+def test_a_connection_is_followed_from_one_file_to_the_next_where_nothing_was_left_out(tmp_path: Path) -> None:
+    output = Around(Series(tmp_path / "alert"), nanoseconds=5 * SECOND, memory=1 << 20)
+    output.open()
+    store(output, KNOWN)
+    goes_on = established(start=14 * SECOND, inode_number=7000, client_sock=0x1000, server_sock=0x2000)
+    goes_on.client.write(10)
+    begun = len(goes_on.events)
+    goes_on.wait(3 * SECOND)
+    goes_on.server.release()
+    goes_on.client.write(1, error=errno.EPIPE)
+    records = [pack(event._replace(connection=77)) for event in goes_on.events]
+    store(output, story(1, 10))
+    output.mark(10 * SECOND)
+    store(output, records[:begun])
+    store(output, story(2, 16))
+    store(output, records[begun:])
+    output.mark(18 * SECOND)
+    output.close(whole=True)
+    assert len(list(tmp_path.iterdir())) == 2
+    with FileSource(tmp_path / "alert") as source, Tracer(source=source) as tracer:
+        [alert] = [alert for alert in tracer.alerts() if alert.story and alert.story.number == 77]
+    assert (alert.path, alert.verdict.kind.label, alert.verdict.doubts) == ("/run/app.s", "unread", ())
+
+
+def test_what_is_told_again_may_be_more_than_a_block(tmp_path: Path) -> None:
+    output = Around(Series(tmp_path / "alert"), nanoseconds=2 * SECOND, memory=1 << 20)
+    output.open()
+    older = [
+        SocketFact(0, SocketFlag.CLIENT, "/older", 400, 401, (4711,)),
+        SocketFact(0, SocketFlag.SERVER, "/older", 401, 400, (815,)),
+    ]
+    others = [ProcessFact(0, pid, "other", cgroup=Cgroup(f"/{pid}{'x' * 400}")) for pid in range(5000, 8500)]
+    store(output, [*KNOWN, *[pack_fact(fact) for fact in older], *[pack_fact(fact) for fact in others]])
+    store(output, story(1, 1))
+    output.mark(SECOND)
+    store(output, story(2, 100))
+    told = Story(older=True, inode_number=400, start=200 * SECOND)
+    told.client.write(8)
+    store(output, [pack(event) for event in told.events])
+    output.mark(200 * SECOND)
+    output.close(whole=True)
+    [line] = [
+        line
+        for line in CliRunner().invoke(hangup, ["trace", "-r", str(tmp_path / "alert")]).stdout.splitlines()
+        if line.endswith("/older")
+    ]
+    assert "uwsgi[815]" in line
 
 
 def test_nobody_is_named_by_what_was_known_before_what_was_left_out(tmp_path: Path) -> None:

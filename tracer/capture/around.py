@@ -26,10 +26,12 @@ class Around:
         self._kept_bytes = 0
         # Till when everything is written, in ns of CLOCK_MONOTONIC; None: no file is.
         self._until: int | None = None
+        # Whether something that was recorded since then is in no file.
+        self._has_gap = False
 
     def open(self) -> None:
         """See that the files can be made: the first one will be at the first mark. Raises HangupError."""
-        self._series.check(Told.AGAIN_AFTER_GAP)
+        self._series.check()
         # The first alert may come days later.
         self._series.try_out()
         self._records_of = unpacker()
@@ -50,6 +52,7 @@ class Around:
         self._kept_bytes += len(block.data)
         while self._kept_bytes > self._memory and len(self._kept) > 1:
             self._pass_over()
+            self._has_gap = True
 
     def mark(self, when: int) -> None:
         """Write what was kept of the time before, and what comes from now on till some time after.
@@ -59,7 +62,9 @@ class Around:
         if self._until is None:
             while self._kept and self._kept[0].last < when - self._nanoseconds:
                 self._pass_over()
-            self._series.begin()
+                self._has_gap = True
+            self._series.begin(Told.AGAIN_AFTER_GAP if self._has_gap else Told.AGAIN)
+            self._has_gap = False
             while self._kept:
                 self._series.take(self._kept[0])
                 self._pass_over()

@@ -44,16 +44,13 @@ class Series:
         """Bytes of the file that is written; 0: none is."""
         return self._file.size if self._file else 0
 
-    def check(self, told: Told = Told.AGAIN) -> None:
-        """See that there is no capture of this name, or with force remove it. Raises HangupError.
-
-        told: what is said of that with which the files begin.
-        """
+    def check(self) -> None:
+        """See that there is no capture of this name, or with force remove it. Raises HangupError."""
         try:
             make_way(self._path, force=self._force)
         except OSError as error:
             raise cannot_create(self._path, error) from None
-        self._pack = packer(told)
+        self._pack = packer()
 
     def try_out(self) -> None:
         """See that the first file can be made, and take it away again. Raises HangupError if it cannot be."""
@@ -66,8 +63,11 @@ class Series:
         except OSError as error:
             raise cannot_create(path, error) from None
 
-    def begin(self) -> None:
-        """Begin the next file. Raises HangupError if it cannot be made, OSError if it cannot be written."""
+    def begin(self, told: Told = Told.AGAIN) -> None:
+        """Begin the next file. Raises HangupError if it cannot be made, OSError if it cannot be written.
+
+        told: what is said of that with which it begins.
+        """
         self.end(whole=True)
         self._number += 1
         path = numbered(self._path, self._number)
@@ -77,7 +77,7 @@ class Series:
         self._kept.append(path)
         self._file = File(path, owner=self._owner)
         self._file.open()
-        for block, records in self._pack(self._standing.records()):
+        for block, records in self._pack(self._standing.records(), told):
             self._file.take(block, records)
 
     def learn(self, records: Sequence[bytes]) -> None:

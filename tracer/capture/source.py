@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from hangup.tracer.capture.format import Told
+from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.writer import Writer
+from hangup.tracer.errors import HangupError
 from hangup.tracer.source import Source
 
 _Records = TypeVar("_Records", bound=Sequence[bytes])
@@ -25,7 +28,11 @@ class WritingSource:
 
     def read(self, timeout: float) -> list[bytes]:
         """Return the source's next records. Raises HangupError if they cannot be written."""
-        return self._kept(self._source.read(timeout))
+        records = self._source.read(timeout)
+        if records and isinstance(self._source, FileSource) and self._source.told is not Told.FIRST:
+            # What is written is told for the first time there.
+            raise HangupError("one file of several cannot be written anew", "copy the files as they are")
+        return self._kept(records)
 
     @property
     def drained(self) -> bool:

@@ -221,15 +221,18 @@ class Writer:
         return not is_last
 
 
-def packer(told: Told = Told.FIRST) -> Callable[[Sequence[bytes]], Iterator[tuple[Block, Sequence[bytes]]]]:
-    """Return what makes blocks of records, each with the records in it; for one thread.
+class Packs(Protocol):
+    """Makes blocks of records, each with the records in it."""
 
-    told: whether the records were told before.
-    Raises HangupError if zstandard is missing.
-    """
+    def __call__(self, records: Sequence[bytes], told: Told = Told.FIRST) -> Iterator[tuple[Block, Sequence[bytes]]]:
+        """Yield them; told: whether the records were told before. The gap is before the first block only."""
+
+
+def packer() -> Packs:
+    """Return what makes blocks of records; for one thread. Raises HangupError if zstandard is missing."""
     compress = compressor()
 
-    def pack(records: Sequence[bytes]) -> Iterator[tuple[Block, Sequence[bytes]]]:
+    def pack(records: Sequence[bytes], told: Told = Told.FIRST) -> Iterator[tuple[Block, Sequence[bytes]]]:
         # What is as long as an operation without an address is nothing else.
         for part in cut([data if len(data) == record.SIZE else record.trimmed(data) for data in records]):
             content = b"".join(part)
@@ -248,6 +251,7 @@ def packer(told: Told = Told.FIRST) -> Callable[[Sequence[bytes]], Iterator[tupl
                 told=told,
             )
             yield Block(data, count, first, last), part
+            told = min(told, Told.AGAIN)
 
     return pack
 

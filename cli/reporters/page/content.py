@@ -152,7 +152,7 @@ def page(collected: Collected, ended: Ended, source: Source) -> Page:
     return Page(
         title=f"hangup: {' '.join(source.names)}",
         headline=_headline(connections, hurt, ended.statistics.left_out),
-        facts=tuple(_facts(source, ended, begin, end)),
+        facts=tuple(_facts(source, ended, begin)),
         warnings=(losses_text(ended.losses),) if ended.losses.total else (),
         rows=tuple(_row(key, row) for key, row in shown),
         total=_total(ended.statistics.total),
@@ -194,10 +194,10 @@ def _share(some: int, of_all: int) -> str:
     return "less than 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
 
 
-def _facts(source: Source, ended: Ended, begin: int, end: int) -> Iterator[tuple[str, str]]:
+def _facts(source: Source, ended: Ended, begin: int) -> Iterator[tuple[str, str]]:
     yield "capture", " ".join(source.names)
     yield "begun", f"{_second(begin)} UTC"
-    yield "lasted", duration(end - begin)
+    yield "lasted", duration(round(ended.seconds * 10**9))
     host = source.host
     if host is not None and host.kernel:
         yield "kernel", host.kernel
