@@ -152,7 +152,9 @@ def classic(seen: list[list[str]]) -> tuple[str, str]:
     written: dict[str, list[str]] = {}
     for number, comm, _, call, result, name, *_ in seen:
         if (comm, call) == ("uwsgi", "read"):
-            read.setdefault(number, []).append(result)
+            # It asks at once, and again when there is something.
+            if result != "-11":
+                read.setdefault(number, []).append(result)
         elif (comm, call) == ("apache2", "writev"):
             written.setdefault(number, []).append(result)
             if result == "-32" and written[number] == [*read.get(number, []), "-32"] and len(written[number]) == 4:
@@ -202,6 +204,7 @@ def test_the_listing_has_sysdig_s_layout_line_for_line(investigation: Investigat
 def test_the_listing_of_one_connection_tells_the_classic_failure(investigation: Investigation) -> None:
     lines = investigation.steps["layout"].lines
     written, read = results(lines, "apache2", "writev"), results(lines, "uwsgi", "read")
+    read = [each for each in read if each != "-11(EAGAIN)"]
     parameters = written[1]
     assert written == ["16", parameters, "8", "-32(EPIPE)"]
     assert read == ["16", parameters, "8"]
