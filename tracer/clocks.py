@@ -34,6 +34,8 @@ class Clocks:
         # When what is known was so, in ns of CLOCK_MONOTONIC.
         self._told = 0
         self._offset = 0
+        self.runs = 0
+        """How many runs were forgotten: times of CLOCK_MONOTONIC can be compared within one."""
         self.version = 0
         """Another number whenever the wall clock of a time may be another one than before."""
 
@@ -43,6 +45,7 @@ class Clocks:
         self._suspended = None
         self._told = 0
         self._offset = 0
+        self.runs += 1
         self.version += 1
 
     def take(self, host: HostFact) -> None:

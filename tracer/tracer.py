@@ -190,6 +190,7 @@ class Tracer:
         on_operations: Callable[[Sequence[Operated]], None] | None = None,
         on_places: Callable[[Sequence[Placed]], None] | None = None,
         on_count: Callable[[int, int], None] | None = None,
+        on_run_end: Callable[[], None] = lambda: None,
         statistics: Statistics | None = None,
         keep: Writer | Path | None = None,
     ) -> None:
@@ -211,6 +212,7 @@ class Tracer:
         there are no alerts and no statistics, and the two above are not called.
         on_count: the same for who wants nothing made of them: it is told how many more operations there were, and
         changes of who did some. None of them is left out, so the kernel must have recorded nothing that is not wanted.
+        on_run_end: called between two runs of a capture, while `clocks` are still those of the first one.
         statistics: where everything is counted, instead of new ones. keep: a new file that gets every record as it is
         read, or what writes it elsewhere (tracer/capture/writer.py).
         """
@@ -256,6 +258,7 @@ class Tracer:
         )
         self._on_places = on_places
         self._on_count = on_count
+        self._on_run_end = on_run_end
         self._passes = None if only is None or not is_told else over_operations(only, self.find_cgroup)
         self._passes_change = None if only is None or not is_told else over_changes(only, self.find_cgroup)
         self._is_wanted = None if only is None or is_told else over_connections(only)
@@ -567,6 +570,7 @@ class Tracer:
             self._lost[fact.cause] = fact
         elif fact is not None:
             if self._runs.is_another(fact):
+                self._on_run_end()
                 self._forget()
             self.host = fact
             self.clocks.take(fact)

@@ -254,6 +254,7 @@ def command(
             selection=selection,
             only=wanted.rest,
             probes=probes,
+            on_run_end=lambda: printer.print(sysdig.end_run(printer.clocks)),
             **_takers(printer, is_shown=is_shown, is_text=is_text, is_all=is_all),
             **capture.tracer_options(),
         ) as tracer,

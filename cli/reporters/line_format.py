@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hangup.cli.clock import local
 from hangup.cli.reporters.sysdig import arguments, change_arguments
-from hangup.cli.reporters.times import Zero, times
+from hangup.cli.reporters.times import Elapsed, Zero, times
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.field import FilterField
 from hangup.tracer.filter.check import field_named, works_with
@@ -167,15 +167,7 @@ def _shown(field: FilterField) -> Callable[[object], str]:
 def _of_line(name: str, zero: Zero) -> _LineText:
     """Return what makes the text of a field that says something of the line."""
     of_day, as_asked = times("local", 9), times(zero, 9)
-    first: list[int] = []
-    before: list[int] = []
-
-    def since(line: _Line, earlier: list[int], *, line_before: bool) -> str:
-        when = _when(line)
-        elapsed = when - earlier[0] if earlier else 0
-        if line_before or not earlier:
-            earlier[:] = [when]
-        return str(elapsed)
+    first, before = Elapsed(line_before=False), Elapsed(line_before=True)
 
     def info(line: _Line) -> str:
         if _is_change(line):
@@ -188,8 +180,8 @@ def _of_line(name: str, zero: Zero) -> _LineText:
         "evt.outputtime": lambda line: as_asked(line.clocks, _when(line)).strip(),
         "evt.datetime": lambda line: local(line.clocks.wall(_when(line))),
         "evt.rawtime": lambda line: str(line.clocks.wall(_when(line))),
-        "evt.reltime": lambda line: since(line, first, line_before=False),
-        "evt.deltatime": lambda line: since(line, before, line_before=True),
+        "evt.reltime": lambda line: str(first.until(line.clocks, _when(line))),
+        "evt.deltatime": lambda line: str(before.until(line.clocks, _when(line))),
         "evt.dir": lambda _line: "<",
         "evt.info": info,
     }

@@ -138,6 +138,12 @@ class SysdigLines:
         """Return all lines that are held back: nothing more comes."""
         return list(self._ready(None, clocks))
 
+    def end_run(self, clocks: Clocks) -> list[str]:
+        """Return the same: what comes is of another run, whose times are of another clock."""
+        lines = self.rest(clocks)
+        self._newest = self._printed_until = 0
+        return lines
+
     def _hold(self, when: int, text: str) -> None:
         self._taken += 1
         heapq.heappush(self._held, (when, self._taken, text))

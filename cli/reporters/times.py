@@ -52,15 +52,35 @@ def times(zero: Zero, digits: Literal[6, 9] = 6) -> ShowTime:
     return of_day
 
 
+class Elapsed:
+    """Counts from the first time or from the one before; from one run to another by the wall clock."""
+
+    def __init__(self, *, line_before: bool) -> None:
+        """line_before: whether it counts from the time before."""
+        self._line_before = line_before
+        # What it counts from, by CLOCK_MONOTONIC and by the wall clock, and in which run.
+        self._zero: int | None = None
+        self._wall = self._runs = 0
+
+    def until(self, clocks: Clocks, when: int) -> int:
+        """Return how long after that a CLOCK_MONOTONIC time is, both in ns."""
+        zero = when if self._zero is None else self._zero
+        if self._zero is not None and self._runs != clocks.runs:
+            zero = when - (clocks.wall(when) - self._wall)
+        if self._zero is None or self._line_before:
+            self._zero, self._wall = when, clocks.wall(when)
+        else:
+            self._zero = zero
+        self._runs = clocks.runs
+        return when - zero
+
+
 def _since(digits: Literal[6, 9], *, line_before: bool) -> ShowTime:
-    zero: int | None = None
+    elapsed_till = Elapsed(line_before=line_before).until
     width, divisor = _WIDTHS[digits], 10 ** (9 - digits)
 
-    def since(_clocks: Clocks, when: int) -> str:
-        nonlocal zero
-        elapsed = 0 if zero is None else when - zero
-        if zero is None or line_before:
-            zero = when
+    def since(clocks: Clocks, when: int) -> str:
+        elapsed = elapsed_till(clocks, when)
         seconds, rest = divmod(abs(elapsed), 10**9)
         text = f"{'-' if elapsed < 0 else ''}{seconds}.{rest // divisor:0{digits}d}"
         return f"{text:>{width}}"

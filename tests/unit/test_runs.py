@@ -140,6 +140,23 @@ def test_a_trace_names_nobody_and_nothing_by_what_an_earlier_run_knew(first: Pat
     assert run("trace", "-r", first, "-r", second, "-q").exit_code == ExitStatus.OK
 
 
+@pytest.mark.parametrize("as_one", [False, True])
+def test_lines_of_two_runs_stand_one_behind_the_other_by_the_wall_clock_of_each(
+    as_one: bool, first: Path, second: Path
+) -> None:
+    captures = both(as_one, first, second)
+    lines = run("trace", *captures, "--format", "sysdig").output.splitlines()
+    times = [line.split()[1] for line in lines if " > " in line or " < " in line]
+    assert times == sorted(times)
+    assert (times[0], times[-1][:8]) == ("00:00:01.000000000", "01:00:01")
+    assert "later than in order" not in "\n".join(lines)
+    for of_line in (("-t", "relative"), ("-p", "%evt.reltime")):
+        elapsed = [float(line.split()[0]) for line in run("trace", *captures, *of_line).stdout.splitlines()]
+        assert elapsed == sorted(elapsed)
+        assert elapsed[0] == 0
+        assert elapsed[-1] > 3500
+
+
 def test_what_an_earlier_run_left_open_is_not_open_at_the_end_of_a_later_one(first: Path, second: Path) -> None:
     assert "/run/app.s" in run("peers", "-r", first).output
     assert run("peers", "-r", first, "-r", second).output == run("peers", "-r", second).output
