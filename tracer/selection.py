@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
-from hangup.tracer.escape import COMM_LENGTH, cut_comm, escape
+from hangup.tracer.escape import cut_comm, escape
 
 IGNORED_PATHS = (
     "/var/run/nscd/socket",
@@ -146,4 +146,5 @@ def comm_matches(comm: str, pattern: str) -> bool:
     if fnmatchcase(comm, pattern):
         return True
     # `--comm systemd-journald` means the process that the kernel calls systemd-journal.
-    return len(pattern) > COMM_LENGTH and comm == cut_comm(pattern)
+    cut = cut_comm(pattern)
+    return cut != pattern and comm == cut

@@ -103,17 +103,18 @@ def test_what_is_remembered_of_texts_is_bounded_and_right(monkeypatch: pytest.Mo
     assert passing("evt.res=EPIPE or evt.type=connect") == ["client connect 0", "client write -32"]
 
 
+@pytest.mark.parametrize("whole", ["verylongworkername", "日本語サーバー"])
 @pytest.mark.parametrize("field", [field.name for field in FIELDS if field.is_comm])
-def test_a_name_that_the_kernel_has_cut_is_found_by_the_whole_one(field: str) -> None:
-    name = "verylongworkern"
+def test_a_name_that_the_kernel_has_cut_is_found_by_the_whole_one(field: str, whole: str) -> None:
+    name = whole.encode()[:15].decode()
     story = established(client=Task(name, 7), server=Task(name, 8))
     operated: list[OperatedRecord] = []
     with Tracer(source=Playback(story.events), on_operations=operated.extend) as tracer:
         list(tracer.alerts())
     for text in (
-        f"{field}=verylongworkername",
-        f"{field} in (x, verylongworkername)",
-        f"{field} glob verylongworkername",
+        f"{field}={whole}",
+        f"{field} in (x, {whole})",
+        f"{field} glob {whole}",
     ):
         passes = over_operations(understood(text, Subject.OPERATIONS), lambda *_: None)
         assert any(passes(record, place) for record, _, place in operated), text

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hangup.tracer.escape import escape_comm, escape_socket_path
+from hangup.tracer.escape import cut_comm, escape_comm, escape_socket_path
 from hangup.tracer.kernel.globs import WORDS, glob_of, table, tables_of
 from hangup.tracer.selection import Participant, Selection
 from tests.recorder import FOUND_IGNORED, FOUND_SELECTED, is_path_selected, match_comm, match_name
@@ -56,7 +56,7 @@ def test_any_name_that_the_glob_matches_may_be_selected(pattern: str, name: byte
 
 def fit(patterns: Iterable[str]) -> bool:
     """Whether there is room for all of them, also if the kernel cuts names; else more is selected."""
-    return sum(2 * len(pattern) + 4 for pattern in patterns) <= 60
+    return sum(len(pattern) + len(cut_comm(pattern)) + 4 for pattern in patterns) <= 60
 
 
 @given(_SEVERAL, _SEVERAL, st.one_of(_NAMES, st.binary(max_size=108)))
@@ -75,6 +75,9 @@ def test_no_path_is_given_up_that_is_selected_and_a_plain_one_only_then_kept(
 @given(_SEVERAL, _SEVERAL, _NAMES)
 @example(("systemd-journald",), (), b"systemd-journal")
 @example((), ("systemd-journald",), b"systemd-journal")
+@example(("日本語サーバー",), (), "日本語サー".encode())
+@example((), ("日本語サーバー",), "日本語サー".encode())
+@example(("service-naïve-one",), (), b"service-na\xc3\xafve-")
 @example(("[abc]-and-some-more",), (), b"[abc]-and-some-")
 @example(("a",), (), b"a\0rest")
 @example((), ("aaaaaaaa[ab][ab]", "aaaaaaaaa[b-a]00", ""), b"")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangup.tracer.escape import escape_socket_path
+from hangup.tracer.escape import COMM_LENGTH, escape_comm, escape_socket_path
 from hangup.tracer.selection import GONE_CGROUP, Participant, Selection, cgroup_paths
 
 
@@ -45,6 +45,16 @@ def test_a_name_longer_than_the_kernel_keeps_finds_the_cut_one() -> None:
     assert selection.matches_comm("systemd-journal")
     assert not selection.matches_comm("systemd-logind")
     assert not selection.matches_comm(None)
+
+
+def test_a_name_is_longer_than_the_kernel_keeps_by_its_bytes_and_not_by_its_letters() -> None:
+    whole = "日本語サーバー"
+    comm = escape_comm(whole.encode()[:COMM_LENGTH])
+    assert Selection(comms=(whole,)).matches_comm(comm)
+    assert not Selection(ignored_comms=(whole,)).matches(None, [Participant(1, comm)])
+    assert not Selection(comms=("日本語サ",)).matches_comm(comm)
+    # This is as long as it is shown only: of it nothing is cut.
+    assert not Selection(comms=(r"[a]\x1b\x1b\x1b\x1b",)).matches_comm(r"[a]\x1b\x1b\x1b\x1b")
 
 
 def test_no_condition_selects_everything() -> None:

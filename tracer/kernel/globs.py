@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hangup.tracer.escape import COMM_LENGTH, escape
+from hangup.tracer.escape import cut_comm, escape
 from hangup.tracer.selection import Selection
 
 WORDS = 1
@@ -161,10 +161,10 @@ def _filled(words: list[Word], globs: Iterable[Glob], *, ignored: bool = False) 
 def _comm_globs(patterns: Iterable[str]) -> Iterator[Glob]:
     for pattern in patterns:
         yield glob_of(pattern)
-        if len(pattern) > COMM_LENGTH:
+        cut = cut_comm(pattern)
+        if cut != pattern:
             # As it is written: the kernel has cut a longer name (tracer/selection.py).
-            cut = [frozenset({ord(character)}) & _PLAIN for character in pattern[:COMM_LENGTH]]
-            yield Glob(tuple(cut), frozenset())
+            yield Glob(tuple(frozenset({ord(character)}) & _PLAIN for character in cut), frozenset())
 
 
 def _split(pattern: str) -> Iterator[str]:
