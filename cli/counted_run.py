@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
 from hangup.cli.capture import Capture
 from hangup.cli.json_lines import SCHEMA
+from hangup.cli.run import first_interrupt_for
 from hangup.tracer.capture.names import PIPE, name_of
 from hangup.tracer.capture.reader import Damage, NoCaptureError
 from hangup.tracer.comparison import Counted, Run, run_of
@@ -49,12 +52,12 @@ def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
     """
     if path == PIPE:
         # Whatever of it was looked at is not read again.
-        with os.fdopen(0, "rb", closefd=False) as file:
+        with os.fdopen(0, "rb", closefd=False) as file, _first_interrupt_for_writer_of(file):
             if _begins_with_json(begun := file.peek(1)):
                 return _of_json(path, file, wanted), None
         return _of_capture(path, wanted, begun)
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _first_interrupt_for_writer_of(file):
             if _begins_with_json(file.peek(1)):
                 return _of_json(path, file, wanted), None
     except FileNotFoundError:
@@ -64,6 +67,11 @@ def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
         remedy = "name a capture, or what `hangup watch --json` printed"
         raise HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy) from None
     return _of_capture(path, wanted)
+
+
+def _first_interrupt_for_writer_of(file: IO[bytes]) -> AbstractContextManager[None]:
+    is_pipe = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    return first_interrupt_for(lambda: is_pipe)
 
 
 def _begins_with_json(data: bytes) -> bool:

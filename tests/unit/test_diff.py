@@ -387,6 +387,36 @@ def test_one_side_may_be_a_pipe_of_either_kind(files: Callable[..., Path], as_js
     assert "only one of BEFORE and AFTER can be -" in result.output
 
 
+INTERRUPTED = """
+import os, signal
+from hangup.cli import counted_run
+from hangup.cli.main import main
+called = counted_run.{0}
+def interrupt(*arguments):
+    counted_run.{0} = called
+    os.kill(os.getpid(), signal.SIGINT)
+    return called(*arguments)
+counted_run.{0} = interrupt
+main()
+"""
+
+
+@pytest.mark.parametrize("place", ["_begins_with_json", "_of_json", "_row"])
+def test_ctrl_c_while_json_comes_by_a_pipe_is_for_whoever_writes_it(files: Callable[..., Path], place: str) -> None:
+    bad, good = files("bad", BAD, as_json=True), files("good", GOOD, as_json=True)
+    command = [sys.executable, "-c", INTERRUPTED.format(place), "diff"]
+    piped = subprocess.run(
+        [*command, "-", bad], input=good.read_bytes(), capture_output=True, cwd=CHECKOUT, check=False
+    )
+    assert (piped.stdout.decode(), piped.returncode) == (diff(good, bad).stdout, ExitStatus.WORSE)
+    substituted = ["bash", "-c", '"$@" <(cat "$0") "$0"', str(bad), *command]
+    same = subprocess.run(substituted, capture_output=True, cwd=CHECKOUT, check=False)
+    assert (same.stdout.decode(), same.returncode) == (diff(bad, bad).stdout, ExitStatus.OK)
+    with good.open("rb") as file:
+        read = subprocess.run([*command, "-", bad], stdin=file, capture_output=True, cwd=CHECKOUT, check=False)
+    assert (read.stdout, read.returncode) == (b"", ExitStatus.INTERRUPTED)
+
+
 def test_nobody_waits_for_a_capture_that_is_to_be_typed(
     files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
