@@ -140,6 +140,8 @@ class Counts:
     """Verdicts without gaps are not in it."""
     connect_errors: Mapping[str, int]
     """Failed connects, by the error's name."""
+    left_out: int
+    """Connections in no row; see `Statistics.left_out`."""
 
 
 class Statistics:
@@ -240,6 +242,7 @@ class Statistics:
                 dict(self._records),
                 {kind: Histogram(tuple(counts[:-1]), counts[-1]) for kind, counts in self._gaps.items()},
                 dict(self._connect_errors),
+                self.left_out,
             )
 
     def _row(self, key: Key) -> Row:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from hangup.cli.output import note
+from hangup.cli.reporters.filter_text import uncounted_text
 from hangup.cli.reporters.losses import losses_text
 from hangup.cli.service.configuration import ConfigurationError
 from hangup.cli.service.limit import AlertKind, Limit
@@ -95,6 +96,8 @@ class Service:
         self._told_at = float("-inf")
         self._reloaded = True
         self._reload_time = time.time()
+        # What is selected changes only when the service is started again.
+        self._uncounted = "" if settings.stream else uncounted_text(filter_of_settings(settings))
         # Assigned first: whoever scrapes asks for a snapshot at once.
         self._sinks = Sinks(open_metrics(self.snapshot))
         self._sinks.open(settings)
@@ -119,6 +122,7 @@ class Service:
     def run(self, signals: Signals) -> None:
         """Run until a signal ends it, then lose nothing of the end."""
         tracer = self._tracer
+        self._tell_uncounted()
         self._systemd.ready(self._status())
         try:
             with Wake() as wake:
@@ -176,6 +180,10 @@ class Service:
             note("alerts are written again")
         self._file_errors = errors
 
+    def _tell_uncounted(self) -> None:
+        if self._uncounted:
+            note(self._uncounted)
+
     def _status(self) -> str:
         tracer = self._tracer
         alerts = sum(self._alerts.values())
@@ -202,6 +210,7 @@ class Service:
             self._reloaded = True
             self._reload_time = time.time()
         note("reloaded" if self._reloaded else "not reloaded: everything stays as it was")
+        self._tell_uncounted()
         self._systemd.ready(self._status())
 
     def _apply(self, settings: Settings) -> None:

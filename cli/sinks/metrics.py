@@ -112,6 +112,7 @@ class Metrics(Collector):
         snapshot = self._source()
         counts = snapshot.statistics.counts()
         yield from _connections(bounded(counts.rows, self._series))
+        yield _one(table.LEFT_OUT, counts.left_out)
         yield _by(table.CONNECT_ERRORS, counts.connect_errors)
         yield _gaps(counts.gaps)
         verdicts = [kind.label for kind in Kind if kind.is_alert or kind is Kind.LATENT]
@@ -164,24 +165,26 @@ def _gaps(gaps: Mapping[Kind, Histogram]) -> Metric:
 
 def _by(metric: Described, values: Mapping[str, float]) -> Metric:
     """Return a metric of one label."""
-    family = _counter(metric) if metric.type == "counter" else _gauge(metric)
+    family = _number(metric)
     for label, value in values.items():
         family.add_metric([label], value)
     return family
 
 
 def _one(metric: Described, value: float) -> Metric:
-    family = _gauge(metric)
+    family = _number(metric)
     family.add_metric([], value)
     return family
 
 
+def _number(metric: Described) -> CounterMetricFamily | GaugeMetricFamily:
+    return _counter(metric) if metric.type == "counter" else _gauge(metric)
+
+
 def _family(metric: Described) -> Metric:
-    if metric.type == "counter":
-        return _counter(metric)
     if metric.type == "histogram":
         return HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels, unit=metric.unit)
-    return _gauge(metric) if metric.type == "gauge" else InfoMetricFamily(metric.family, metric.meaning)
+    return InfoMetricFamily(metric.family, metric.meaning) if metric.type == "info" else _number(metric)
 
 
 def _counter(metric: Described) -> CounterMetricFamily:

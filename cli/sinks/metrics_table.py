@@ -50,6 +50,13 @@ OPERATIONS = _count(fields.OPERATIONS)
 SYMPTOMS = tuple(_count(field) for field in fields.SYMPTOMS)
 HARMLESS = _count(fields.HARMLESS)
 LATENT_HANGUPS = _count(fields.LATENT_HANGUPS)
+LEFT_OUT = Described(
+    "hangup_connections_left_out_total",
+    "counter",
+    (),
+    "",
+    "Connections that ended well and are in no other figure: the kernel did not tell of them what is asked for.",
+)
 CONNECT_ERRORS = Described("hangup_connect_errors_total", "counter", ("errno",), "", "Failed connects by their error.")
 GAP = Described(
     "hangup_gap_seconds",
@@ -124,6 +131,7 @@ METRICS: Sequence[Described] = (
     *SYMPTOMS,
     HARMLESS,
     LATENT_HANGUPS,
+    LEFT_OUT,
     CONNECT_ERRORS,
     GAP,
     ALERTS,

@@ -202,6 +202,13 @@ def test_connections_that_the_kernel_counted_have_their_operations() -> None:
         assert value(found, "hangup_operations_total", **ENDS, verdict="clean") == 18 * scrape
 
 
+def test_connections_that_are_left_out_are_counted_up_to_the_scrape() -> None:
+    statistics = Statistics()
+    statistics.before = lambda: statistics.leave_out(5)
+    for scrape in (1, 2):
+        assert value(samples(Snapshot(statistics)), "hangup_connections_left_out_total") == 5 * scrape
+
+
 def test_gaps_are_a_histogram_in_seconds() -> None:
     statistics = Statistics()
     for gap in (0, 1000, 1001, 89_000, 10**10, 10**10 + 1):

@@ -213,6 +213,25 @@ def test_new_settings_replace_what_has_changed_and_nothing_else(
     assert service.snapshot().reload_successful
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_said"),
+    [
+        ({"filter": "verdict.gap > 0"}, True),
+        ({"filter": "verdict.gap > 0", "stream": True}, False),
+        ({"filter": "verdict=killed", "uid": (33,)}, False),
+    ],
+)
+def test_that_connections_are_not_counted_is_said_at_the_start_and_at_a_reload(
+    stand: Callable[..., Stand], capsys: pytest.CaptureFixture[str], settings: dict[str, Any], is_said: bool
+) -> None:
+    standing = stand(seeds_failure(), **settings)
+    # What is read anew selects from the next start on.
+    standing.read = lambda: Settings(metrics="")
+    standing.run(reload_once())
+    said = "connections that end well are not counted: the kernel does not tell verdict.gap of them; --stream does"
+    assert capsys.readouterr().err.count(f"hangup: {said}\n") == (2 if is_said else 0)
+
+
 @pytest.mark.parametrize("problem", ["configuration", "address"])
 def test_settings_that_cannot_be_had_change_nothing(
     stand: Callable[..., Stand], capsys: pytest.CaptureFixture[str], problem: str
