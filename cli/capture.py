@@ -278,7 +278,9 @@ _WRITE_OPTIONS = (
         help="Write a capture to this new file while showing what is seen; - writes it to standard output, and nothing "
         "else there.",
     ),
-    click.option("--force", is_flag=True, help="Replace FILE, or FILE.00001 and so on, if it is there already."),
+    click.option(
+        "--force", is_flag=True, help="Replace the capture FILE, or FILE.00001 and so on, if it is there already."
+    ),
     click.option(
         "-C",
         "--rotate-size",

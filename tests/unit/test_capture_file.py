@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.tracer.capture.files import File, Pipe, file_writer, write_capture
-from hangup.tracer.capture.format import HEADER_BYTES, Codec, pack_header
-from hangup.tracer.capture.names import PIPE
+from hangup.tracer.capture.format import HEADER_BYTES, MAGIC, Codec, pack_header
+from hangup.tracer.capture.names import PIPE, numbered_files
 from hangup.tracer.capture.reader import FileSource, NoCaptureError, check_names, is_there
 from hangup.tracer.capture.source import WritingSource
 from hangup.tracer.capture.writer import BLOCK_BYTES, BLOCK_SECONDS, Pending, WriteError, Writer, cut
@@ -150,10 +150,10 @@ def test_several_files_are_read_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_a_name_stands_for_the_files_that_have_numbers_behind_it(tmp_path: Path) -> None:
-    for number in ("00010", "00009", "100000"):
+    for number in ("99998", "100000", "99999"):
         write_capture(tmp_path / f"load.{number}", OPERATIONS[: int(number) % 7])
     (tmp_path / "load.old").write_text("something else")
-    counts = [9 % 7, 10 % 7, 100_000 % 7]
+    counts = [99_998 % 7, 99_999 % 7, 100_000 % 7]
     assert read_file(tmp_path / "load") == ([data for count in counts for data in OPERATIONS[:count]], None)
 
 
@@ -174,7 +174,7 @@ def test_a_name_that_may_be_one_file_or_several_is_not_read(reads: Callable[[Pat
 
 def test_a_capture_in_one_file_is_not_put_beside_one_in_several(tmp_path: Path) -> None:
     for name in ("load.00002", "load.00003", "load.old"):
-        (tmp_path / name).write_text("precious")
+        (tmp_path / name).write_bytes(pack_header())
     with pytest.raises(HangupError, match=r"there is a file .*load\.00002 already: name a new one, or say --force"):
         file_writer(tmp_path / "load").open()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["load.00002", "load.00003", "load.old"]
@@ -182,6 +182,42 @@ def test_a_capture_in_one_file_is_not_put_beside_one_in_several(tmp_path: Path) 
     writer.open()
     writer.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["load", "load.old"]
+
+
+@pytest.mark.parametrize(
+    ("there", "meant"),
+    [
+        (["00001", "00002", "20261126"], ["00001", "00002"]),
+        (["00001", "12345", "100000"], ["00001"]),
+        (["00001", "00003"], ["00001", "00003"]),
+        (["99999", "100000", "100001", "100003"], ["99999", "100000", "100001"]),
+        # Of these only the last ones were kept.
+        (["10001", "10002"], ["10001", "10002"]),
+        (["123456", "123457"], ["123456", "123457"]),
+        (["0000001", "00001"], ["00001"]),
+        (["9999999", "10000000"], ["9999999", "10000000"]),
+        (["20261125", "20261126"], []),
+        (["\u0661\u0661\u0661\u0661\u0661", "1", "1234"], []),
+    ],
+)
+def test_what_has_another_number_behind_it_is_no_file_of_the_capture(
+    tmp_path: Path, there: list[str], meant: list[str]
+) -> None:
+    for number in there:
+        (tmp_path / f"load.{number}").touch()
+    assert [path.name for path in numbered_files(tmp_path / "load")] == [f"load.{number}" for number in meant]
+
+
+def test_a_copy_with_a_date_stands_in_nobodys_way_and_stays(tmp_path: Path) -> None:
+    copy = tmp_path / "load.20261126"
+    copy.write_bytes(file_of([RECORDS]))
+    for force in (False, True):
+        writer = file_writer(tmp_path / "load", force=force)
+        writer.open()
+        writer.write(RECORDS)
+        writer.close()
+        assert read_file(tmp_path / "load") == (RECORDS, None)
+    assert read_file(copy) == (RECORDS, None)
 
 
 def test_after_a_damaged_file_no_other_is_read_and_that_is_said(tmp_path: Path) -> None:
@@ -290,26 +326,50 @@ def test_whoever_writes_to_a_pipe_that_nobody_reads_is_told() -> None:
 
 def test_a_capture_never_overwrites(tmp_path: Path) -> None:
     path = tmp_path / "capture"
-    path.write_text("precious")
+    path.write_bytes(MAGIC)
     with pytest.raises(HangupError, match=r"there is a file .* already: name a new one, or say --force"):
         write_capture(path, RECORDS)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(HangupError, match="already"):
         write_capture(tmp_path / "link", RECORDS)
-    assert path.read_text() == "precious"
+    assert path.read_bytes() == MAGIC
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_capture_is_not_overwritten_with_force_either(tmp_path: Path, force: bool) -> None:
+    (tmp_path / "text").write_text("precious")
+    (tmp_path / "several.00001").write_bytes(pack_header())
+    (tmp_path / "several.00002").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    for name, there in (("text", "text"), ("several", "several.00002"), ("fifo", "fifo")):
+        with pytest.raises(HangupError) as raised:
+            file_writer(tmp_path / name, force=force).open()
+        assert str(raised.value) == f"{tmp_path / there} is there already and is no capture: name a new one"
+    assert (tmp_path / "text").read_text() == "precious"
+    assert (tmp_path / "several.00001").exists()
+
+
+def test_what_was_never_written_to_is_replaced_with_force(tmp_path: Path) -> None:
+    for content in (b"", MAGIC[:3]):
+        (tmp_path / "capture").write_bytes(content)
+        writer = file_writer(tmp_path / "capture", force=True)
+        writer.open()
+        writer.close()
+        assert read_file(tmp_path / "capture") == ([], None)
+        (tmp_path / "capture").unlink()
 
 
 def test_with_force_another_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "capture"
-    path.write_text("old")
+    path.write_bytes(MAGIC)
     path.chmod(0o644)
-    with path.open() as old:
+    with path.open("rb") as old:
         writer = file_writer(path, force=True)
         writer.open()
         writer.write(RECORDS)
         writer.close()
-        assert old.read() == "old"
+        assert old.read() == MAGIC
     assert read_file(path) == (RECORDS, None)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     # What is no file is not taken for an old capture.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hangup.tracer.capture.around import Around
+from hangup.tracer.capture.format import MAGIC
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.standing import MOST, Standing
@@ -195,7 +196,7 @@ def test_of_the_files_only_the_last_ones_are_kept(tmp_path: Path) -> None:
 
 def test_files_of_an_earlier_capture_are_not_mixed_with_those_of_a_new_one(tmp_path: Path) -> None:
     for number in ("00001", "00007"):
-        (tmp_path / f"load.{number}").write_text("old")
+        (tmp_path / f"load.{number}").write_bytes(MAGIC)
     with pytest.raises(HangupError, match=r"there is a file .*load\.00001 already"):
         Rotated(Series(tmp_path / "load")).open()
     output = Rotated(Series(tmp_path / "load", force=True))
@@ -207,7 +208,7 @@ def test_files_of_an_earlier_capture_are_not_mixed_with_those_of_a_new_one(tmp_p
 
 
 def test_a_capture_in_several_files_is_not_put_beside_one_in_one(tmp_path: Path) -> None:
-    (tmp_path / "load").write_text("old")
+    (tmp_path / "load").write_bytes(MAGIC)
     for output in (Rotated(Series(tmp_path / "load")), Around(Series(tmp_path / "load"), nanoseconds=1, memory=1)):
         with pytest.raises(HangupError, match=r"there is a file .*load already: name a new one, or say --force"):
             output.open()
@@ -219,6 +220,28 @@ def test_a_capture_in_several_files_is_not_put_beside_one_in_one(tmp_path: Path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(HangupError, match="already"):
         Rotated(Series(tmp_path / "folder", force=True)).open()
+
+
+def test_what_only_begins_as_one_of_the_files_ends_no_recording(tmp_path: Path) -> None:
+    for name in ("load.00002.20261126", "load.00003.00001"):
+        (tmp_path / name).write_bytes(MAGIC)
+    output = Rotated(Series(tmp_path / "load"), size=1)
+    output.open()
+    for number in range(1, 4):
+        store(output, story(number, number))
+    output.close(whole=True)
+    assert files(tmp_path) == ["load.00001", "load.00002", "load.00002.20261126", "load.00003", "load.00003.00001"]
+
+
+def test_of_a_file_that_has_come_to_be_meanwhile_force_is_not_the_remedy(tmp_path: Path) -> None:
+    output = Rotated(Series(tmp_path / "load", force=True), size=1)
+    output.open()
+    store(output, story(1, 1))
+    (tmp_path / "load.00002").write_bytes(MAGIC)
+    with pytest.raises(HangupError) as raised:
+        store(output, story(2, 2))
+    assert str(raised.value) == f"there is a file {tmp_path / 'load.00002'} already: name a new one"
+    output.close(whole=True)
 
 
 def test_a_writer_makes_files_of_it(tmp_path: Path) -> None:

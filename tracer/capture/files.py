@@ -31,10 +31,11 @@ _BATCH = 4096
 class File:
     """A file that is written from its beginning to its end; see `Output` (writer.py)."""
 
-    def __init__(self, path: Path, *, force: bool = False, owner: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, *, force: bool | None = None, owner: tuple[int, int] | None = None) -> None:
         """Nothing happens before it is opened. force: replace a capture of this name, of one file or of several.
 
-        owner: whose it becomes, uid and gid; None: it is ours.
+        None: it is one of several, and way was made for all of them. owner: whose it becomes, uid and gid; None: it is
+        ours.
         """
         self._path = path
         self._force = force
@@ -48,10 +49,13 @@ class File:
     def open(self) -> None:
         """Create it, readable by its owner only. Raises HangupError if there is such a capture, or it cannot be."""
         try:
-            make_way(self._path, force=self._force)
+            if self._force is not None:
+                make_way(self._path, force=self._force)
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if self._owner:
                 os.fchown(self._descriptor, *self._owner)
+        except FileExistsError:
+            raise HangupError(f"there is a file {shown_path(self._path)} already", "name a new one") from None
         except OSError as error:
             raise cannot_create(self._path, error) from None
         self._begin()
