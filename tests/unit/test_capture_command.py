@@ -205,12 +205,12 @@ def test_around_an_alert_is_written_what_was_around_it(told: Tell, tmp_path: Pat
 def test_where_there_was_no_alert_around_which_to_write_that_is_said(told: Tell, tmp_path: Path) -> None:
     said = f"hangup: there was no alert: nothing was written to {tmp_path / 'capture'}\n"
     told(clean())
-    assert said in run("watch", "--duration", "0.01", "-w", tmp_path / "capture", "--around", "1s").stderr
+    assert said in run("watch", "--duration", "0.01", "-w", tmp_path / "capture", "--around", "1s").output
     assert list(tmp_path.iterdir()) == []
     told(seeds_failure())
-    assert said not in run("watch", "--duration", "0.01", "-w", tmp_path / "capture", "--around", "1s").stderr
+    assert said not in run("watch", "--duration", "0.01", "-w", tmp_path / "capture", "--around", "1s").output
     told(clean())
-    assert said not in run("watch", "--duration", "0.01", "-w", tmp_path / "whole").stderr
+    assert said not in run("watch", "--duration", "0.01", "-w", tmp_path / "whole").output
 
 
 def test_alerts_do_not_make_the_blocks_of_a_capture_any_smaller(told: Tell, tmp_path: Path) -> None:

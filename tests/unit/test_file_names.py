@@ -110,5 +110,5 @@ def test_a_report_that_is_there_is_told_in_one_line(tmp_path: Path) -> None:
     capture.write_bytes(file_of([RECORDS]))
     page.touch()
     result = CliRunner().invoke(hangup, ["report", "-r", str(capture), "-o", str(page)])
-    assert len(result.stderr.splitlines()) == 1
-    assert f"{SHOWN} is there already" in result.stderr
+    assert len(result.output.splitlines()) == 1
+    assert f"{SHOWN} is there already" in result.output

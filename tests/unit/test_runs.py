@@ -86,6 +86,11 @@ def run(*arguments: object) -> Result:
     return result
 
 
+def operations(result: Result) -> list[list[str]]:
+    """Return the words of each line that trace has printed of an operation."""
+    return [line.split() for line in result.output.splitlines() if not line.startswith("hangup: ")]
+
+
 def alerts(result: Result) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     return [line for line in lines if line["record"] == "alert"]
@@ -133,10 +138,9 @@ def test_what_was_open_at_the_end_of_a_run_is_not_counted_as_lost_and_what_was_l
 
 
 def test_a_trace_names_nobody_and_nothing_by_what_an_earlier_run_knew(first: Path, second: Path) -> None:
-    alone, together = run("trace", "-r", second).stdout, run("trace", "-r", first, "-r", second).stdout
-    wanted = [line.split() for line in alone.splitlines()]
+    wanted, together = (operations(run("trace", *both(False, *paths))) for paths in ((second,), (first, second)))
     assert len(wanted) > 10
-    assert [line.split() for line in together.splitlines()][-len(wanted) :] == wanted
+    assert together[-len(wanted) :] == wanted
     assert run("trace", "-r", first, "-r", second, "-q").exit_code == ExitStatus.OK
 
 
@@ -151,7 +155,7 @@ def test_lines_of_two_runs_stand_one_behind_the_other_by_the_wall_clock_of_each(
     assert (times[0], times[-1][:8]) == ("00:00:01.000000000", "01:00:01")
     assert "later than in order" not in "\n".join(lines)
     for of_line in (("-t", "relative"), ("-p", "%evt.reltime")):
-        elapsed = [float(line.split()[0]) for line in run("trace", *captures, *of_line).stdout.splitlines()]
+        elapsed = [float(words[0]) for words in operations(run("trace", *captures, *of_line))]
         assert elapsed == sorted(elapsed)
         assert elapsed[0] == 0
         assert elapsed[-1] > 3500
