@@ -63,10 +63,15 @@ _INSTANTS = {field.name for field in _TOLD if field.type == "time" or field.unit
 _OF_TRACER = ("connection", "client", "server")
 
 
+# Where a connection is handed over in the middle of what the other end keeps, on another processor.
+_AT_ONCE = "two operations of one end ended in the same instant: one of them is only counted"
+
+
 def told(alert: Alert) -> dict[str, object]:
     """Return what an alert says, in which two ways of watching agree: all that the recorder keeps."""
     return {
         **said(ALERT, alert, without={*_INSTANTS, *_OF_TRACER}),
+        "doubts": [doubt for doubt in alert.verdict.doubts if doubt != _AT_ONCE],
         "sentence": _DURATION.sub("TIME", alert.verdict.sentence),
         "client": alert.client,
         "server": alert.server,
