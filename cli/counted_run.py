@@ -58,8 +58,11 @@ def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
         return _of_capture(path, wanted, begun)
     try:
         with path.open("rb") as file, _first_interrupt_for_writer_of(file):
-            if _begins_with_json(file.peek(1)):
+            if _begins_with_json(begun := file.peek(1)):
                 return _of_json(path, file, wanted), None
+            if not _is_regular(file):
+                # What was looked at of a named pipe is not read again, either, and its writer needs a reader meanwhile.
+                return _of_capture(path, wanted, begun)
     except FileNotFoundError:
         # It may be the name of several files: whoever reads captures knows.
         pass
@@ -70,8 +73,12 @@ def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
 
 
 def _first_interrupt_for_writer_of(file: IO[bytes]) -> AbstractContextManager[None]:
-    is_pipe = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    is_pipe = not _is_regular(file)
     return first_interrupt_for(lambda: is_pipe)
+
+
+def _is_regular(file: IO[bytes]) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _begins_with_json(data: bytes) -> bool:

@@ -387,6 +387,16 @@ def test_one_side_may_be_a_pipe_of_either_kind(files: Callable[..., Path], as_js
     assert "only one of BEFORE and AFTER can be -" in result.output
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_both_sides_may_be_pipes_that_have_a_name(files: Callable[..., Path], as_json: bool) -> None:
+    bad, good = files("bad", BAD, as_json=as_json), files("good", GOOD, as_json=as_json)
+    command = 'exec "$0" -m hangup diff <(cat "$1") <(cat "$2")'
+    piped = subprocess.run(
+        ["bash", "-c", command, sys.executable, good, bad], capture_output=True, cwd=CHECKOUT, check=False
+    )
+    assert (piped.returncode, piped.stdout.decode()) == (ExitStatus.WORSE, diff(good, bad).stdout), piped.stderr
+
+
 INTERRUPTED = """
 import os, signal
 from hangup.cli import counted_run
