@@ -9,7 +9,8 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,35 +51,29 @@ def read_run(path: Path, wanted: Filter) -> tuple[Run, Damage | None]:
 
     path: a capture, what `--json` printed, or PIPE, which is either. Raises HangupError if it can be read as neither.
     """
-    if path == PIPE:
-        # Whatever of it was looked at is not read again.
-        with os.fdopen(0, "rb", closefd=False) as file, _first_interrupt_for_writer_of(file):
-            if _begins_with_json(begun := file.peek(1)):
-                return _of_json(path, file, wanted), None
+    begun = b""
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(_opened(path))
+            is_pipe = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            with first_interrupt_for(lambda: is_pipe):
+                looked_at = file.peek(1)
+                if _begins_with_json(looked_at):
+                    return _of_json(path, file, wanted), None
+            if path == PIPE or is_pipe:
+                # It is not read again. And whoever writes a named pipe needs a reader meanwhile: it stays open.
+                begun = looked_at
+        except FileNotFoundError:
+            # It may be the name of several files: whoever reads captures knows.
+            pass
+        except OSError as error:
+            remedy = "name a capture, or what `hangup watch --json` printed"
+            raise HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy) from None
         return _of_capture(path, wanted, begun)
-    try:
-        with path.open("rb") as file, _first_interrupt_for_writer_of(file):
-            if _begins_with_json(begun := file.peek(1)):
-                return _of_json(path, file, wanted), None
-            if not _is_regular(file):
-                # What was looked at of a named pipe is not read again, either, and its writer needs a reader meanwhile.
-                return _of_capture(path, wanted, begun)
-    except FileNotFoundError:
-        # It may be the name of several files: whoever reads captures knows.
-        pass
-    except OSError as error:
-        remedy = "name a capture, or what `hangup watch --json` printed"
-        raise HangupError(f"cannot read {name_of(path)} ({error.strerror})", remedy) from None
-    return _of_capture(path, wanted)
 
 
-def _first_interrupt_for_writer_of(file: IO[bytes]) -> AbstractContextManager[None]:
-    is_pipe = not _is_regular(file)
-    return first_interrupt_for(lambda: is_pipe)
-
-
-def _is_regular(file: IO[bytes]) -> bool:
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+def _opened(path: Path) -> BufferedReader:
+    return os.fdopen(0, "rb", closefd=False) if path == PIPE else path.open("rb")
 
 
 def _begins_with_json(data: bytes) -> bool:

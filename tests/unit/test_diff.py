@@ -427,6 +427,38 @@ def test_ctrl_c_while_json_comes_by_a_pipe_is_for_whoever_writes_it(files: Calla
     assert (read.stdout, read.returncode) == (b"", ExitStatus.INTERRUPTED)
 
 
+INTERRUPTED_AT_EACH_READ = """
+import os, signal
+from hangup.cli import run
+from hangup.cli.main import main
+from hangup.tracer.capture.reader import FileSource
+run._AGAIN_SECONDS = -1
+read, reads = FileSource.read, iter(range(2))
+def interrupted(source, timeout):
+    next(reads)
+    os.kill(os.getpid(), signal.SIGINT)
+    return read(source, timeout)
+FileSource.read = interrupted
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/fd/0"])
+def test_the_second_ctrl_c_ends_the_reading_of_a_capture_that_comes_by_a_pipe(
+    files: Callable[..., Path], name: str
+) -> None:
+    good = files("good", GOOD, as_json=False)
+    command = [sys.executable, "-c", INTERRUPTED_AT_EACH_READ, "diff", name, str(good)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # It stays open.
+        process.stdin.write(good.read_bytes()[:-64])
+        process.stdin.flush()
+        assert (process.stdout.read(), process.wait()) == (b"", ExitStatus.INTERRUPTED)
+
+
 def test_nobody_waits_for_a_capture_that_is_to_be_typed(
     files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
