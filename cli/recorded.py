@@ -197,8 +197,9 @@ def open_at(source: FileSource, moment: Moment | None, after_batch: Callable[[],
             last, is_after_gap = 0, False
             if host is not None:
                 limit.begin_run()
-        reading.take(limit.earlier(again))
-        told_again = Standing(most=MAX_SOCKETS)
+        if again:
+            reading.take(limit.earlier(again))
+            told_again = Standing(most=MAX_SOCKETS)
         if limit.is_to_begin:
             # It may tell of the clocks.
             reading.take(records[:1])
@@ -248,6 +249,7 @@ class _Reading:
         fact = unpack_fact(record)
         if isinstance(fact, HostFact):
             if self._runs_taken.is_another(fact):
+                self._endpoints.let_go()
                 self._known.forget()
                 self.clocks.forget()
             self.clocks.take(fact)

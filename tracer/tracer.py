@@ -405,10 +405,8 @@ class Tracer:
     def _process(self, batch: _Batch) -> Iterator[Alert]:
         if batch.is_after_gap:
             yield from self._settle(None)
-            self._endpoints.let_go()
-            self._places.let_go()
             # What still holds is told again right behind it.
-            self._known.forget()
+            self._let_go()
         if self._on_count is not None:
             self._on_count(*self._count(batch.records))
             return
@@ -579,10 +577,16 @@ class Tracer:
     def _forget(self) -> None:
         """Forget what held in the run that was read; what is counted goes on."""
         self.recorded.begin_run()
-        self._known.forget()
+        self._let_go()
         self._lost_before.update({cause: lost.total for cause, lost in self._lost.items()})
         self._lost.clear()
         self.clocks.forget()
+
+    def _let_go(self) -> None:
+        """Forget what is open and what is known: of what came between nothing can be read."""
+        self._endpoints.let_go()
+        self._places.let_go()
+        self._known.forget()
 
     def _take_all(self, records: Iterable[bytes]) -> None:
         for record in records:
@@ -595,11 +599,11 @@ class Tracer:
 
     def _count_ended(self, row: Counted) -> None:
         selection = self._selection_of_names if self._file else self._selection_of_paths
+        is_known = self._are_counts_selected
         if not row.ready:
-            if selection.comms or selection.ignored_comms or selection.selects_paths or self._is_wanted is not None:
-                # Whose these were is not known.
-                self.statistics.leave_out(row.connections)
-                return
+            # Between whom these were is not known.
+            are_named = selection.comms or selection.ignored_comms or selection.selects_paths
+            is_known = is_known and not are_named and self._is_wanted is None
             key = Key(OTHER, OTHER, OTHER, Kind.CLEAN)
         else:
             client, server = (escape_comm(name) or UNKNOWN for name in (row.client, row.server))
@@ -620,14 +624,12 @@ class Tracer:
             if not selection.matches(path, [Participant(0, client), Participant(0, server)]):
                 return
             kind = Kind.LATENT if row.latent else Kind.CLEAN
-            if self._is_wanted is not None:
-                if self._is_counted_wanted is None:
-                    self.statistics.leave_out(row.connections)
-                    return
-                if not self._is_counted_wanted(counted(path, client, server, kind.label)):
-                    return
+            if self._is_counted_wanted is not None and not self._is_counted_wanted(
+                counted(path, client, server, kind.label)
+            ):
+                return
             key = Key(client, server, path or (SOCKETPAIR if pair else UNKNOWN), kind)
-        if self._are_counts_selected:
+        if is_known:
             self.statistics.count_ended(key, row.connections, row.operations)
         else:
             self.statistics.leave_out(row.connections)
@@ -635,6 +637,8 @@ class Tracer:
     @property
     def _are_counts_selected(self) -> bool:
         """Whether what was counted is of the selected alone: of counts only the kernel knows whose they are."""
+        if self._is_wanted is not None and self._is_counted_wanted is None:
+            return False
         wanted, watched = self.selection, self.host
         if watched is None:
             return not (wanted.pids or wanted.uids or wanted.cgroups)

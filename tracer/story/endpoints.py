@@ -284,8 +284,8 @@ class Endpoints:
             if self._known.change(record):
                 self._changed(record)
         elif kind == _HOST and self._begins_another_run(record):
+            # Whoever takes it lets go of what is open.
             yield from self.settle()
-            self.let_go()
             self._on_other(record)
         elif self._aftermaths:
             # The source adds it when it has read what stands behind it, which may be much older.
@@ -467,10 +467,7 @@ class Endpoints:
         """Make the connection of two histories."""
         one, other = handed.one, handed.other
         for sock in (one.sock, one.peer):
-            leftover = self._by_sock.get(sock)
-            if leftover is not None:
-                self._forget(leftover.connection)
-                self.stale += 1
+            self._forget_leftover(sock)
         client, server = (one.peer, one.sock) if is_servers(handed) else (one.sock, one.peer)
         connection = self._add(client, server, handed.connection)
         connection.type = one.type
@@ -519,10 +516,7 @@ class Endpoints:
             # The end of an earlier connection of this address was not recorded.
             self._forget(found.connection)
             self.stale += 1
-        leftover = self._by_sock.get(event.peer)
-        if leftover is not None:
-            self._forget(leftover.connection)
-            self.stale += 1
+        self._forget_leftover(event.peer)
         # What a listener drops with itself is a server's end, even if its connect has not returned yet.
         if operation == _ACCEPT or (operation == _RELEASE and event.flags & _EMBRYO):
             connection = self._add(event.peer, event.sock, event.connection)
@@ -644,6 +638,13 @@ class Endpoints:
         """Forget the connection that has not been used for longest, or nearly so."""
         self._forget(least_used(self._connections, Connection.is_used))
         self.evicted += 1
+
+    def _forget_leftover(self, sock: int) -> None:
+        """Forget the connection that had an address before, if one did: its end was not recorded."""
+        leftover = self._by_sock.get(sock)
+        if leftover is not None:
+            self._forget(leftover.connection)
+            self.stale += 1
 
     def _forget(self, connection: Connection) -> None:
         if self._connections.pop(connection.number, None) is None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable
 
 from hangup.tracer.escape import escape_socket_path
 from hangup.tracer.names import KERNEL_RESTARTS
-from hangup.tracer.record.facts import HostFact, unpack_fact
 from hangup.tracer.record.layout import (
     Event,
     EventFlag,
@@ -30,7 +29,6 @@ from hangup.tracer.record.layout import (
     unpack,
     unpack_history,
 )
-from hangup.tracer.record.runs import Runs
 from hangup.tracer.story.connection import Role
 from hangup.tracer.story.eviction import MAX_CONNECTIONS, least_used
 from hangup.tracer.story.identity import Change, change_of
@@ -46,7 +44,6 @@ _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
 _HISTORY = int(RecordType.HISTORY)
 _IDENTITY = int(RecordType.IDENTITY)
-_HOST = int(RecordType.HOST)
 _PAIR, _BEGUN = int(HistoryState.PAIR), int(HistoryState.BEGUN)
 
 # `Glance` has flags behind the record's type.
@@ -219,7 +216,6 @@ class Places:
         self._users: dict[int, set[Process]] = {}
         # By connection: the paths of those that nobody had selected when they began, for somebody may later.
         self._unselected: OrderedDict[int, str | None] = OrderedDict()
-        self._runs = Runs()
         self.evicted = 0
         """Connections that were forgotten, because there were too many."""
         self.stale = 0
@@ -276,13 +272,8 @@ class Places:
         ]
 
     def _take_other(self, record: bytes) -> None:
-        kind = type_of(record)
-        if kind == _OPERATION:
+        if type_of(record) == _OPERATION:
             raise struct.error("too short for an operation's record")
-        if kind == _HOST:
-            host = unpack_fact(record)
-            if isinstance(host, HostFact) and self._runs.is_another(host):
-                self.let_go()
         self._on_other(record)
 
     def let_go(self) -> None:
@@ -300,7 +291,7 @@ class Places:
         kind, when, sock, peer, amounts, task, _, operation, names = glance
         if kind & _KIND != _OPERATION:
             if kind & _TYPE != _OPERATION:
-                self._take_other(record)
+                self._on_other(record)
                 return None
             if kind & _UNSELECTED:
                 self._drop(record, sock, peer)
@@ -340,10 +331,7 @@ class Places:
         handed = of_one_connection(handed)
         one = handed.one
         for sock in (one.sock, one.peer):
-            leftover = self._ends.get(sock)
-            if leftover is not None:
-                self._forget(leftover)
-                self.stale += 1
+            self._forget_leftover(sock)
         histories = [history for history in (one, handed.other) if history is not None]
         start = min(history.start for history in histories)
         end = self._add(handed.connection, one.sock, one.peer, start, is_server=is_servers(handed))
@@ -411,10 +399,7 @@ class Places:
             # The end of an earlier connection of this address was not recorded.
             self._forget(found)
             self.stale += 1
-        leftover = self._ends.get(peer)
-        if leftover is not None:
-            self._forget(leftover)
-            self.stale += 1
+        self._forget_leftover(peer)
         # What a listener drops with itself is a server's end, even if its connect has not returned yet.
         is_server = operation == _ACCEPT or (operation == _RELEASE and bool(kind & _EMBRYO))
         end = self._add(number, sock, peer, start, is_server=is_server)
@@ -523,6 +508,13 @@ class Places:
         """Forget the connection that has not been used for longest, or nearly so."""
         self._forget(least_used(self._connections, _End.is_used))
         self.evicted += 1
+
+    def _forget_leftover(self, sock: int) -> None:
+        """Forget the connection that had an address before, if one did: its end was not recorded."""
+        leftover = self._ends.get(sock)
+        if leftover is not None:
+            self._forget(leftover)
+            self.stale += 1
 
     def _forget(self, end: _End) -> None:
         if self._connections.pop(end.number, None) is None:
