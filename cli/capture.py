@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +67,7 @@ class Capture:
         """What is read; None: this host is watched."""
         self.progress = Progress()
         """How far it has been read; to be hidden before anything is printed."""
+        self._opened = ExitStack()
         self._failed: WriteError | None = None
         self._began = time.monotonic()
 
@@ -76,16 +77,13 @@ class Capture:
         From then on the first Ctrl-C does not end the reading of a pipe: see `first_interrupt_for`.
         """
         if self._read:
-            self.source = FileSource(*self._read, begun=self._begun)
-            self._interrupts = first_interrupt_for(lambda: self.reads_pipe)
-            self._interrupts.__enter__()
+            self.source = self._opened.enter_context(closing(FileSource(*self._read, begun=self._begun)))
+            self._opened.enter_context(first_interrupt_for(lambda: self.reads_pipe))
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _value: object, _traceback: TracebackType | None) -> None:
         self.progress.hide()
-        if self.source:
-            self._interrupts.__exit__(None, None, None)
-            self.source.close()
+        self._opened.close()
 
     def show_progress(self) -> None:
         """Show how far it has been read, if that takes long."""

@@ -64,15 +64,13 @@ class Elapsed:
 
     def until(self, clocks: Clocks, when: int) -> int:
         """Return how long after that a CLOCK_MONOTONIC time is, both in ns."""
-        zero = when if self._zero is None else self._zero
         if self._zero is not None and self._runs != clocks.runs:
-            zero = when - (clocks.wall(when) - self._wall)
+            self._zero = when - (clocks.wall(when) - self._wall)
+        self._runs = clocks.runs
+        elapsed = 0 if self._zero is None else when - self._zero
         if self._zero is None or self._line_before:
             self._zero, self._wall = when, clocks.wall(when)
-        else:
-            self._zero = zero
-        self._runs = clocks.runs
-        return when - zero
+        return elapsed
 
 
 def _since(digits: Literal[6, 9], *, line_before: bool) -> ShowTime:

@@ -19,12 +19,7 @@ class Series:
     """The files of one capture, one after the other: each begins with what was told before and still holds."""
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        force: bool = False,
-        count: int | None = None,
-        owner: tuple[int, int] | None = None,
+        self, path: Path, *, force: bool = False, count: int | None = None, owner: tuple[int, int] | None = None
     ) -> None:
         """path: the files are called so, with a number behind it. force: a capture of this name is removed first.
 
