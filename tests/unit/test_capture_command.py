@@ -452,6 +452,19 @@ def begin(capture: Path, process: subprocess.Popen[bytes]) -> None:
     assert b"uwsgi[815] read 723 bytes" in process.stdout.readline()
 
 
+def assert_ended_before_its_end(process: subprocess.Popen[bytes], by: signal.Signals) -> None:
+    """Send that process a signal; see that it sums up what it has seen, and says that this is not all.
+
+    The pipe stays open.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.send_signal(by)
+    assert b"1 alert in" in process.stdout.read()
+    assert process.stderr.read() == b"hangup: interrupted: the pipe had not been read to its end\n"
+    assert process.wait() == ExitStatus.ALERTS
+
+
 GOES_ON = b"hangup: the pipe goes on, and is read to its end; Ctrl-C again ends it\n"
 
 
@@ -471,23 +484,14 @@ def test_ctrl_c_again_ends_the_reading_of_a_pipe_with_what_was_seen_till_then(ca
         begin(capture, process)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        assert process.stdout is not None
         assert process.stderr.readline() == GOES_ON
-        process.send_signal(signal.SIGINT)
-        assert b"1 alert in" in process.stdout.read()
-        assert process.stderr.read() == b"hangup: interrupted: the pipe had not been read to its end\n"
-    assert process.returncode == ExitStatus.ALERTS
+        assert_ended_before_its_end(process, signal.SIGINT)
 
 
 def test_sigterm_ends_the_reading_of_a_pipe_at_once(capture: Path) -> None:
     with watching_a_pipe() as process:
         begin(capture, process)
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert b"1 alert in" in process.stdout.read()
-        assert process.stderr.read() == b"hangup: interrupted: the pipe had not been read to its end\n"
-    assert process.returncode == ExitStatus.ALERTS
+        assert_ended_before_its_end(process, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("verb", ["watch", "trace"])
