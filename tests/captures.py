@@ -9,6 +9,7 @@ from hangup.tracer.capture.codec import compressor
 from hangup.tracer.capture.format import BlockKind, Codec, End, Entry, pack_block, pack_end, pack_entry, pack_header
 from hangup.tracer.capture.parser import Parser
 from hangup.tracer.capture.reader import FileSource
+from hangup.tracer.capture.writer import Output, packer
 from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import HostFact, ProcessFact, pack_fact
 from tests import stories
@@ -23,6 +24,35 @@ RECORDS = [
     *OPERATIONS,
 ]
 """A short capture: a host, a process, and the operations of one connection that fails."""
+
+
+def failure(number: int, seconds: int) -> list[bytes]:
+    """Return the records of the classic failure on a connection, so many seconds after the boot."""
+    told = stories.seeds_failure(start=seconds * 10**9, inode_number=1000 + 2 * number)
+    return [record.pack(event._replace(connection=number)) for event in told.events]
+
+
+def counted(
+    connections: int,
+    operations: int = 0,
+    *,
+    client: str = "nginx",
+    server: str = "uwsgi",
+    path: bytes = b"/run/app.s",
+    latent: int = 0,
+    pair: int = 0,
+    ready: int = 1,
+) -> record.Counted:
+    """Return a row in which the kernel counts connections that ended well."""
+    one, other = (name.encode().ljust(16, b"\0") for name in (client, server))
+    named = path.ljust(112, b"\0")
+    return record.Counted(ready, connections, operations, one, other, named, len(path), latent, pair, 0, 0)
+
+
+def store(output: Output, records: Sequence[bytes]) -> None:
+    """Have some records stored as one block, as a writer's thread does."""
+    for packed, its_records in packer()(records):
+        output.take(packed, its_records)
 
 
 def block(some: Sequence[bytes], codec: Codec = Codec.ZSTD, **changed: int) -> bytes:

@@ -11,7 +11,7 @@ from hangup.tracer.capture.format import MAGIC
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.rotation import Rotated, Series
 from hangup.tracer.capture.standing import MOST, Standing
-from hangup.tracer.capture.writer import Writer, packer
+from hangup.tracer.capture.writer import Writer
 from hangup.tracer.errors import HangupError
 from hangup.tracer.record import layout as record
 from hangup.tracer.record.facts import (
@@ -27,7 +27,7 @@ from hangup.tracer.record.facts import (
 from hangup.tracer.record.layout import Counted, Loss, RecordType, SocketFlag
 from hangup.tracer.tracer import Tracer
 from tests import stories
-from tests.captures import RECORDS, read_file
+from tests.captures import RECORDS, failure, read_file, store
 from tests.identities import allowed, changed, executed
 from tests.recorder import Recorder
 from tests.stories import Story
@@ -49,21 +49,9 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def store(output: Rotated | Around, records: list[bytes]) -> None:
-    """Have some records stored as one block, as a writer's thread does."""
-    for block, its_records in packer()(records):
-        output.take(block, its_records)
-
-
 def host(monotonic: int = 0, *, looked: int | None = None) -> bytes:
     looked = monotonic if looked is None else looked
     return pack_fact(HostFact(monotonic, monotonic, monotonic, looked, kernel="6.1", probes="fentry"))
-
-
-def story(number: int, seconds: int) -> list[bytes]:
-    """Return the records of the classic failure, at a time."""
-    told = stories.seeds_failure(start=seconds * SECOND, inode_number=1000 + 2 * number)
-    return [record.pack(event._replace(connection=number)) for event in told.events]
 
 
 # ---- what holds is told again
@@ -148,7 +136,7 @@ def test_a_new_file_begins_when_one_is_full_and_each_stands_on_its_own(tmp_path:
     output.open()
     known = [host(), pack_fact(ProcessFact(5, 815, "uwsgi"))]
     store(output, known)
-    parts = [story(number, number) for number in range(1, 6)]
+    parts = [failure(number, number) for number in range(1, 6)]
     for part in parts:
         store(output, part)
     output.close(whole=True)
@@ -228,7 +216,7 @@ def test_what_only_begins_as_one_of_the_files_ends_no_recording(tmp_path: Path) 
     output = Rotated(Series(tmp_path / "load"), size=1)
     output.open()
     for number in range(1, 4):
-        store(output, story(number, number))
+        store(output, failure(number, number))
     output.close(whole=True)
     assert files(tmp_path) == ["load.00001", "load.00002", "load.00002.20261126", "load.00003", "load.00003.00001"]
 
@@ -236,10 +224,10 @@ def test_what_only_begins_as_one_of_the_files_ends_no_recording(tmp_path: Path) 
 def test_of_a_file_that_has_come_to_be_meanwhile_force_is_not_the_remedy(tmp_path: Path) -> None:
     output = Rotated(Series(tmp_path / "load", force=True), size=1)
     output.open()
-    store(output, story(1, 1))
+    store(output, failure(1, 1))
     (tmp_path / "load.00002").write_bytes(MAGIC)
     with pytest.raises(HangupError) as raised:
-        store(output, story(2, 2))
+        store(output, failure(2, 2))
     assert str(raised.value) == f"there is a file {tmp_path / 'load.00002'} already: name a new one"
     output.close(whole=True)
 
@@ -248,11 +236,11 @@ def test_a_writer_makes_files_of_it(tmp_path: Path) -> None:
     writer = Writer(Rotated(Series(tmp_path / "load"), size=1), name="load")
     writer.open()
     for number in range(1, 4):
-        writer.write(story(number, number))
+        writer.write(failure(number, number))
         writer.mark(number)
     writer.close()
     assert len(files(tmp_path)) == 3
-    assert read_file(tmp_path / "load") == ([data for number in (1, 2, 3) for data in story(number, number)], None)
+    assert read_file(tmp_path / "load") == ([data for number in (1, 2, 3) for data in failure(number, number)], None)
 
 
 # ---- around an alert
@@ -268,14 +256,14 @@ def around(folder: Path, *, memory: int = 1 << 20) -> Around:
 def test_nothing_is_written_while_nothing_happens(tmp_path: Path) -> None:
     output = around(tmp_path)
     for number in range(1, 10):
-        store(output, story(number, number))
+        store(output, failure(number, number))
     output.close(whole=True)
     assert files(tmp_path) == []
 
 
 def test_what_came_before_and_after_an_alert_is_a_file_that_stands_on_its_own(tmp_path: Path) -> None:
     output = around(tmp_path)
-    parts = {number: story(number, number) for number in range(1, 40)}
+    parts = {number: failure(number, number) for number in range(1, 40)}
     for number in range(1, 21):
         store(output, parts[number])
     output.mark(20 * SECOND)
@@ -291,7 +279,7 @@ def test_what_came_before_and_after_an_alert_is_a_file_that_stands_on_its_own(tm
 def test_alerts_that_come_one_upon_the_other_are_one_file_and_later_ones_another(tmp_path: Path) -> None:
     output = around(tmp_path)
     for number in range(1, 60):
-        store(output, story(number, number))
+        store(output, failure(number, number))
         if number in (10, 13, 40):
             output.mark(number * SECOND)
     output.close(whole=True)
@@ -305,23 +293,23 @@ def test_alerts_that_come_one_upon_the_other_are_one_file_and_later_ones_another
 def test_no_more_is_kept_in_memory_than_was_said(tmp_path: Path) -> None:
     output = around(tmp_path, memory=2000)
     for number in range(1, 1000):
-        store(output, story(number, 1))
+        store(output, failure(number, 1))
         assert output._kept_bytes <= 2000
     output.mark(SECOND)
     output.close(whole=True)
     records, damage = read_file(tmp_path / "alert")
     assert damage is None
-    assert records[-1] == story(999, 1)[-1]
+    assert records[-1] == failure(999, 1)[-1]
     assert 0 < len(records) < 100
 
 
 def test_an_alert_at_the_end_is_written_though_nothing_comes_after_it(tmp_path: Path) -> None:
     writer = Writer(Around(Series(tmp_path / "alert"), nanoseconds=5 * SECOND, memory=1 << 20), name="alert")
     writer.open()
-    writer.write([host(), *story(1, 1)])
+    writer.write([host(), *failure(1, 1)])
     writer.mark(SECOND)
     writer.close()
-    assert read_file(tmp_path / "alert") == ([host(), *story(1, 1)], None)
+    assert read_file(tmp_path / "alert") == ([host(), *failure(1, 1)], None)
 
 
 def test_a_file_around_an_alert_begins_with_what_held_then_and_not_at_the_alert(tmp_path: Path) -> None:
@@ -341,23 +329,23 @@ def test_a_file_around_an_alert_begins_with_what_held_then_and_not_at_the_alert(
     # It is written, so that it holds for the next file.
     store(output, [first, dropped, *rest])
     output.mark(90 * SECOND)
-    store(output, story(1, 200))
+    store(output, failure(1, 200))
     output.mark(201 * SECOND)
     output.close(whole=True)
     assert read_file(tmp_path / "alert.00001") == ([host(), *sockets, first, dropped, *rest], None)
-    assert read_file(tmp_path / "alert.00002") == ([host(), dropped, *story(1, 200)], None)
+    assert read_file(tmp_path / "alert.00002") == ([host(), dropped, *failure(1, 200)], None)
 
 
 def test_what_comes_long_after_an_alert_is_not_of_it_and_waits_for_the_next_one(tmp_path: Path) -> None:
     output = around(tmp_path)
-    store(output, story(1, 10))
+    store(output, failure(1, 10))
     output.mark(10 * SECOND)
-    store(output, story(2, 7200))
+    store(output, failure(2, 7200))
     # It is whole from then on.
-    assert read_file(tmp_path / "alert.00001") == ([host(), *story(1, 10)], None)
+    assert read_file(tmp_path / "alert.00001") == ([host(), *failure(1, 10)], None)
     output.mark(7201 * SECOND)
     output.close(whole=True)
-    assert read_file(tmp_path / "alert.00002") == ([host(), *story(2, 7200)], None)
+    assert read_file(tmp_path / "alert.00002") == ([host(), *failure(2, 7200)], None)
 
 
 def test_what_no_longer_waits_in_memory_holds_all_the_same(tmp_path: Path) -> None:
@@ -365,10 +353,10 @@ def test_what_no_longer_waits_in_memory_holds_all_the_same(tmp_path: Path) -> No
     known = pack_fact(ProcessFact(SECOND, 815, "uwsgi"))
     store(output, [known])
     for number in range(1, 4):
-        store(output, story(number, number))
+        store(output, failure(number, number))
     output.mark(3 * SECOND)
     output.close(whole=True)
-    assert read_file(tmp_path / "alert") == ([host(), known, *story(3, 3)], None)
+    assert read_file(tmp_path / "alert") == ([host(), known, *failure(3, 3)], None)
 
 
 def test_that_no_file_can_be_made_is_found_out_before_there_is_an_alert(tmp_path: Path) -> None:

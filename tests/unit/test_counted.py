@@ -17,28 +17,14 @@ from hangup.tracer.selection import Selection
 from hangup.tracer.statistics import OTHER, Key
 from hangup.tracer.tracer import Tracer
 from hangup.tracer.verdicts import Kind
+from tests.captures import counted
 from tests.stories import MILLISECOND, Story
 from tests.unit.both_ways import Kernel, recording
 from tests.unit.sources import Records, live, no_host
 
 
-def row(
-    connections: int,
-    operations: int = 0,
-    *,
-    client: str = "nginx",
-    server: str = "uwsgi",
-    path: bytes = b"/run/app.s",
-    latent: int = 0,
-    pair: int = 0,
-    ready: int = 1,
-) -> Counted:
-    one, other = (name.encode().ljust(16, b"\0") for name in (client, server))
-    return Counted(ready, connections, operations, one, other, path.ljust(112, b"\0"), len(path), latent, pair, 0, 0)
-
-
 def others(connections: int, operations: int = 0) -> Counted:
-    return row(connections, operations, client="", server="", path=b"", ready=0)
+    return counted(connections, operations, client="", server="", path=b"", ready=0)
 
 
 class Table(Kernel):
@@ -63,23 +49,23 @@ def counts(tracer: Tracer) -> dict[Key, tuple[int, int]]:
 
 
 def test_only_what_has_come_since_is_added() -> None:
-    kernel = Table(row(5, 40))
+    kernel = Table(counted(5, 40))
     with recording(kernel) as tracer:
         assert counts(tracer) == {CLEAN: (5, 40)}
         assert counts(tracer) == {CLEAN: (5, 40)}
-        kernel.rows = (row(7, 60), row(1, 4, latent=1))
+        kernel.rows = (counted(7, 60), counted(1, 4, latent=1))
         assert counts(tracer) == {CLEAN: (7, 60), CLEAN._replace(kind=Kind.LATENT): (1, 4)}
         assert tracer.statistics.total.latent == 1
 
 
 def test_operations_that_are_added_after_their_connection_are_not_left_out() -> None:
-    kernel = Table(row(5, 40))
+    kernel = Table(counted(5, 40))
     with recording(kernel) as tracer:
         counts(tracer)
         # The table may be looked at between the two.
-        kernel.rows = (row(6, 40),)
+        kernel.rows = (counted(6, 40),)
         assert counts(tracer) == {CLEAN: (6, 40)}
-        kernel.rows = (row(6, 48),)
+        kernel.rows = (counted(6, 48),)
         assert counts(tracer) == {CLEAN: (6, 48)}
 
 
@@ -88,9 +74,9 @@ def test_however_often_it_is_taken_over_the_sums_are_the_kernels(steps: list[lis
     def rows(totals: list[int]) -> tuple[Counted, ...]:
         return (
             others(totals[0]),
-            row(totals[1]),
-            row(totals[2], client="", server="", path=b""),
-            row(totals[3], client="", server="", path=b"", pair=1),
+            counted(totals[1]),
+            counted(totals[2], client="", server="", path=b""),
+            counted(totals[3], client="", server="", path=b"", pair=1),
         )
 
     kernel = Table()
@@ -104,15 +90,15 @@ def test_however_often_it_is_taken_over_the_sums_are_the_kernels(steps: list[lis
 
 
 def test_what_there_was_no_row_for_is_told_as_all_others() -> None:
-    with recording(Table(others(9, 90), row(1, 3))) as tracer:
+    with recording(Table(others(9, 90), counted(1, 3))) as tracer:
         assert counts(tracer) == {Key(OTHER, OTHER, OTHER, Kind.CLEAN): (9, 90), CLEAN: (1, 3)}
 
 
 def test_who_is_not_known_and_where_there_is_no_path_is_told_so() -> None:
-    unknown = row(1, 2, client="", path=b"")
-    pair = row(1, 2, client="sh", server="cat", path=b"", pair=1)
-    abstract = row(1, 2, path=b"\0name")
-    odd = row(1, 2, client="a\x1bb", path=b"/run/\xff\n")
+    unknown = counted(1, 2, client="", path=b"")
+    pair = counted(1, 2, client="sh", server="cat", path=b"", pair=1)
+    abstract = counted(1, 2, path=b"\0name")
+    odd = counted(1, 2, client="a\x1bb", path=b"/run/\xff\n")
     with recording(Table(unknown, pair, abstract, odd)) as tracer:
         assert set(counts(tracer)) == {
             Key("?", "uwsgi", "?", Kind.CLEAN),
@@ -137,9 +123,9 @@ def test_who_is_not_known_and_where_there_is_no_path_is_told_so() -> None:
 )
 def test_only_what_is_selected_by_path_is_counted(selection: Selection, selected: set[str]) -> None:
     rows = (
-        row(1),
-        row(1, server="php", path=b"/run/other.s"),
-        row(1, client="sh", server="cat", path=b"", pair=1),
+        counted(1),
+        counted(1, server="php", path=b"/run/other.s"),
+        counted(1, client="sh", server="cat", path=b"", pair=1),
     )
     with recording(Table(*rows), selection=selection) as tracer:
         assert {key.path for key in counts(tracer)} == selected
@@ -150,7 +136,7 @@ def test_only_what_is_selected_by_path_is_counted(selection: Selection, selected
 def test_who_listened_only_later_had_not_listened() -> None:
     early = Story(path="/run/app.s", start=2_000 * MILLISECOND)
     early.connect(error=errno.ENOENT)
-    with recording(Table(row(1, ready=2_500 * MILLISECOND), events=early.events)) as tracer:
+    with recording(Table(counted(1, ready=2_500 * MILLISECOND), events=early.events)) as tracer:
         assert [alert.verdict.kind for alert in tracer.alerts()] == []
 
 
@@ -159,12 +145,12 @@ def test_where_connections_ended_somebody_had_listened() -> None:
     later.connect(error=errno.ENOENT)
     elsewhere = Story(path="/run/else.s", start=2_000 * MILLISECOND)
     elsewhere.connect(error=errno.ENOENT)
-    with recording(Table(row(1), events=[*later.events, *elsewhere.events])) as tracer:
+    with recording(Table(counted(1), events=[*later.events, *elsewhere.events])) as tracer:
         assert [alert.path for alert in tracer.alerts() if alert.verdict.kind is Kind.LISTENER_GONE] == ["/run/app.s"]
 
 
 def test_what_there_was_no_row_for_is_not_told_where_paths_are_selected() -> None:
-    with recording(Table(others(9, 90), row(1, 3)), selection=Selection(paths=("/run/*",))) as tracer:
+    with recording(Table(others(9, 90), counted(1, 3)), selection=Selection(paths=("/run/*",))) as tracer:
         assert counts(tracer) == {CLEAN: (1, 3)}
 
 
@@ -173,7 +159,7 @@ def test_where_connections_ended_that_are_not_selected_somebody_had_listened_as_
     later.connect(error=errno.ENOENT)
     selection = Selection(comms=("httpd",))
     # The kernel has not counted them.
-    with recording(Table(row(0), events=later.events), selection=selection) as tracer:
+    with recording(Table(counted(0), events=later.events), selection=selection) as tracer:
         assert [alert.verdict.kind for alert in tracer.alerts()] == [Kind.LISTENER_GONE]
         assert {key.kind for key in counts(tracer)} == {Kind.LISTENER_GONE}
 
@@ -196,7 +182,7 @@ def test_a_storm_of_connects_that_fail_takes_the_table_over_for_a_small_part_of_
         passed += MILLISECOND // 10
         return 2_000 * MILLISECOND + passed
 
-    kernel = Slow(row(1), events=story.events)
+    kernel = Slow(counted(1), events=story.events)
     source = live(kernel, recording=True, host=no_host()._replace(now=now))
     with Tracer(source=source) as tracer:
         list(tracer.alerts())
@@ -204,17 +190,17 @@ def test_a_storm_of_connects_that_fail_takes_the_table_over_for_a_small_part_of_
 
 
 def test_a_stream_is_not_asked_what_it_has_counted() -> None:
-    kernel = Table(row(1))
+    kernel = Table(counted(1))
     with Tracer(source=live(kernel)) as tracer:
         assert counts(tracer) == {}
     assert kernel.asked == 0
 
 
 def test_what_ended_till_the_end_is_counted_and_can_be_asked_for_after_it() -> None:
-    kernel = Table(row(5, 40))
+    kernel = Table(counted(5, 40))
     with recording(kernel) as tracer:
         assert counts(tracer) == {CLEAN: (5, 40)}
-        kernel.rows = (row(6, 50),)
+        kernel.rows = (counted(6, 50),)
     kernel.rows = ()
     assert counts(tracer) == {CLEAN: (6, 50)}
 
@@ -239,28 +225,28 @@ def counted_of_older(*rows: Counted, **options: Any) -> dict[Key, tuple[int, int
 
 
 def test_an_older_connection_whose_ends_the_kernel_took_for_each_other_has_its_path_and_its_roles() -> None:
-    taken = row(3, 30, client="uwsgi", server="nginx", path=b"")
-    assert counted_of_older(taken, row(1, 5)) == {CLEAN: (4, 35)}
+    taken = counted(3, 30, client="uwsgi", server="nginx", path=b"")
+    assert counted_of_older(taken, counted(1, 5)) == {CLEAN: (4, 35)}
     assert counted_of_older(taken, selection=Selection(paths=("/run/app.s",))) == {CLEAN: (3, 30)}
-    latent = counted_of_older(row(1, 5, client="uwsgi", server="nginx", path=b"", latent=1))
+    latent = counted_of_older(counted(1, 5, client="uwsgi", server="nginx", path=b"", latent=1))
     assert latent == {CLEAN._replace(kind=Kind.LATENT): (1, 5)}
 
 
 def test_an_older_socketpair_is_counted_as_one() -> None:
     pair = Key("init", "nginx", "(socketpair)", Kind.CLEAN)
     for client, server in (("init", "nginx"), ("nginx", "init")):
-        assert counted_of_older(row(1, 5, client=client, server=server, path=b"")) == {pair: (1, 5)}
+        assert counted_of_older(counted(1, 5, client=client, server=server, path=b"")) == {pair: (1, 5)}
 
 
 @pytest.mark.parametrize("names", [("app", "sh"), ("nginx", "sh"), ("?", "uwsgi")])
 def test_where_it_is_not_known_which_older_connection_it_was_its_path_is_not_said(names: tuple[str, str]) -> None:
-    taken = row(1, 5, client=names[0], server=names[1], path=b"")
+    taken = counted(1, 5, client=names[0], server=names[1], path=b"")
     assert counted_of_older(taken) == {Key(*names, "?", Kind.CLEAN): (1, 5)}
 
 
 @pytest.mark.parametrize("ask", [counts, lambda tracer: tracer.statistics.total])
 def test_any_threads_may_ask_at_once(ask: Callable[[Tracer], object]) -> None:
-    kernel = Table(row(0))
+    kernel = Table(counted(0))
     # What a kernel has counted never becomes less.
     counting = Lock()
     with recording(kernel) as tracer:
@@ -268,7 +254,7 @@ def test_any_threads_may_ask_at_once(ask: Callable[[Tracer], object]) -> None:
         def scrape() -> None:
             for number in range(200):
                 with counting:
-                    kernel.rows = (row(max(number, kernel.rows[0].connections)),)
+                    kernel.rows = (counted(max(number, kernel.rows[0].connections)),)
                 ask(tracer)
 
         threads = [Thread(target=scrape) for _ in range(4)]
@@ -276,5 +262,5 @@ def test_any_threads_may_ask_at_once(ask: Callable[[Tracer], object]) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        kernel.rows = (row(1000),)
+        kernel.rows = (counted(1000),)
         assert tracer.statistics.total.connections == 1000

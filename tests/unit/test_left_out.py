@@ -12,24 +12,24 @@ from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.tracer.capture.files import write_capture
 from hangup.tracer.record.facts import CountsFact, pack_fact
-from hangup.tracer.record.layout import Counted, pack
+from hangup.tracer.record.layout import pack
+from tests.captures import counted
 from tests.stories import HTTPD, seeds_failure
 from tests.unit.pages import HOST
 
 
-def counted(connections: int, *, ready: int = 1) -> Counted:
-    client, server = (name.ljust(16, b"\0") for name in (b"httpd", b"uwsgi"))
-    path = b"/tmp/helloFastCGI.s"
-    return Counted(ready, connections, 20 * connections, client, server, path.ljust(112, b"\0"), len(path), 0, 0, 0, 0)
+def ended_well(connections: int, *, ready: int = 1) -> bytes:
+    """Return what tells that so many requests of the classic load were only counted."""
+    row = counted(connections, 20 * connections, client="httpd", path=b"/tmp/helloFastCGI.s", ready=ready)
+    return pack_fact(CountsFact(10**12, row))
 
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """Make a capture of what the kernel kept: one connection failed, 999 ended well and were only counted."""
     events = [pack(event) for event in seeds_failure().events]
-    counts = pack_fact(CountsFact(10**12, counted(999)))
     path = tmp_path / "recorded.hup"
-    write_capture(path, [pack_fact(HOST._replace(recording=True)), *events, counts])
+    write_capture(path, [pack_fact(HOST._replace(recording=True)), *events, ended_well(999)])
     return path
 
 
@@ -57,7 +57,7 @@ def test_what_is_counted_by_name_and_path_is_not_left_out(recorded: Path, select
 
 def test_what_there_was_no_row_for_is_left_out_where_names_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "others.hup"
-    write_capture(path, [pack_fact(HOST._replace(recording=True)), pack_fact(CountsFact(10**12, counted(9, ready=0)))])
+    write_capture(path, [pack_fact(HOST._replace(recording=True)), ended_well(9, ready=0)])
     [total] = map(json.loads, run("watch", "-r", path, "--json", "--comm", "httpd").stdout.splitlines())
     assert total["left_out"] == 9
 

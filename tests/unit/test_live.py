@@ -27,7 +27,6 @@ from hangup.tracer.record.facts import (
     unpack_fact,
 )
 from hangup.tracer.record.layout import (
-    Counted,
     Event,
     Handed,
     Loss,
@@ -45,6 +44,7 @@ from hangup.tracer.story.known import Known
 from hangup.tracer.story.process import leader_of
 from hangup.tracer.version import VERSION
 from tests import stories
+from tests.captures import counted
 from tests.recorder import Recorder
 from tests.records import unpack_all
 from tests.stories import HTTPD, Story, Task, established
@@ -421,22 +421,17 @@ def test_a_connect_that_fails_otherwise_asks_nobody(host: FakeHost) -> None:
 # ---- counts
 
 
-def row(connections: int, operations: int = 0, client: bytes = b"nginx") -> Counted:
-    name = client.ljust(16, b"\0")
-    return Counted(1, connections, operations, name, name, b"/run/app.s".ljust(112, b"\0"), 10, 0, 0, 0, 0)
-
-
 def test_what_was_counted_is_told_as_far_as_it_is_new(host: FakeHost) -> None:
     probes = FakeProbes()
     source = opened(host, probes, recording=True)
     assert source.counts() == []
-    probes.rows = [row(5, 40)]
-    assert told(source.counts()) == [CountsFact(100 * SECOND, row(5, 40))]
+    probes.rows = [counted(5, 40)]
+    assert told(source.counts()) == [CountsFact(100 * SECOND, counted(5, 40))]
     assert source.counts() == []
-    probes.rows = [row(7, 60), row(1, 2, b"php")]
+    probes.rows = [counted(7, 60), counted(1, 2, client="php")]
     assert told(source.counts()) == [
-        CountsFact(100 * SECOND, row(2, 20)),
-        CountsFact(100 * SECOND, row(1, 2, b"php")),
+        CountsFact(100 * SECOND, counted(2, 20)),
+        CountsFact(100 * SECOND, counted(1, 2, client="php")),
     ]
 
 
@@ -445,19 +440,19 @@ def test_what_was_counted_is_told_before_a_connect_that_misses_a_listener(host: 
     connect = connect_fails(error)
     probes = FakeProbes([pack(connect)])
     source = opened(host, probes, recording=True)
-    probes.rows = [row(5, 40)]
+    probes.rows = [counted(5, 40)]
     found = [each for each in read(source) if not isinstance(each, ProcessFact)]
-    assert found == [CountsFact(100 * SECOND, row(5, 40)), connect]
+    assert found == [CountsFact(100 * SECOND, counted(5, 40)), connect]
 
 
 def test_what_was_counted_is_told_now_and_then_though_nobody_asks(host: FakeHost) -> None:
     probes = FakeProbes()
     source = opened(host, probes, recording=True)
     assert read(source) == []
-    probes.rows = [row(5, 40)]
+    probes.rows = [counted(5, 40)]
     host.now += 11 * SECOND
-    assert read(source) == [CountsFact(111 * SECOND, row(5, 40))]
-    probes.rows = [row(6, 50)]
+    assert read(source) == [CountsFact(111 * SECOND, counted(5, 40))]
+    probes.rows = [counted(6, 50)]
     host.now += 9 * SECOND
     assert read(source) == []
 

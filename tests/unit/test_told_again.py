@@ -18,14 +18,13 @@ from hangup.tracer.capture.files import write_capture
 from hangup.tracer.capture.format import BlockKind, Told, pack_block, pack_header
 from hangup.tracer.capture.reader import FileSource
 from hangup.tracer.capture.rotation import Rotated, Series
-from hangup.tracer.capture.writer import packer
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.record.facts import Cgroup, HostFact, ProcessFact, SocketFact, pack_fact
 from hangup.tracer.record.layout import SocketFlag, pack
 from hangup.tracer.recorded import RecordedTime
 from hangup.tracer.tracer import Tracer
-from tests.captures import RECORDS
-from tests.stories import Story, established, seeds_failure
+from tests.captures import RECORDS, failure, store
+from tests.stories import Story, established
 
 SECOND = 10**9
 MIDNIGHT = 1_767_225_600 * SECOND
@@ -37,18 +36,6 @@ KNOWN = [
 ]
 
 pytestmark = pytest.mark.usefixtures("utc")
-
-
-def story(number: int, seconds: int) -> list[bytes]:
-    """Return the records of the classic failure, at a time."""
-    told = seeds_failure(start=seconds * SECOND, inode_number=1000 + 2 * number)
-    return [pack(event._replace(connection=number)) for event in told.events]
-
-
-def store(output: Rotated | Around, records: Sequence[bytes]) -> None:
-    """Have some records stored as one block, as a writer's thread does."""
-    for block, its_records in packer()(records):
-        output.take(block, its_records)
 
 
 def rotated(path: Path, *parts: Sequence[bytes]) -> Path:
@@ -80,12 +67,12 @@ def peers(*arguments: object) -> tuple[int, str]:
 @pytest.fixture
 def load(tmp_path: Path) -> Path:
     """Return the name of a capture of 1,000 s, in eleven files."""
-    return rotated(tmp_path / "load", KNOWN, *[story(number, 100 * number) for number in range(1, 11)])
+    return rotated(tmp_path / "load", KNOWN, *[failure(number, 100 * number) for number in range(1, 11)])
 
 
 def test_the_files_of_a_capture_were_recorded_for_as_long_as_one_of_it_would_have_been(load: Path) -> None:
     one = load.with_name("one")
-    write_capture(one, [*KNOWN, *[data for number in range(1, 11) for data in story(number, 100 * number)]])
+    write_capture(one, [*KNOWN, *[data for number in range(1, 11) for data in failure(number, 100 * number)]])
     assert seconds(load) == seconds(one) == 1000
     assert seconds(load.with_name("load.00010")) == 0
     assert seconds(load.with_name("load.00003"), load.with_name("load.00004")) == 100
@@ -141,7 +128,7 @@ def alerts(tmp_path: Path) -> Path:
     gone = Story(older=True, inode_number=400, start=150 * SECOND, client_sock=0x3000, server_sock=0x4000)
     gone.client.release()
     for at in (100, 101, 102, 150, 199, 200, 201, 202):
-        store(output, [*parts[1], *map(pack, gone.events)] if at == 150 else story(at, at))
+        store(output, [*parts[1], *map(pack, gone.events)] if at == 150 else failure(at, at))
         if at in (100, 200):
             output.mark(at * SECOND)
     store(output, [pack(event) for event in open_one.events[read:]])
@@ -180,10 +167,10 @@ def test_a_connection_is_followed_from_one_file_to_the_next_where_nothing_was_le
     goes_on.server.release()
     goes_on.client.write(1, error=errno.EPIPE)
     records = [pack(event._replace(connection=77)) for event in goes_on.events]
-    store(output, story(1, 10))
+    store(output, failure(1, 10))
     output.mark(10 * SECOND)
     store(output, records[:begun])
-    store(output, story(2, 16))
+    store(output, failure(2, 16))
     store(output, records[begun:])
     output.mark(18 * SECOND)
     output.close(whole=True)
@@ -202,9 +189,9 @@ def test_what_is_told_again_may_be_more_than_a_block(tmp_path: Path) -> None:
     ]
     others = [ProcessFact(0, pid, "other", cgroup=Cgroup(f"/{pid}{'x' * 400}")) for pid in range(5000, 8500)]
     store(output, [*KNOWN, *[pack_fact(fact) for fact in older], *[pack_fact(fact) for fact in others]])
-    store(output, story(1, 1))
+    store(output, failure(1, 1))
     output.mark(SECOND)
-    store(output, story(2, 100))
+    store(output, failure(2, 100))
     told = Story(older=True, inode_number=400, start=200 * SECOND)
     told.client.write(8)
     store(output, [pack(event) for event in told.events])
@@ -222,7 +209,7 @@ def test_nobody_is_named_by_what_was_known_before_what_was_left_out(tmp_path: Pa
     output = Around(Series(tmp_path / "alert"), nanoseconds=2 * SECOND, memory=1 << 20)
     output.open()
     store(output, KNOWN)
-    store(output, story(1, 1))
+    store(output, failure(1, 1))
     output.mark(SECOND)
     gone = Story(older=True, inode_number=400, start=100 * SECOND)
     gone.client.release()
@@ -231,7 +218,7 @@ def test_nobody_is_named_by_what_was_known_before_what_was_left_out(tmp_path: Pa
     other = established(start=200 * SECOND, path="/other", inode_number=400)
     begun = len(other.events)
     other.client.write(10)
-    store(output, story(2, 150))
+    store(output, failure(2, 150))
     store(output, [pack(event) for event in other.events[begun:]])
     output.mark(200 * SECOND)
     output.close(whole=True)
