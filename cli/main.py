@@ -19,7 +19,7 @@ import click
 
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.interrupts import Interrupts
-from hangup.tracer.errors import HangupError
+from hangup.tracer.errors import HangupError, missing_module
 from hangup.tracer.version import VERSION
 
 # Each verb's line of help stands here as well, so that `hangup --help` imports none of them; a test compares.
@@ -148,6 +148,9 @@ class Frame(click.Group):
             _complain(str(error), error)
             return error.exit_status
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and (missing := missing_module(error)):
+                _complain(str(missing), error)
+                return missing.exit_status
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 # Or what waits to be written would fail once more when Python ends, with a traceback.
                 _abandon_output()

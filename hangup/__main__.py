@@ -16,8 +16,19 @@ if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
 
 def main() -> NoReturn:
     """Run the command with the arguments of this process."""
-    from hangup.cli.main import main  # noqa: PLC0415 - not before the above
+    # Not before the above.
+    try:
+        from hangup.cli.main import main  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        import sys  # noqa: PLC0415
 
+        from hangup.tracer.errors import missing_module  # noqa: PLC0415
+
+        missing = missing_module(error)
+        if missing is None:
+            raise
+        sys.stderr.write(f"hangup: {missing}\n")
+        sys.exit(missing.exit_status)
     main()
 
 

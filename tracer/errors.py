@@ -15,3 +15,14 @@ class HangupError(Exception):
         super().__init__(f"{problem}: {remedy}")
         self.problem = problem
         self.remedy = remedy
+
+
+def missing_module(error: ModuleNotFoundError) -> HangupError | None:
+    """Return what is said where a Python module is not installed; None: it is hangup's own that is not there.
+
+    Debian's packages of those that hangup needs (pyproject.toml) are called as they are.
+    """
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "hangup"):
+        return None
+    return HangupError(f"the {name} Python module is missing", f"apt install python3-{name.replace('_', '-')}")

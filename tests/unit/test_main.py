@@ -18,6 +18,7 @@ from hangup.cli import main as frame
 from hangup.cli.exit_status import ExitStatus, table
 from hangup.tracer.errors import HangupError
 from hangup.tracer.version import VERSION
+from tests.captures import RECORDS, file_of
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -227,3 +228,26 @@ def test_a_disk_that_gets_full_meanwhile_is_told(unbuffered: str, tmp_path: Path
 
 def test_the_table_of_statuses_names_each_once() -> None:
     assert [int(line.split()[0]) for line in table().splitlines()] == [0, 1, 2, 3, 65, 70, 122, 125, 126, 127, 130, 141]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("click", "--version"),
+        ("jinja2", "report -r {capture} -o -"),
+        ("prometheus_client", "serve --check"),
+        ("rich", "doctor"),
+    ],
+)
+def test_a_module_that_is_not_installed_is_one_line_with_debian_s_package(
+    module: str, arguments: str, tmp_path: Path
+) -> None:
+    capture = tmp_path / "all.hup"
+    capture.write_bytes(file_of([RECORDS]))
+    words = ["hangup", *arguments.format(capture=capture).split()]
+    done = python(
+        f"import sys; sys.modules[{module!r}] = None; sys.argv = {words!r}; from hangup.__main__ import main; main()"
+    )
+    package = f"python3-{module.replace('_', '-')}"
+    assert (done.returncode, done.stdout) == (ExitStatus.CANNOT_RUN, "")
+    assert done.stderr == f"hangup: the {module} Python module is missing: apt install {package}\n"
