@@ -5,7 +5,8 @@ PYTHON := .cache/venv/bin/python
 VMTEST := $(PYTHON) -m tests.vmtest
 C_FILES := $(wildcard bpf/*.c bpf/*.h tests/bench/*.c)
 # The scenarios leave nothing in /hangup, which is read-only in a guest.
-SCENARIOS := python3 -m pytest -p no:cacheprovider tests/scenarios
+# After so many failures what it says is read sooner than that all others fail, each at the end of its patience.
+SCENARIOS := python3 -m pytest -p no:cacheprovider --maxfail=10 tests/scenarios
 
 # The Debian that `make test-vagrant` brings up: bookworm, trixie, or all, one after the other.
 SUITE := bookworm

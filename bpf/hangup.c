@@ -9,9 +9,9 @@
  * The proto_ops functions are probed, not the system calls, so that io_uring,
  * sendfile and splice are seen too and a host's other traffic costs nothing.
  *
- * The loader defines RING_PAGES, WAKE_RECORDS, CPUS and PROBES_FENTRY, and what
- * kernel.h describes; it puts local headers in the place of their #include, because
- * BCC finds uses of maps in the main file only.
+ * The loader defines RING_PAGES, CPUS and PROBES_FENTRY, and what kernel.h describes;
+ * it puts local headers in the place of their #include, because BCC finds uses of maps
+ * in the main file only.
  */
 #include <uapi/linux/ptrace.h>
 
@@ -20,12 +20,21 @@
 #include "kernel.h"
 #include "names.h"
 #include "operation.h"
+#include "payload.h"
 #include "pending.h"
 #include "probes.h"
 #include "record.h"
 #include "senders.h"
 
 /* ---- one operation -------------------------------------------------------- */
+
+/* How long that is. with_address: see tell(). */
+static __always_inline u64 bytes_of_record(bool with_address)
+{
+	if (with_address)
+		return sizeof(struct operation_with_address);
+	return SNAPLEN ? sizeof(struct operation_with_data) + 2 * SNAPLEN : sizeof(struct operation_record);
+}
 
 /* The record of an operation that has ended. with_address is constant: a program writes one kind of record. */
 static __always_inline void tell(struct history *history, u32 flags, u64 sock, u64 peer, struct pending *entered,
@@ -38,7 +47,7 @@ static __always_inline void tell(struct history *history, u32 flags, u64 sock, u
 	 */
 	bool peer_dead = peer && typed_dead(peer);
 
-	record = ring.ringbuf_reserve(with_address ? sizeof(struct operation_with_address) : sizeof(struct operation_record));
+	record = ring.ringbuf_reserve(bytes_of_record(with_address));
 	if (!record) {
 		count(LOSS_RING_FULL);
 		return;
@@ -54,6 +63,8 @@ static __always_inline void tell(struct history *history, u32 flags, u64 sock, u
 			fill_address(with, read_bound_address(with->address, peer));
 		else
 			fill_address(with, read_address(with->address, entered->address, entered->address_length));
+	} else if (SNAPLEN) {
+		fill_data((void *)record);
 	}
 	ring.ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : wake_flags(entered->operation, result));
 }

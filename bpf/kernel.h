@@ -39,6 +39,10 @@
 #define SELECTED_CGROUPS RUN_VALUE(8)
 /* 1: paths select connections; 0: only connects that fail, of which many are of no use to anybody. */
 #define PATHS_DECIDE RUN_VALUE(9)
+/* Of what is read or written so many bytes are recorded, each time (bpf/payload.h); 0: none. */
+#define SNAPLEN RUN_VALUE(10)
+/* After so many records of its own a cpu wakes the reader at the latest. */
+#define WAKE_RECORDS RUN_VALUE(11)
 
 /* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
 #define SOME_MAP bpf_pseudo_fd(14, 0)
@@ -65,11 +69,21 @@
 #define SEND_SHUTDOWN 2
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
+#define NR_read 0
+#define NR_write 1
 #define NR_close 3
+#define NR_readv 19
+#define NR_writev 20
 #define NR_dup2 33
+#define NR_sendto 44
+#define NR_recvfrom 45
+#define NR_sendmsg 46
+#define NR_recvmsg 47
 #define NR_socketpair 53
 #define NR_splice 275
 #define NR_dup3 292
+#define NR_preadv2 327
+#define NR_pwritev2 328
 #define NR_io_uring_enter 426
 
 /* barrier(), include/linux/compiler.h */

@@ -49,6 +49,17 @@ struct operation_with_sender {
 	struct sender sender;
 };
 
+/*
+ * The record of a read or a write with its first bytes, of which there are at most SNAPLEN. There is
+ * room for twice as many behind it: the verifier does not see that where one part ends and how long
+ * the next one is depend on each other.
+ */
+struct operation_with_data {
+	struct operation_record base;
+	struct section section;
+	char data[];
+};
+
 /* Which process used a socket by io_uring last. */
 struct owner {
 	u64 time;

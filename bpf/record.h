@@ -19,7 +19,7 @@
 #define ADDRESS_MAX 108
 
 enum record_type {
-	/* One operation: SECTION_OPERATION, then SECTION_ADDRESS or SECTION_SENDER. */
+	/* One operation: SECTION_OPERATION, then SECTION_ADDRESS, SECTION_SENDER or SECTION_DATA. */
 	RECORD_OPERATION = 1,
 	/* What was kept of a connection: SECTION_HISTORY of an end, of the other if that is known, SECTION_ADDRESS. */
 	RECORD_HISTORY = 2,
@@ -80,6 +80,11 @@ enum section_type {
 	SECTION_IDENTITY = 15,
 	/* Of an execve: the program's file, as it was asked for. */
 	SECTION_FILE = 16,
+	/*
+	 * The first bytes that were read or written, at most as many as the host's snaplen; of a
+	 * write that failed those that were to be written.
+	 */
+	SECTION_DATA = 17,
 };
 
 struct record {
@@ -438,7 +443,7 @@ struct host {
 	__u64 wall;             /* ns since 1970, CLOCK_REALTIME */
 	__u64 looked;           /* ns, CLOCK_MONOTONIC: when the clocks were last found as they were told before */
 	__u32 flags;            /* enum host_flag */
-	__u32 unused;
+	__u32 snaplen;          /* so many bytes of what is read or written are recorded, each time; 0: none */
 };
 
 enum process_flag {

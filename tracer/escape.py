@@ -25,6 +25,8 @@ _INVISIBLE = re.compile(
     "\u2800\U0001d159]"
 )
 
+_DOTS = bytes(byte if 0x20 <= byte < 0x7F else ord(".") for byte in range(256))
+
 # What escape() makes of a byte.
 _ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
@@ -47,6 +49,14 @@ def escape(raw: bytes) -> str:
     if not text.isprintable():
         text = "".join(character if character.isprintable() else _escape_bytes(character) for character in text)
     return text if text.isascii() else _INVISIBLE.sub(lambda match: _escape_bytes(match[0]), text)
+
+
+def dotted(raw: bytes) -> str:
+    """Spell bytes as sysdig does: ASCII that can be printed stays as it is, a dot stands for every other byte.
+
+    Which one it was is not to be seen; but a byte is a character.
+    """
+    return raw.translate(_DOTS).decode("ascii")
 
 
 def escaped(raw: bytes) -> str:

@@ -81,6 +81,8 @@ class FilterField:
     """Whether it is a name that the kernel keeps of a task: of a longer one no more than the beginning (`cut_comm`)."""
     refused: str | None = None
     """Why no filter can ask for it; None: one can."""
+    shown: Callable[[Any], str] | None = None
+    """Makes the text that `-p` prints of a value; None: as its type is printed."""
     selects: str | None = None
     """Which of the conditions of a Selection (tracer/selection.py) it is, or follows from; None: of none."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from hangup.tracer.escape import escape_comm
+from hangup.tracer.escape import escape, escape_comm
 from hangup.tracer.field import Field, of_part
 from hangup.tracer.names import signal_name
 from hangup.tracer.record.layout import SEQPACKET, STREAM, Event, Operation, Sender, SenderFlag, sender_of
@@ -266,6 +266,18 @@ SOCKET: tuple[Field[Traced], ...] = (
 """On which socket an operation was, of which connection, and with whom."""
 
 
+DATA: tuple[Field[bytes], ...] = (
+    Field(
+        "data",
+        "string",
+        "the first bytes that it read or wrote, or that a write which failed was given, escaped",
+        lambda data: escape(data) if data else None,
+        absent="of other operations, and where they were not recorded (`--snaplen`)",
+    ),
+)
+"""What an operation carried."""
+
+
 class Placed(NamedTuple):
     """An operation as it is traced, and where its process belongs."""
 
@@ -287,6 +299,7 @@ TRACED: tuple[Field[Placed], ...] = (
     *OPERATION,
     *of_part(CGROUP, lambda placed: placed.cgroup),
     *of_part(SOCKET, lambda placed: placed.traced),
+    *of_part(DATA, lambda placed: placed.traced.data),
 )
 """An operation with its connection and its process's place."""
 

@@ -22,7 +22,7 @@ from hangup.tracer.filter.compile import over_changes, over_connections, over_op
 from hangup.tracer.filter.connected import counted, ended_well, judged, uncounted
 from hangup.tracer.filter.tree import Tree
 from hangup.tracer.kernel.live import LiveSource, attach
-from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of
+from hangup.tracer.kernel.probes import ENDPOINTS, endpoints_of, snaplen_of
 from hangup.tracer.kernel.ring import RingFill
 from hangup.tracer.record.facts import (
     ROOT,
@@ -45,6 +45,7 @@ from hangup.tracer.record.layout import (
     RecordType,
     count_operations,
     count_types,
+    data_of,
     tasks_of,
     time_of,
     type_bytes_of,
@@ -180,6 +181,7 @@ class Tracer:
         probes: str = "auto",
         stream: bool = False,
         history: int = ENDPOINTS,
+        snaplen: int = 0,
         selection: Selection | None = None,
         source: Source | None = None,
         latent: bool = False,
@@ -200,8 +202,9 @@ class Tracer:
         "kprobe" or "fentry". stream: have every operation recorded; else the kernel keeps a history of each
         endpoint, and hands over what went wrong. history: of how many endpoints the kernel keeps a history
         as long as nothing goes wrong, rounded up to a power of two; ValueError if that is below 1,024 or above
-        1,048,576. selection: only connections it matches (pids is short for one of pids). source: where records
-        come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
+        1,048,576. snaplen: so many bytes of what is read or written are recorded, each time; ValueError if that is
+        below 0 or above 4,096. selection: only connections it matches (pids is short for one of pids). source: where
+        records come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
         that can be. only: what else is to hold, of the operations if they are called for, else of connections
         (tracer/filter/filter.py makes both, selection and this, of a filter). on_operation: called with every
@@ -228,6 +231,7 @@ class Tracer:
         self.recording = source is None and not stream and not is_told
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
+        self._snaplen = snaplen_of(snaplen)
         self._source = source
         self._file = source if isinstance(source, FileSource) else None
         self._live: LiveSource | None = None
@@ -280,6 +284,7 @@ class Tracer:
                 recording=self.recording,
                 selection=self.selection,
                 endpoints=self._history,
+                snaplen=self._snaplen,
             )
         try:
             if self._writer is not None:
@@ -465,7 +470,7 @@ class Tracer:
         if self._on_operation is not None:
             for record, brief, place in operated:
                 if brief[0] != _IDENTITY:
-                    self._on_operation(Traced(unpack(record), place))
+                    self._on_operation(Traced(unpack(record), place, data_of(record)))
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
         for suffered in self._endpoints.settle(now):

@@ -28,7 +28,9 @@ from hangup.cli.run import run
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.filter.check import Subject
 from hangup.tracer.filter.errors import FilterError
+from hangup.tracer.filter.fields import BUFFER
 from hangup.tracer.filter.filter import Filter
+from hangup.tracer.kernel.probes import MOST_SNAPLEN
 from hangup.tracer.record.layout import RecordType
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.places import Changed, Placed, Where
@@ -174,8 +176,15 @@ def _require_times(line_format: LineFormat | None, *, as_json: bool) -> None:
     metavar="CONNECTION",
     help="Only this connection, by its number: 12, or '#12' as it is printed.",
 )
+@click.option(
+    "-s",
+    "--snaplen",
+    type=click.IntRange(1, MOST_SNAPLEN),
+    metavar="BYTES",
+    help="Record the first BYTES of what is read or written, too; without it none: they are other people's data.",
+)
 @json_option
-@capture_options("probes", "duration", "ready_file", "ready_fd", "follow", "command_line", alerts=False)
+@capture_options("snaplen", "probes", "duration", "ready_file", "ready_fd", "follow", "command_line", alerts=False)
 @command_options
 def command(
     *,
@@ -187,6 +196,7 @@ def command(
     layout: Layout | None,
     line_format: LineFormat | None,
     zero: Zero | None,
+    snaplen: int | None,
     as_json: bool,
     capture: Capture,
     quiet: bool,
@@ -209,6 +219,10 @@ def command(
     what it can ask for. With --format sysdig each operation is two lines, one where it began and one where it ended, in
     the layout and the order of sysdig's; they are held back for a second, for what began earlier to stand before them.
 
+    With -s the first bytes of what is read or written are recorded as well: a line of text has them below it,
+    `--format sysdig` has them as data=, and `evt.buffer contains 'POST /'` asks for them. Not of what goes by io_uring,
+    sendfile, splice, sendmmsg or recvmmsg, nor of 32-bit programs.
+
     COMMAND, with `--` between FILTER and it, is run as `hangup watch` does it, once the probes are attached: as the
     user who called sudo, with the environment as it is here. Signals are passed on to it, and SIGTERM after --duration.
     If it fails, its own status becomes hangup's. 125 is hangup's own failure, of whatever kind; 126 and 127 say that
@@ -220,6 +234,9 @@ def command(
     if sum([as_json, layout is not None, line_format is not None]) > 1:
         raise click.UsageError("of --json, --format and -p only one can be")
     as_json = as_json or layout == "json"
+    wants_data = BUFFER in wanted.names or (line_format is not None and line_format.has(BUFFER))
+    if wants_data and snaplen is None and not capture.is_read:
+        raise click.UsageError(f"{BUFFER} is what -s records, as in -s 80, which is not given")
     if zero is not None:
         _require_times(line_format, as_json=as_json)
     zero = zero or "local"
@@ -254,6 +271,7 @@ def command(
             selection=selection,
             only=wanted.rest,
             probes=probes,
+            snaplen=snaplen or 0,
             on_run_end=lambda: printer.print(sysdig.end_run(printer.clocks)),
             **_takers(printer, is_shown=is_shown, is_text=is_text, is_all=is_all),
             **capture.tracer_options(),
@@ -288,5 +306,7 @@ def command(
     elif ended is not None:
         if sysdig.late:
             note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
+        if wants_data and tracer.host is not None and not tracer.host.snaplen:
+            note(f"no {BUFFER} in it: what is read or written was not recorded (trace -s)")
         note(f"{printer.told}; {losses_text(ended.losses)}")
     click.get_current_context().exit(capture.end(status or ExitStatus.OK))

@@ -15,7 +15,7 @@ from hangup.tracer.filter.check import field_named, works_with
 from hangup.tracer.filter.compile import getter_of
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import FindCgroup
-from hangup.tracer.record.layout import IDENTITY_TYPE, TYPE, reader_of, unpack
+from hangup.tracer.record.layout import IDENTITY_TYPE, TYPE, data_of, reader_of, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import change_of
@@ -159,6 +159,8 @@ def _text_of(piece: _Piece, find: FindCgroup) -> _Text:
 
 
 def _shown(field: FilterField) -> Callable[[object], str]:
+    if field.shown is not None:
+        return field.shown
     if field.type == "boolean":
         return lambda value: "true" if value else "false"
     return (lambda value: f"{value:x}") if field.type == "address" else str
@@ -172,7 +174,8 @@ def _of_line(name: str, zero: Zero) -> _LineText:
     def info(line: _Line) -> str:
         if _is_change(line):
             return " ".join(text for text in change_arguments(change_of(line.record)) if text)
-        return " ".join(text for text in arguments(unpack(line.record), line.place) if text)
+        told = arguments(unpack(line.record), line.place, data_of(line.record))
+        return " ".join(text for text in told if text)
 
     makers: dict[str, _LineText] = {
         "evt.num": lambda line: str(line.number),

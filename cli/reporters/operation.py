@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 
 from hangup.cli.reporters.identity import change_text
@@ -9,8 +10,9 @@ from hangup.cli.reporters.kept_text import KeptText
 from hangup.cli.reporters.times import Zero, times
 from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.clocks import Clocks
+from hangup.tracer.escape import escape
 from hangup.tracer.names import error_name, shutdown_name
-from hangup.tracer.record.layout import MSG_PEEK, Event, Operation, shown_of
+from hangup.tracer.record.layout import MSG_PEEK, SIZE, Event, Operation, data_of, shown_of
 from hangup.tracer.story.operation import address, descriptor_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.places import Changed, Placed, Where
 from hangup.tracer.story.process import Process
@@ -27,6 +29,12 @@ OperationRows = Callable[[Iterable[Placed], Clocks, int], list[str]]
 
 A peer or a path that does not fit is left out, but never the path where a connection begins.
 """
+
+# `size` and `result`, with which `size-unread_bytes` of `Glance` begins.
+_AMOUNTS = struct.Struct("=qq")
+
+# Before what an operation carried, which has a line of its own.
+_DATA = "    data "
 
 # Of these system calls the name alone does not say whether they read, write, or what they release.
 _VAGUE = ("splice", "io_uring", "kernel", "32-bit call", "call ")
@@ -60,6 +68,7 @@ def _with_outcome(name: str, event: Event) -> str:
 def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> OperationRows:
     """Return what makes trace's lines: time, process, operation, the connection's number, the peer's name, the path.
 
+    What an operation carried stands on a line below it, where that was recorded.
     addresses: whether to show the kernel's, too. zero: what times count from.
     """
     show_time = times(zero)
@@ -68,7 +77,7 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
     def rows(operations: Iterable[Placed], clocks: Clocks, width: int) -> list[str]:
         lines = []
         fits = width >= UNFOLDED_WIDTH and not addresses
-        for (kind, when, sock, peer, amounts, _, call, operation, _), where in operations:
+        for (kind, when, sock, peer, amounts, _, call, operation, _), where, record in operations:
             if not operation:
                 lines.append(f"{show_time(clocks, when)} {_changed_text(where)}")
                 continue
@@ -82,6 +91,8 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
                     line += f" {address(sock)}->{address(peer) or 'none'}"
                 line = _fitted(line, operation, where, width)
             lines.append(line)
+            if len(record) > SIZE and (data := data_of(record)):
+                lines.append(_data_text(data, amounts, width))
         return lines
 
     return rows
@@ -91,6 +102,21 @@ def _changed_text(where: Where) -> str:
     """Return who has become somebody else, and how: what is no operation is that."""
     assert isinstance(where, Changed), "it is on no connection"
     return f"{process_text(where.process):<16} {where.change.call:<14} {change_text(where.change)}"
+
+
+def _data_text(data: bytes, amounts: bytes, width: int) -> str:
+    """Return the line of what an operation carried: as much as fits, and whether there was more.
+
+    amounts: what was asked for and what came of it, as in `Glance`.
+    """
+    asked, result = _AMOUNTS.unpack_from(amounts)
+    room = width - len(_DATA) - len('""...')
+    part = data[:room]
+    while len(text := escape(part)) > room:
+        # A byte takes four characters at most.
+        part = part[: -max(1, (len(text) - room) // 4)]
+    more = "..." if len(part) < max(len(data), asked if result < 0 else result) else ""
+    return f'{_DATA}"{text}"{more}'
 
 
 def _place_text(where: Where) -> str:

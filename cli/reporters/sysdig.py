@@ -2,7 +2,7 @@
 
 `number time cpu comm (tid) direction type arguments`: the format of sysdig without -p, whose arguments are named and
 ordered as in its table of events (driver/event_table.c of falcosecurity/libs), so that lines of egrep and awk that were
-written for it go on working. What hangup does not record stands there with nothing behind it (`data=`) or as `<NA>`.
+written for it go on working. What hangup does not record stands there as `<NA>`, or with nothing behind it (`data=`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 
 from hangup.cli.reporters.times import Zero, times
 from hangup.tracer.clocks import Clocks
+from hangup.tracer.escape import dotted
 from hangup.tracer.filter.fields import fd_name
 from hangup.tracer.names import error_name, shutdown_name
-from hangup.tracer.record.layout import STREAM, Event, Operation, RecordType, unpack
+from hangup.tracer.record.layout import STREAM, Event, Operation, RecordType, data_of, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import Change, change_of
@@ -45,8 +46,11 @@ def type_of(event: Event) -> str:
     return syscall_of(event) or operation_name(event)
 
 
-def arguments(event: Event, place: Place) -> tuple[str, str]:
-    """Return what a call was given, and what came of it, each as sysdig prints it."""
+def arguments(event: Event, place: Place, data: bytes = b"") -> tuple[str, str]:
+    """Return what a call was given, and what came of it, each as sysdig prints it.
+
+    data: the first bytes that it read or wrote, as far as they were recorded.
+    """
     name = fd_name(event.sock, event.peer, place.path)
     operation, result = event.operation, event.result
     descriptor = descriptor_of(event)
@@ -54,9 +58,9 @@ def arguments(event: Event, place: Place) -> tuple[str, str]:
     fd = f"fd={-1 if descriptor is None else descriptor}(<u>{'' if operation == _CONNECT else name})"
     res = f"res={result}({error_name(-result)})" if result < 0 else f"res={result}"
     if operation == _READ:
-        return _read_arguments(event, fd, res)
+        return _read_arguments(event, fd, res, f"data={dotted(data)}")
     if operation == _WRITE:
-        return f"{fd} size={event.size}{_WRITES_TO.get(type_of(event), '')}", f"{res} data="
+        return f"{fd} size={event.size}{_WRITES_TO.get(type_of(event), '')}", f"{res} data={dotted(data)}"
     if operation == _CONNECT:
         return fd, f"{res} tuple={name}"
     if operation == _ACCEPT:
@@ -70,13 +74,13 @@ def arguments(event: Event, place: Place) -> tuple[str, str]:
     return fd, res
 
 
-def _read_arguments(event: Event, fd: str, res: str) -> tuple[str, str]:
+def _read_arguments(event: Event, fd: str, res: str, data: str) -> tuple[str, str]:
     name = type_of(event)
     if name in _VECTOR_READS:
-        return fd, f"{res} size={event.size} data="
+        return fd, f"{res} size={event.size} {data}"
     if name in _MESSAGE_READS:
-        return fd, f"{res} size={max(event.result, 0)} data= tuple=NULL"
-    return f"{fd} size={event.size}", f"{res} data= tuple=NULL" if name == "recvfrom" else f"{res} data="
+        return fd, f"{res} size={max(event.result, 0)} {data} tuple=NULL"
+    return f"{fd} size={event.size}", f"{res} {data} tuple=NULL" if name == "recvfrom" else f"{res} {data}"
 
 
 def change_arguments(change: Change) -> tuple[str, str]:
@@ -123,7 +127,7 @@ class SysdigLines:
             if brief[0] == _IDENTITY:
                 before, after = change_arguments(change_of(record))
             else:
-                before, after = arguments(event, place)
+                before, after = arguments(event, place, data_of(record))
             who, name = f"{event.cpu} {process.comm} ({process.tid or process.pid})", type_of(event)
             self._hold(event.start, f"{who} > {name} {before}")
             self._hold(event.end, f"{who} < {name} {after}")

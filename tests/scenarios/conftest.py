@@ -1,13 +1,34 @@
-"""What the scenarios share: how many requests they send, and where their sockets are."""
+"""What the scenarios share: how many requests they send, where their sockets are, what the kernel says of a failure."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from hangup.tracer.kernel import probes
+from hangup.tracer.kernel import kprobes, probes
+
+_KERNEL_LINES = 25
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Put into the report of a test that failed what the kernel has logged last, and which kprobes it has."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.failed:
+        report.sections.append(("kernel", _kernel_state()))
+
+
+def _kernel_state() -> str:
+    log = subprocess.run(["dmesg", "--level=emerg,alert,crit,err,warn"], capture_output=True, text=True, check=False)
+    said = log.stdout.splitlines()[-_KERNEL_LINES:]
+    for path in (Path("/sys/kernel/debug/kprobes/list"), kprobes.TRACEFS[0] / "kprobe_profile", Path("/proc/loadavg")):
+        said += [f"{path}:", *(path.read_text().splitlines() if path.exists() else ["(there is none)"])]
+    return "\n".join(said)
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,7 @@ class FakeProbes:
 
     flavour = "fentry"
     attached = ("unix_accept",)
+    snaplen = 0
     selection = Selection()
 
     def __init__(self, *batches: Iterable[bytes], lost: Sequence[LostPeriod] = ()) -> None:

@@ -57,6 +57,7 @@ FACTS: dict[RecordType, st.SearchStrategy[Fact]] = {
         texts,
         st.lists(texts, max_size=4).map(tuple),
         st.booleans(),
+        st.integers(0, (1 << 32) - 1),
         pids,
         pids,
         st.lists(texts, max_size=4).map(tuple),

@@ -158,8 +158,8 @@ def test_a_text_that_is_found_again_is_what_would_be_made_anew(monkeypatch: pyte
         process = process_of(traced.event)
         where = partial(Where, process, place.number, place.path, (place.peer_comm, place.peer_pid))
         glance = glance_of(record)
-        [row] = kept_rows([(glance, where(pair=place.pair))], CLOCKS, width)
-        assert [row] == operation_rows(addresses=True)([(glance, where(pair=place.pair))], CLOCKS, width)
+        [row] = kept_rows([(glance, where(pair=place.pair), record)], CLOCKS, width)
+        assert [row] == operation_rows(addresses=True)([(glance, where(pair=place.pair), record)], CLOCKS, width)
         # Both are made by parts of the operation; this is made of all of it.
         thread = "" if process.tid == process.pid else f"/{process.tid}"
         assert row.split(" ", 1)[1].startswith(f"{process.comm}[{process.pid}{thread}] ")

@@ -37,7 +37,6 @@ from hangup.tracer.filter.tree import Comparison
         ("evt.operation=x", 15, "evt.operation is never 'x'; they are connect, accept, socketpair, read, write"),
         ("verdict=answered", 1, "verdict does not work with trace, but with watch, serve, report"),
         ("verdict=answred", 9, "verdict is never 'answred'; did you mean answered"),
-        ("evt.buffer contains x", 1, "evt.buffer cannot be asked for: payload is not recorded"),
         ("evt.num=3", 1, "evt.num cannot be asked for: it is only printed, by -p"),
     ],
 )

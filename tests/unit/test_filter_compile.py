@@ -141,7 +141,7 @@ def test_lines_objects_and_single_operations_are_filtered_alike(text: str) -> No
         with Tracer(source=Playback(events), only=only, **how) as tracer:
             for _ in tracer.alerts():
                 pass
-    assert [glance[1] for glance, _ in placed] == [brief[2] for _, brief, _ in operated]
+    assert [glance[1] for glance, _, _ in placed] == [brief[2] for _, brief, _ in operated]
     assert [each.event.end for each in traced] == [brief[2] for _, brief, _ in operated]
     assert operated
 

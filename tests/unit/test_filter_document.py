@@ -76,7 +76,7 @@ def test_json_has_every_field_with_what_can_be_asked_of_it() -> None:
     assert found["verdict"]["works_with"] == ["watch", "serve", "report"]
     assert found["evt.num"]["works_with"] == ["-p"]
     assert found["evt.num"]["operators"] == []
-    assert found["evt.buffer"]["works_with"] == []
+    assert found["evt.buffer"]["works_with"] == ["trace", "-p"]
     assert {each for field in FIELDS for each in operators_of(field)} == set(OPERATORS)
 
 

@@ -115,7 +115,7 @@ def test_changes_that_are_only_counted_are_those_that_are_shown(first: int) -> N
         told[1] += changes
 
     def show(found: Sequence[Placed]) -> None:
-        changes = sum(isinstance(where, Changed) for _, where in found)
+        changes = sum(isinstance(where, Changed) for _, where, _ in found)
         shown[0] += len(found) - changes
         shown[1] += changes
 

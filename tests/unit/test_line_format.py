@@ -104,7 +104,6 @@ def test_every_field_that_can_be_printed_is(field: object) -> None:
         ("%20", 1, "% where a field"),
         ("%proc.nam", 2, "there is no field 'proc.nam'; did you mean proc.name"),
         ("x %verdict", 4, "verdict cannot be printed: it works with watch, serve"),
-        ("%evt.buffer", 2, "evt.buffer cannot be printed: payload is not recorded"),
         ("%1000proc.name", 1, "a width above 999"),
         ("%" + "9" * 4000 + "x", 1, "a width above 999"),
         ("%proc.name" * MAX_LENGTH, MAX_LENGTH + 1, "longer than 4096 characters"),

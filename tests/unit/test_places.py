@@ -38,7 +38,7 @@ Told = tuple[Process, str, int | None, str | None, bool, str | None, int | None]
 def told(placed: Iterable[Placed]) -> list[Told]:
     return [
         (where.process, where.role, where.number, where.path, where.pair, where.peer_comm, where.peer_pid)
-        for _, where in placed
+        for _, where, _ in placed
     ]
 
 
@@ -170,7 +170,7 @@ def test_who_does_an_operation_is_not_whoever_did_a_later_one_of_the_same_block(
         story.client.task = task
         story.client.write(1)
     placed = Places().feed([pack(event) for event in story.events])
-    assert [where.process.comm for _, where in placed[-3:]] == ["httpd", "other", "httpd"]
+    assert [where.process.comm for _, where, _ in placed[-3:]] == ["httpd", "other", "httpd"]
 
 
 def test_a_connection_that_was_open_before_has_the_path_and_the_holder_that_are_known() -> None:
@@ -181,9 +181,9 @@ def test_a_connection_that_was_open_before_has_the_path_and_the_holder_that_are_
     known.take(ProcessFact(1, 815, "uwsgi"))
     known.take(SocketFact(1, SocketFlag.CLIENT, None, inode_number=write.inode_number, peer_inode_number=99))
     known.take(SocketFact(1, SocketFlag.SERVER, "/run/app.s", inode_number=99, holders=(815,)))
-    [(_, where)] = Places(known).feed([pack(write)])
+    [(_, where, _)] = Places(known).feed([pack(write)])
     expected, _ = told_by_endpoints([write], known)
-    assert told([(None, where)]) == expected  # type: ignore[list-item]
+    assert told([(None, where, b"")]) == expected  # type: ignore[list-item]
     assert (where.peer_comm, where.peer_pid) == ("uwsgi", 815)
 
 
@@ -213,7 +213,7 @@ def test_of_a_connection_that_nobody_has_selected_the_path_is_known_when_somebod
     assert len(places.feed([pack(connect)])) == 1
     dropped = accept._replace(flags=accept.flags | EventFlag.UNSELECTED, address=connect.address)
     assert places.feed([pack(dropped)]) == []
-    [(_, where)] = places.feed([pack(write)])
+    [(_, where, _)] = places.feed([pack(write)])
     assert where.path == "/run/app.s"
 
 
@@ -236,7 +236,7 @@ def test_other_records_are_handed_on_when_it_is_their_turn() -> None:
     story.client.write(1)
     [*_, write] = story.events
     fact = pack_fact(ProcessFact(1, 815, "uwsgi"))
-    [(_, where)] = Places(known, on_other=take).feed([fact, pack(write)])
+    [(_, where, _)] = Places(known, on_other=take).feed([fact, pack(write)])
     assert heard == [fact]
     assert where.peer_comm == "uwsgi"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from hangup.tracer.escape import escape_comm
+from hangup.tracer.escape import dotted, escape_comm
 from hangup.tracer.field import Field, FilterField, named
 from hangup.tracer.fields import CALL, CGROUP, OUTCOME, REAL_USER, SOCKET, TASK
 from hangup.tracer.filter.connected import Connected
@@ -24,6 +24,9 @@ from hangup.tracer.story.symptom import Symptom
 
 FindCgroup = Callable[[int, int, str], Cgroup | None]
 """Given the id of a cgroup, 0: not known, and pid and name of who was in it, returns it if it is known."""
+
+BUFFER = "evt.buffer"
+"""What asks for the bytes that were read or written."""
 
 _READ, _WRITE, _RELEASE = int(Operation.READ), int(Operation.WRITE), int(Operation.RELEASE)
 _TRANSFERS = (_READ, _WRITE)
@@ -430,11 +433,14 @@ EVENT: tuple[FilterField, ...] = (
         of_changes=True,
     ),
     FilterField(
-        "evt.buffer",
+        BUFFER,
         "string",
-        "the bytes that were read or written",
-        absent="at all: payload is not recorded",
-        refused="payload is not recorded",
+        "the first bytes that were read or written, or that a write which failed was given; printed as sysdig prints "
+        "them, with dots for what is no ASCII",
+        absent="of other operations, and where they were not recorded (`--snaplen`)",
+        recorded=("data",),
+        of_operation=lambda data: data.decode("utf-8", "surrogateescape") if data else None,
+        shown=lambda text: dotted(text.encode("utf-8", "surrogateescape")),
     ),
 )
 """What an operation was, and what came of it; of a connection, the operation that failed."""

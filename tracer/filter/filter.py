@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hangup.tracer.errors import HangupError
 from hangup.tracer.filter.check import Subject, check
 from hangup.tracer.filter.split import Split, split
-from hangup.tracer.filter.tree import Comparison, Not, Tree, all_of, any_of, spelled
+from hangup.tracer.filter.tree import Comparison, Not, Tree, all_of, any_of, comparisons_of, spelled
 from hangup.tracer.selection import IGNORED_PATHS, Selection
 
 
@@ -36,6 +36,11 @@ class Filter:
     def selection_to_judge(self) -> Selection:
         """The same for who judges: without the paths on which failures mean nothing, unless it names such paths."""
         return replace(self.selection, ignored_paths=self.selection.ignored_paths or IGNORED_PATHS)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields that it asks for."""
+        return frozenset() if self.tree is None else frozenset(each.name for each in comparisons_of(self.tree))
 
     @property
     def rest(self) -> Tree | None:

@@ -52,6 +52,8 @@ class RunValue(IntEnum):
     SELECTED_BY = 7
     SELECTED_CGROUPS = 8
     PATHS_DECIDE = 9
+    SNAPLEN = 10
+    WAKE_RECORDS = 11
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,18 +68,12 @@ class Options:
 
     flavour: Flavour
     ring_bytes: int
-    wake_records: int
-    """After how many records of a cpu the reader is woken."""
     cpus: int
     """How many processors there can be."""
 
     def macros(self) -> dict[str, int]:
         """Return the macros that bpf/hangup.c knows them by."""
-        macros = {
-            "RING_PAGES": self.ring_bytes // _PAGE,
-            "WAKE_RECORDS": self.wake_records,
-            "CPUS": self.cpus,
-        }
+        macros = {"RING_PAGES": self.ring_bytes // _PAGE, "CPUS": self.cpus}
         return macros | {"PROBES_FENTRY": 1} if self.flavour == "fentry" else macros
 
 

@@ -92,14 +92,19 @@ def this_host(proc: Path = PROC) -> Host:
 
 
 def attach(
-    *, flavour: str = "auto", recording: bool = False, selection: Selection | None = None, endpoints: int = ENDPOINTS
+    *,
+    flavour: str = "auto",
+    recording: bool = False,
+    selection: Selection | None = None,
+    endpoints: int = ENDPOINTS,
+    snaplen: int = 0,
 ) -> LiveSource:
     """Attach the probes, then learn what is open already; the arguments are those of `Probes`.
 
     Raises HangupError if this host cannot do it.
     """
     preflight.require()
-    probes = Probes(flavour=flavour, recording=recording, selection=selection, endpoints=endpoints)
+    probes = Probes(flavour=flavour, recording=recording, selection=selection, endpoints=endpoints, snaplen=snaplen)
     inventory = None
     try:
         # After attaching: what is opened in between is seen by both, what is open before by one.
@@ -244,6 +249,7 @@ class LiveSource:
             probes=self.flavour,
             functions=self.functions,
             recording=self._recording,
+            snaplen=self._probes.snaplen,
             pids=tuple(sorted(self._selection.pids)),
             uids=tuple(sorted(self._selection.uids)),
             cgroups=tuple(map(escape_cgroup, self._selection.cgroups)),

@@ -87,10 +87,11 @@ TRACEPOINTS = {
 _RING_BYTES = 16 << 20
 _PAGE = 4096
 # A reader is woken after so many records of one cpu at the latest. Half of the ring holds what all cpus may write till
-# then; an operation_with_address takes 320 bytes in it. A history_record takes 2 KiB, but wakes the reader or is one of
-# few in a second (LATENT_A_SECOND).
+# then; an operation_with_address takes 320 bytes in it, an operation_with_data 280 and twice the snaplen. A
+# history_record takes 2 KiB, but wakes the reader or is one of few in a second (LATENT_A_SECOND).
 _WAKE_RECORDS = 1024
-_RECORD_BYTES = 320
+_ADDRESS_RECORD_BYTES = 320
+_DATA_RECORD_BYTES = 280
 # struct lost_periods: three numbers, then three for each slot.
 _PERIODS = struct.Struct(f"={3 + 3 * LOST_PERIODS}Q")
 
@@ -99,6 +100,10 @@ KRETPROBE_SLOTS = 4096
 
 ENDPOINTS = 65_536
 """Of how many endpoints a history is kept: a KiB each."""
+
+MOST_SNAPLEN = 4096
+"""So many bytes of what is read or written can be recorded, each time: records with them still fit the ring by the
+thousand."""
 
 FEWEST_ENDPOINTS = 1 << 10
 MOST_ENDPOINTS = 1 << 20
@@ -157,6 +162,16 @@ def endpoints_of(wanted: int) -> int:
     return 1 << (wanted - 1).bit_length()
 
 
+def snaplen_of(wanted: int) -> int:
+    """Return how many bytes of what is read or written are recorded where so many are wanted.
+
+    Raises ValueError if that is too many.
+    """
+    if not 0 <= wanted <= MOST_SNAPLEN:
+        raise ValueError(f"{wanted} is not a number from 0 to {MOST_SNAPLEN}")
+    return wanted
+
+
 def histories_bytes(endpoints: int) -> int:
     """Return how much memory the kernel takes for the histories of so many endpoints, and to find them."""
     return endpoints * (HISTORY_BYTES + _KEY_BYTES)
@@ -181,9 +196,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def wake_records(cpus: int) -> int:
-    """Return after how many records of its own a cpu wakes the reader, so that all of them fill half of the ring."""
-    return max(1, min(_WAKE_RECORDS, _RING_BYTES // 2 // _RECORD_BYTES // cpus))
+def wake_records(cpus: int, snaplen: int = 0) -> int:
+    """Return after how many records of its own a cpu wakes the reader, so that all of them fill half of the ring.
+
+    snaplen: so many bytes of what is read or written are recorded.
+    """
+    longest = max(_ADDRESS_RECORD_BYTES, _DATA_RECORD_BYTES + 2 * snaplen)
+    return max(1, min(_WAKE_RECORDS, _RING_BYTES // 2 // longest // cpus))
 
 
 def renamed(function: str, kallsyms: str) -> str | None:
@@ -297,8 +316,7 @@ def keeper() -> Keeper:
 
 def options(flavour: Flavour) -> Options:
     """Return how the probes are compiled on this host."""
-    cpus = os.cpu_count() or 1
-    return Options(flavour, _RING_BYTES, wake_records(cpus), os.sysconf("SC_NPROCESSORS_CONF"))
+    return Options(flavour, _RING_BYTES, os.sysconf("SC_NPROCESSORS_CONF"))
 
 
 def _selected_by(selection: Selection) -> int:
@@ -322,6 +340,7 @@ class Probes:
         selection: Selection | None = None,
         kretprobe_slots: int = KRETPROBE_SLOTS,
         endpoints: int = ENDPOINTS,
+        snaplen: int = 0,
     ) -> None:
         """Find what is kept of an earlier run or compile, load and attach.
 
@@ -329,8 +348,8 @@ class Probes:
         else every operation is a record. selection: what it does not match makes no record; but where the kernel cannot
         say, it does (tracer/kernel/globs.py); pids are as the host sees them. kretprobe_slots: with kprobes, how many
         threads may sleep in one function before returns are missed (and counted); 0: what the kernel gives by default.
-        endpoints: of how many a history is kept, a power of two; a KiB each. Raises HangupError if this host cannot do
-        it.
+        endpoints: of how many a history is kept, a power of two; a KiB each. snaplen: so many bytes of what is read or
+        written are recorded, each time, at most MOST_SNAPLEN. Raises HangupError if this host cannot do it.
         """
         self._library, self._number = _library(), next(_numbers)
         self._descriptors: list[int] = []
@@ -351,7 +370,7 @@ class Probes:
         self._programs: list[int] = []
         self._misses_offset: int | None = None
         self._skipped = 0
-        self._recording, self._endpoints = recording, endpoints
+        self._recording, self._endpoints, self._snaplen = recording, endpoints, snaplen
         selection = selection or Selection()
         self._cgroups = SelectedCgroups(selection.cgroups)
         self.selection = replace(selection, cgroups=self._cgroups.paths)
@@ -430,6 +449,11 @@ class Probes:
         while self._descriptors:
             os.close(self._descriptors.pop())
         self._remove_tracefs_events()
+
+    @property
+    def snaplen(self) -> int:
+        """So many bytes of what is read or written are recorded."""
+        return self._snaplen
 
     def read(self, timeout: float) -> list[bytes]:
         """Return the records of the ring buffer, in the order they were written (seldom none, after timeout seconds).
@@ -635,6 +659,8 @@ class Probes:
                 RunValue.SELECTED_BY: _selected_by(self.selection),
                 RunValue.SELECTED_CGROUPS: len(self.selection.cgroups),
                 RunValue.PATHS_DECIDE: int(self.selection.selects_paths),
+                RunValue.SNAPLEN: self._snaplen,
+                RunValue.WAKE_RECORDS: wake_records(os.cpu_count() or 1, self._snaplen),
             },
         )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.

@@ -91,6 +91,8 @@ class HostFact(NamedTuple):
     """The kernel functions that are probed."""
     recording: bool = False
     """Whether the kernel keeps histories and tells only of what went wrong."""
+    snaplen: int = 0
+    """So many bytes of what is read or written are recorded, each time; 0: none."""
     pids: tuple[int, ...] = ()
     """The processes whose connections alone are told; none: all are."""
     uids: tuple[int, ...] = ()
@@ -283,6 +285,7 @@ def _host(when: int, content: _Content) -> HostFact:
         content.text(TextKind.PROBES) or "",
         tuple(content.texts(TextKind.FUNCTION)),
         bool(fields["flags"] & HostFlag.RECORDING),
+        fields["snaplen"],
         content.numbers(SectionType.PIDS),
         content.numbers(SectionType.UIDS),
         tuple(content.texts(TextKind.CGROUP)),
@@ -374,6 +377,7 @@ def _pack_host(fact: HostFact) -> bytes:
                 wall=fact.wall,
                 looked=fact.looked,
                 flags=HostFlag.RECORDING if fact.recording else 0,
+                snaplen=fact.snaplen,
             ),
         )
         + _pack_text(TextKind.KERNEL, fact.kernel)

@@ -173,8 +173,12 @@ _HEADER_PLACES = {"flags": (6, "H"), "end": (8, "Q"), "connection": (16, "Q")}
 def reader_of(*names: str) -> Callable[[bytes], tuple[Any, ...]]:
     """Return what reads these fields of `Event` from an operation's record, in the order in which they stand there.
 
-    Nothing else of it is unpacked. Raises ValueError where they are named in another order.
+    Nothing else of it is unpacked. "data", as the last one, is what `data_of` returns. Raises ValueError where they are
+    named in another order.
     """
+    if names and names[-1] == "data":
+        read = reader_of(*names[:-1])
+        return lambda record: (*read(record), data_of(record))
     codes, layout, offset = dict(_FIELDS), "=", 0
     for name in names:
         place, code = _HEADER_PLACES[name] if name in _HEADER_PLACES else (_place(name)[0], codes[name])
@@ -409,6 +413,7 @@ if TYPE_CHECKING:
         UIDS = 14
         IDENTITY = 15
         FILE = 16
+        DATA = 17
 
     class HistoryState(enum.IntFlag):
         """What is known of an endpoint, enum history_state."""
@@ -619,6 +624,7 @@ _HISTORY = int(RecordType.HISTORY)
 _OPERATION_SECTION = int(SectionType.OPERATION)
 _ADDRESS_SECTION = int(SectionType.ADDRESS)
 _SENDER_SECTION = int(SectionType.SENDER)
+_DATA_SECTION = int(SectionType.DATA)
 _HISTORY_SECTION = int(SectionType.HISTORY)
 
 
@@ -665,13 +671,21 @@ def shown_of(glance: Glance) -> Event:
 
 def address_of(record: bytes) -> bytes:
     """Return the address that stands behind an operation, as the kernel keeps it; empty: none does."""
+    return _behind(record, _ADDRESS_SECTION)
+
+
+def data_of(record: bytes) -> bytes:
+    """Return the first bytes that an operation read or wrote, as far as they were recorded; empty: none were."""
+    return _behind(record, _DATA_SECTION)
+
+
+def _behind(record: bytes, wanted: int) -> bytes:
+    """Return the section that stands right behind an operation, if it is of this type."""
     begin = SIZE + _SECTION.size
     if len(record) <= begin:
         return b""
     kind, length, _ = _SECTION.unpack_from(record, SIZE)
-    return (
-        record[begin : min(begin + length, int.from_bytes(record[:4], "little"))] if kind == _ADDRESS_SECTION else b""
-    )
+    return record[begin : min(begin + length, int.from_bytes(record[:4], "little"))] if kind == wanted else b""
 
 
 def on_socket(part: bytes) -> Event:
@@ -837,6 +851,12 @@ def pack(event: Event) -> bytes:
         if more:
             content += packed_section(kind, more)
     return pack_record(_OPERATION, end, content, flags=flags, connection=connection)
+
+
+def with_data(record: bytes, data: bytes) -> bytes:
+    """Return an operation's record with the first bytes that it read or wrote, as the kernel would write it."""
+    section = packed_section(_DATA_SECTION, data)
+    return (len(record) + len(section)).to_bytes(4, "little") + record[4:] + section
 
 
 def pack_history(handed: Handed) -> bytes:

@@ -178,8 +178,8 @@ class _End:
         return shown
 
 
-Placed = tuple[Glance, Where]
-"""An operation, and where it was; or of who did some the change to somebody else (`Changed`)."""
+Placed = tuple[Glance, Where, bytes]
+"""An operation, where it was, and its record; or of who did some the change to somebody else (`Changed`)."""
 
 
 class Places:
@@ -261,14 +261,16 @@ class Places:
                     who = where.process
                     placed += self._changed(self._known.changes.show(who.pid, who.tid, who.uid, who.gid))
             if where is not None and (passes is None or passes(record, where)):
-                append((glance, where))
+                append((glance, where, record))
         return placed
 
     def _changed(self, records: Iterable[bytes]) -> list[Placed]:
         """Return those of some changes that are to be shown."""
         passes = self._passes_change
         return [
-            (glance_of(record), Changed(change_of(record))) for record in records if passes is None or passes(record)
+            (glance_of(record), Changed(change_of(record)), record)
+            for record in records
+            if passes is None or passes(record)
         ]
 
     def _take_other(self, record: bytes) -> None:

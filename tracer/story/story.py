@@ -35,6 +35,8 @@ class Traced(NamedTuple):
 
     event: Event
     place: Place
+    data: bytes = b""
+    """The first bytes that it read, wrote or was to write, as far as they were recorded (`snaplen`)."""
 
     @property
     def role(self) -> Role:
