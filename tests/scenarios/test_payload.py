@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,13 +44,21 @@ class Transfer(NamedTuple):
     data: bytes
 
 
-def recorded(flavour: str, part: Callable[[], None], *, snaplen: int = _SNAPLEN) -> list[Transfer]:
+@pytest.fixture(scope="module", params=exact_flavours())
+def probes(request: pytest.FixtureRequest) -> Iterator[Probes]:
+    """Return probes of each kind, for all tests that are content with this length."""
+    with Probes(flavour=request.param, snaplen=_SNAPLEN) as attached:
+        yield attached
+
+
+def recorded(probes: Probes, part: Callable[[], None]) -> list[Transfer]:
     """Return what a process read and wrote that played a part, in its order."""
-    with Probes(flavour=flavour, snaplen=snaplen) as probes:
-        player = Player(part)
-        player.end()
-        records = [record for record in probes.read(0.1) if type_of(record) == RecordType.OPERATION]
-        assert sum(probes.losses().values()) == 0
+    player = Player(part)
+    player.end()
+    records = []
+    while not probes.drained:
+        records += [record for record in probes.read(0) if type_of(record) == RecordType.OPERATION]
+    assert sum(probes.losses().values()) == 0
     events = [(unpack(record), data_of(record)) for record in records]
     return [
         Transfer(event.operation, event.result, data)
@@ -107,21 +115,19 @@ def by_vectors_with_flags(one: int, other: int) -> None:
     os.read(other, 200)
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
 @pytest.mark.parametrize("transfer", [by_write, by_vectors, by_send, by_messages, by_vectors_with_flags])
 def test_the_first_bytes_are_those_that_were_written_and_read(
-    transfer: Callable[[int, int], None], kind: socket.SocketKind, flavour: str
+    transfer: Callable[[int, int], None], kind: socket.SocketKind, probes: Probes
 ) -> None:
     def part() -> None:
         one, other = socket.socketpair(type=kind)
         transfer(one.fileno(), other.fileno())
 
-    assert recorded(flavour, part) == [written(len(_TEXT)), read(len(_TEXT))]
+    assert recorded(probes, part) == [written(len(_TEXT)), read(len(_TEXT))]
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
-def test_what_was_read_is_what_there_was_and_not_what_there_was_room_for(flavour: str) -> None:
+def test_what_was_read_is_what_there_was_and_not_what_there_was_room_for(probes: Probes) -> None:
     def part() -> None:
         one, other = socket.socketpair()
         one.send(b"short")
@@ -132,7 +138,7 @@ def test_what_was_read_is_what_there_was_and_not_what_there_was_room_for(flavour
         other.close()
         assert one.recv(10) == b""
 
-    assert recorded(flavour, part) == [
+    assert recorded(probes, part) == [
         written(5, b"short"),
         read(5, b"short"),
         read(5, b"short"),
@@ -141,19 +147,23 @@ def test_what_was_read_is_what_there_was_and_not_what_there_was_room_for(flavour
     ]
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
-def test_of_a_write_that_fails_it_is_known_what_was_lost(flavour: str) -> None:
+def test_of_a_write_that_fails_it_is_known_what_was_lost(probes: Probes) -> None:
     def part() -> None:
         one, other = socket.socketpair()
         other.close()
         assert fails(lambda: os.writev(one.fileno(), [b"the last ", b"8 bytes"])) == errno.EPIPE
 
-    assert recorded(flavour, part) == [written(-errno.EPIPE, b"the last 8 bytes")]
+    assert recorded(probes, part) == [written(-errno.EPIPE, b"the last 8 bytes")]
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
-@pytest.mark.parametrize("snaplen", [1, 8, 39, 1000, MOST_SNAPLEN])
-def test_as_many_bytes_are_recorded_as_were_asked_for(snaplen: int, flavour: str) -> None:
+@pytest.mark.parametrize(
+    ("flavour", "snaplen"),
+    [
+        *((flavour, MOST_SNAPLEN) for flavour in exact_flavours()),
+        *((exact_flavours()[0], length) for length in (1, 39)),
+    ],
+)
+def test_as_many_bytes_are_recorded_as_were_asked_for(flavour: str, snaplen: int) -> None:
     text = bytes(number * 7 & 0xFF for number in range(6000))
 
     def part() -> None:
@@ -162,22 +172,21 @@ def test_as_many_bytes_are_recorded_as_were_asked_for(snaplen: int, flavour: str
         os.writev(one.fileno(), parts_of(text, *[500] * 6))
         assert len(other.recv(6000, socket.MSG_WAITALL)) == 6000
 
-    found = recorded(flavour, part, snaplen=snaplen)
+    with Probes(flavour=flavour, snaplen=snaplen) as probes:
+        found = recorded(probes, part)
     assert [transfer.data for transfer in found] == [text[:snaplen]] * 3
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
-def test_of_many_parts_the_first_eight_are_looked_at(flavour: str) -> None:
+def test_of_many_parts_the_first_eight_are_looked_at(probes: Probes) -> None:
     def part() -> None:
         one, other = socket.socketpair()
         os.writev(one.fileno(), [bytes([number]) for number in range(20)])
         other.recv(20)
 
-    assert recorded(flavour, part) == [written(20, bytes(range(8))), read(20, bytes(range(20)))]
+    assert recorded(probes, part) == [written(20, bytes(range(8))), read(20, bytes(range(20)))]
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
-def test_what_is_not_in_the_process_s_own_memory_has_none(flavour: str, tmp_path: Path) -> None:
+def test_what_is_not_in_the_process_s_own_memory_has_none(probes: Probes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(_TEXT)
     has_ring = is_available()
 
@@ -189,12 +198,11 @@ def test_what_is_not_in_the_process_s_own_memory_has_none(flavour: str, tmp_path
             Ring().send(one.fileno(), _TEXT)
         other.recv(2 * len(_TEXT))
 
-    found = recorded(flavour, part)
+    found = recorded(probes, part)
     assert [transfer.data for transfer in found] == [b""] * (1 + has_ring) + [_TEXT[:_SNAPLEN]]
 
 
-@pytest.mark.parametrize("flavour", exact_flavours())
-def test_an_address_that_is_none_is_no_harm(flavour: str) -> None:
+def test_an_address_that_is_none_is_no_harm(probes: Probes) -> None:
     def part() -> None:
         one, _ = socket.socketpair()
         for address in (0, 1, 1 << 46, -4096):
@@ -203,7 +211,7 @@ def test_an_address_that_is_none_is_no_harm(flavour: str) -> None:
             _libc.syscall(46, one.fileno(), ctypes.c_void_p(address), 0)
         one.send(b"alive")
 
-    found = recorded(flavour, part)
+    found = recorded(probes, part)
     assert found[-1] == written(5, b"alive")
     assert {transfer.data for transfer in found[:-1]} <= {b""}
 
@@ -214,7 +222,8 @@ def test_without_a_length_nothing_is_recorded(flavour: str) -> None:
         one, other = socket.socketpair()
         by_write(one.fileno(), other.fileno())
 
-    assert recorded(flavour, part, snaplen=0) == [written(len(_TEXT), b""), read(len(_TEXT), b"")]
+    with Probes(flavour=flavour) as probes:
+        assert recorded(probes, part) == [written(len(_TEXT), b""), read(len(_TEXT), b"")]
 
 
 # ---- as its users run it ---------------------------------------------------------------------------------------------
