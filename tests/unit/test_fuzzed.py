@@ -12,9 +12,9 @@ import pytest
 import zstandard
 
 from hangup.tracer.capture.format import HEADER_BYTES, pack_header
-from hangup.tracer.record.layout import OPERATION_AT, Operation
+from hangup.tracer.record.layout import OPERATION_AT, Operation, with_data
 from tests import stories
-from tests.captures import RECORDS, file_of
+from tests.captures import OPERATIONS, RECORDS, file_of
 from tests.fuzz.capture import CORPUS, SHAPES, one_input
 from tests.identities import allowed, changed, executed
 from tests.recorder import Recorder
@@ -33,6 +33,13 @@ _NO_OPERATION[OPERATION_AT] = 0
 _IDENTITY_AND_OPERATION = bytearray(_IDENTITIES[1])
 _IDENTITY_AND_OPERATION[OPERATION_AT] = int(Operation.READ)
 
+_PAYLOAD = [
+    record
+    if record[OPERATION_AT] not in (Operation.READ, Operation.WRITE)
+    else with_data(record, b"\x01\x04 POST /\xff")
+    for record in OPERATIONS
+]
+
 # Whole captures, in each shape of an input: what it finds by itself goes from there.
 SEEDS = {
     "whole": b"\0" + _FILE,
@@ -41,6 +48,7 @@ SEEDS = {
     "records": b"\1" + b"".join(RECORDS),
     "histories": b"\1" + b"".join(_HISTORIES),
     "identities": b"\1" + b"".join([*_IDENTITIES, *RECORDS, *_IDENTITIES]),
+    "payload": b"\1" + b"".join([*RECORDS[:2], *_PAYLOAD]),
     "no-operation": b"\1" + b"".join([*RECORDS[:4], _NO_OPERATION, *RECORDS[5:]]),
     "identity-and-operation": b"\1" + b"".join([*RECORDS, _IDENTITY_AND_OPERATION]),
     "frame": b"\2" + struct.pack("<I", len(RECORDS[2])) + zstandard.ZstdCompressor().compress(RECORDS[2]),
