@@ -157,8 +157,8 @@ def _hangup(verb: str, probes: str, *, stream: bool = False) -> Start:
     return _serve(command) if verb == "serve" else _told_by_descriptor(command, "--ready-fd")
 
 
-def _capture(probes: str) -> Start:
-    command = [*hangup_command("trace", probes), "--quiet", "--force", "-w", str(FOLDER / "capture")]
+def _capture(probes: str, *more: str) -> Start:
+    command = [*hangup_command("trace", probes), "--quiet", "--force", "-w", str(FOLDER / "capture"), *more]
     return _told_by_descriptor(command, "--ready-fd")
 
 
@@ -402,6 +402,8 @@ def _tools() -> Iterator[Tool]:
         )
         yield Tool(f"trace-{probes}", f"hangup trace to /dev/null, {probes}", "hangup", _hangup("trace", probes))
         yield Tool(f"capture-{probes}", f"hangup trace --quiet -w, {probes}", "hangup", _capture(probes))
+        payload = _capture(probes, "--snaplen", "80")
+        yield Tool(f"payload-{probes}", f"hangup trace --quiet -w --snaplen 80, {probes}", "hangup", payload)
     for kind in ("fentry", "kprobe"):
         yield Tool(f"bpftrace-{kind}", f"bpftrace, {kind}", "other", _bpftrace(kind), "bpftrace")
     yield Tool("perf-trace", "perf trace", "other", _seen_by_output(_PERF), "perf")
