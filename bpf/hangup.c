@@ -33,7 +33,7 @@ static __always_inline u64 bytes_of_record(bool with_address)
 {
 	if (with_address)
 		return sizeof(struct operation_with_address);
-	return SNAPLEN ? sizeof(struct operation_with_data) + 2 * SNAPLEN : sizeof(struct operation_record);
+	return SNAPLEN ? sizeof(struct operation_with_payload) + 2 * SNAPLEN + sizeof(u64) : sizeof(struct operation_record);
 }
 
 /* The record of an operation that has ended. with_address is constant: a program writes one kind of record. */
@@ -64,7 +64,7 @@ static __always_inline void tell(struct history *history, u32 flags, u64 sock, u
 		else
 			fill_address(with, read_address(with->address, entered->address, entered->address_length));
 	} else if (SNAPLEN) {
-		fill_data((void *)record);
+		fill_payload((void *)record);
 	}
 	ring.ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : wake_flags(entered->operation, result));
 }

@@ -41,8 +41,8 @@
 #define PATHS_DECIDE RUN_VALUE(9)
 /* Of what is read or written so many bytes are recorded, each time (bpf/payload.h); 0: none. */
 #define SNAPLEN RUN_VALUE(10)
-/* After so many records of its own a cpu wakes the reader at the latest. */
-#define WAKE_RECORDS RUN_VALUE(11)
+/* After so many records of its own, less one, a cpu wakes the reader at the latest: it is a power of two. */
+#define WAKE_MASK RUN_VALUE(11)
 
 /* The address of a map, of which nobody can say where it is: tracer/kernel/compiled.py knows the one that is meant. */
 #define SOME_MAP bpf_pseudo_fd(14, 0)

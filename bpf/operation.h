@@ -51,13 +51,13 @@ struct operation_with_sender {
 
 /*
  * The record of a read or a write with its first bytes, of which there are at most SNAPLEN. There is
- * room for twice as many behind it: the verifier does not see that where one part ends and how long
- * the next one is depend on each other.
+ * room for twice as many and 8 more behind it: the verifier does not see that where one part ends
+ * and how long the next one is depend on each other.
  */
-struct operation_with_data {
+struct operation_with_payload {
 	struct operation_record base;
 	struct section section;
-	char data[];
+	char payload[];
 };
 
 /* Which process used a socket by io_uring last. */
@@ -331,10 +331,19 @@ static __always_inline u32 read_bound_address(char *address, u64 sock)
 	return read_address(address, bound + OFFSET(unix_address, name), read_u32(bound + OFFSET(unix_address, len)));
 }
 
+/* A section's length fills 8 bytes: what had stood in this place before is not to be told with it. */
+static __always_inline void fill_up(char *end)
+{
+	__builtin_memset(end, 0, sizeof(u64) - 1);
+}
+
 static __always_inline void fill_address(struct operation_with_address *record, u32 length)
 {
-	if (!length)
+	u64 end = length & 127;
+
+	if (!length || end > ADDRESS_MAX)
 		return;
+	fill_up(record->address + end);
 	record->section.type = SECTION_ADDRESS;
 	record->section.length = length;
 	record->section.unused = 0;
@@ -358,7 +367,7 @@ static __always_inline u64 wake_flags(u8 operation, s64 result)
 {
 	u32 zero = 0;
 	u64 *count = recorded.lookup(&zero);
-	bool wake = count && ++*count % WAKE_RECORDS == 0;
+	bool wake = count && !(++*count & WAKE_MASK);
 
 	if (result == -EPIPE || result == -ECONNRESET || result == -ECONNREFUSED)
 		wake = true;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The first bytes that a task has read or written, out of its own memory: where they are is
- * in what it gave to its system call. So it is not known of what has none of its own (io_uring,
- * sendfile, splice), of 32-bit ones, and of sendmmsg and recvmmsg, which have many messages.
+ * The first bytes that a task has read or written, out of its own memory when the call has
+ * ended: where they are is in what it gave to its system call. So it is not known of what has
+ * none of its own (io_uring, sendfile, splice), of 32-bit ones, and of sendmmsg and recvmmsg,
+ * which have many messages.
  */
 #ifndef HANGUP_PAYLOAD_H
 #define HANGUP_PAYLOAD_H
@@ -14,13 +15,16 @@
 /* So many parts of it are looked at. */
 #define VECTORS_MAX 8
 
+/* include/linux/errno.h: this and what is beyond it start the call again, which then is another operation. */
+#define ERESTARTSYS 512
+
 /* struct iovec, include/uapi/linux/uio.h */
 struct user_vector {
 	u64 base;
 	u64 length;
 };
 
-/* struct user_msghdr, include/linux/socket.h: what stands before these two is another address, and its length. */
+/* Of struct user_msghdr, include/linux/socket.h; what stands before these two is an address, and its length. */
 struct user_vectors {
 	u64 first;
 	u64 count;
@@ -28,55 +32,81 @@ struct user_vectors {
 
 #define USER_MSGHDR_VECTORS 16
 
-/* What is compared next is what is used then: the verifier knows nothing of another register with the same value. */
-#define known(value) asm volatile("" : "+r"(value))
-
 /* Where a task's bytes are: one part, or if count is not 0 parts that a table in its memory tells of. */
 struct user_buffer {
 	struct user_vector one;
 	struct user_vectors vectors;
 };
 
-static __always_inline void find_buffer(struct user_buffer *buffer, s32 syscall)
+/* barrier_var(), tools/lib/bpf/bpf_helpers.h: what is compared next is the register that is used then. */
+#define barrier_var(value) asm volatile("" : "+r"(value))
+
+/*
+ * Whether the task is in a call on this socket: fdget(), fs/file.c. It may be in one on another
+ * descriptor, at whose end the kernel does what an io_uring was asked for before (task_work_run()),
+ * or that sends something of the kernel's own (xprtsock, nbd).
+ */
+static __always_inline bool is_called_on(u64 task, u32 descriptor, u64 inode)
 {
-	u64 registers = task_registers(current_task());
+	u64 table = read_u64(TASK_LOAD(u64, task + OFFSET(task_struct, files)) + OFFSET(files_struct, fdt));
+	u64 file;
+
+	if (descriptor >= read_u32(table + OFFSET(fdtable, max_fds)))
+		return false;
+	file = read_u64(read_u64(table + OFFSET(fdtable, fd)) + descriptor * sizeof(u64));
+	return file && inode && read_u64(file + OFFSET(file, f_inode)) == inode;
+}
+
+/* Returns whether it is known. */
+static __always_inline bool find_buffer(struct user_buffer *buffer, u64 task, s32 syscall)
+{
+	u64 registers = task_registers(task);
 	u64 second = TASK_LOAD(u64, registers + OFFSET(pt_regs, si));
 	u64 third = TASK_LOAD(u64, registers + OFFSET(pt_regs, dx));
 
 	if (syscall == NR_read || syscall == NR_write || syscall == NR_sendto || syscall == NR_recvfrom) {
 		buffer->one.base = second;
 		buffer->one.length = third;
-	} else if (syscall == NR_readv || syscall == NR_writev || syscall == NR_preadv2 || syscall == NR_pwritev2) {
+		return true;
+	}
+	if (syscall == NR_readv || syscall == NR_writev || syscall == NR_preadv2 || syscall == NR_pwritev2) {
 		buffer->vectors.first = second;
 		buffer->vectors.count = third;
-	} else if (syscall == NR_sendmsg || syscall == NR_recvmsg) {
-		bpf_probe_read_user(&buffer->vectors, sizeof(buffer->vectors), (void *)(second + USER_MSGHDR_VECTORS));
+		return third;
 	}
+	if (syscall == NR_sendmsg || syscall == NR_recvmsg)
+		return !bpf_probe_read_user(&buffer->vectors, sizeof(buffer->vectors),
+					    (void *)(second + USER_MSGHDR_VECTORS)) &&
+		       buffer->vectors.count;
+	return false;
 }
 
 /* Behind a read or a write that is recorded, its first bytes; nothing, where they are not known. */
-static __always_inline void fill_data(struct operation_with_data *record)
+static __always_inline void fill_payload(struct operation_with_payload *record)
 {
 	struct operation *operation = &record->base.operation;
 	struct user_buffer buffer = {};
-	/* Of what failed those that were asked for: a read has none then. */
+	u64 task = current_task();
 	u64 bytes = operation->result;
 	u64 filled = 0;
 	u32 i;
 
 	if (record->base.record.flags & (EVENT_COMPAT | EVENT_IO_URING | EVENT_KERNEL_THREAD))
 		return;
+	/* What failed to be written is what was asked for; what failed to be read is nothing. */
 	if (operation->result < 0)
-		bytes = operation->operation == OPERATION_WRITE ? operation->size : 0;
+		bytes = operation->operation == OPERATION_WRITE && operation->result > -ERESTARTSYS ? operation->size : 0;
 	if (bytes > SNAPLEN)
 		bytes = SNAPLEN;
-	find_buffer(&buffer, operation->syscall);
+	if (!bytes || !is_called_on(task, operation->descriptor, operation->inode) ||
+	    !find_buffer(&buffer, task, operation->syscall))
+		return;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < VECTORS_MAX; i++) {
 		struct user_vector part = buffer.one;
 		u64 length;
 
-		known(filled);
+		barrier_var(filled);
 		if (filled >= bytes || filled >= SNAPLEN)
 			break;
 		if (buffer.vectors.count) {
@@ -89,16 +119,18 @@ static __always_inline void fill_data(struct operation_with_data *record)
 		length = part.length;
 		if (length > bytes - filled)
 			length = bytes - filled;
-		known(length);
+		barrier_var(length);
 		if (length > SNAPLEN)
 			length = SNAPLEN;
-		if (bpf_probe_read_user(record->data + filled, length, (void *)part.base))
+		if (bpf_probe_read_user(record->payload + filled, length, (void *)part.base))
 			break;
 		filled += length;
 	}
-	if (!filled)
+	barrier_var(filled);
+	if (!filled || filled > SNAPLEN)
 		return;
-	record->section.type = SECTION_DATA;
+	fill_up(record->payload + filled);
+	record->section.type = SECTION_PAYLOAD;
 	record->section.length = filled;
 	record->section.unused = 0;
 	record->base.record.length += sizeof(record->section) + ((filled + 7) & ~7ULL);

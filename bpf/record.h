@@ -19,7 +19,7 @@
 #define ADDRESS_MAX 108
 
 enum record_type {
-	/* One operation: SECTION_OPERATION, then SECTION_ADDRESS, SECTION_SENDER or SECTION_DATA. */
+	/* One operation: SECTION_OPERATION, then SECTION_ADDRESS, SECTION_SENDER or SECTION_PAYLOAD. */
 	RECORD_OPERATION = 1,
 	/* What was kept of a connection: SECTION_HISTORY of an end, of the other if that is known, SECTION_ADDRESS. */
 	RECORD_HISTORY = 2,
@@ -84,7 +84,7 @@ enum section_type {
 	 * The first bytes that were read or written, at most as many as the host's snaplen; of a
 	 * write that failed those that were to be written.
 	 */
-	SECTION_DATA = 17,
+	SECTION_PAYLOAD = 17,
 };
 
 struct record {

@@ -41,8 +41,8 @@ class Field(Generic[T_contra]):
         return self.not_kept is None
 
 
-FilterType = Literal["number", "string", "boolean", "address"]
-"""What filters compare. An address is the kernel's, a number in hexadecimal."""
+FilterType = Literal["number", "string", "boolean", "address", "bytes"]
+"""What filters compare. An address is the kernel's, a number in hexadecimal; bytes are a string that is no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class FilterField:
     absent: str | None = None
     """When there is no value, as in "if not known"; None: there always is one."""
     recorded: tuple[str, ...] = ()
-    """Of an operation: which fields of its record (`Event`) the value is made of."""
+    """Of an operation: which fields of its record the value is made of (`reader_of`, tracer/record/layout.py)."""
     place: tuple[str, ...] = ()
     """And what of where it was (`Place`)."""
     of_operation: Callable[..., Any] | None = None
@@ -81,8 +81,6 @@ class FilterField:
     """Whether it is a name that the kernel keeps of a task: of a longer one no more than the beginning (`cut_comm`)."""
     refused: str | None = None
     """Why no filter can ask for it; None: one can."""
-    shown: Callable[[Any], str] | None = None
-    """Makes the text that `-p` prints of a value; None: as its type is printed."""
     selects: str | None = None
     """Which of the conditions of a Selection (tracer/selection.py) it is, or follows from; None: of none."""
 

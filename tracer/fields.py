@@ -266,13 +266,23 @@ SOCKET: tuple[Field[Traced], ...] = (
 """On which socket an operation was, of which connection, and with whom."""
 
 
-DATA: tuple[Field[bytes], ...] = (
+_NO_PAYLOAD = "of other operations, and where they were not recorded (`--snaplen`)"
+
+PAYLOAD: tuple[Field[bytes], ...] = (
     Field(
         "data",
         "string",
         "the first bytes that it read or wrote, or that a write which failed was given, escaped",
-        lambda data: escape(data) if data else None,
-        absent="of other operations, and where they were not recorded (`--snaplen`)",
+        lambda payload: escape(payload) if payload else None,
+        absent=_NO_PAYLOAD,
+    ),
+    Field(
+        "data_bytes",
+        "number",
+        "how many these are; where that is less than `result`, or of a failed write than `requested`, there were more",
+        lambda payload: len(payload) or None,
+        unit="bytes",
+        absent=_NO_PAYLOAD,
     ),
 )
 """What an operation carried."""
@@ -299,7 +309,7 @@ TRACED: tuple[Field[Placed], ...] = (
     *OPERATION,
     *of_part(CGROUP, lambda placed: placed.cgroup),
     *of_part(SOCKET, lambda placed: placed.traced),
-    *of_part(DATA, lambda placed: placed.traced.data),
+    *of_part(PAYLOAD, lambda placed: placed.traced.payload),
 )
 """An operation with its connection and its process's place."""
 

@@ -45,7 +45,7 @@ from hangup.tracer.record.layout import (
     RecordType,
     count_operations,
     count_types,
-    data_of,
+    payload_of,
     tasks_of,
     time_of,
     type_bytes_of,
@@ -202,9 +202,10 @@ class Tracer:
         "kprobe" or "fentry". stream: have every operation recorded; else the kernel keeps a history of each
         endpoint, and hands over what went wrong. history: of how many endpoints the kernel keeps a history
         as long as nothing goes wrong, rounded up to a power of two; ValueError if that is below 1,024 or above
-        1,048,576. snaplen: so many bytes of what is read or written are recorded, each time; ValueError if that is
-        below 0 or above 4,096. selection: only connections it matches (pids is short for one of pids). source: where
-        records come from, instead of this host's probes. latent: whether latent hang-ups are alerts too. harmless:
+        1,048,576. snaplen: where every operation of this host is recorded, so many bytes of what is read or written
+        are, too, each time; ValueError if that is below 0 or above 4,096, or histories are kept. selection: only
+        connections it matches (pids is short for one of pids). source: where records come from, instead of this host's
+        probes. latent: whether latent hang-ups are alerts too. harmless:
         whether failures that nobody misses anything by are, too. verdicts: only these are alerts; empty: all
         that can be. only: what else is to hold, of the operations if they are called for, else of connections
         (tracer/filter/filter.py makes both, selection and this, of a filter). on_operation: called with every
@@ -232,6 +233,10 @@ class Tracer:
         """Whether the kernel keeps histories and tells only of what went wrong; else every operation is recorded."""
         self._history = endpoints_of(history)
         self._snaplen = snaplen_of(snaplen)
+        if snaplen and self.recording:
+            raise ValueError("a history has no payload: snaplen is of a stream")
+        self.snaplen = 0
+        """So many bytes of what was read or written were recorded, each time, the most of any run that was read."""
         self._source = source
         self._file = source if isinstance(source, FileSource) else None
         self._live: LiveSource | None = None
@@ -470,7 +475,7 @@ class Tracer:
         if self._on_operation is not None:
             for record, brief, place in operated:
                 if brief[0] != _IDENTITY:
-                    self._on_operation(Traced(unpack(record), place, data_of(record)))
+                    self._on_operation(Traced(unpack(record), place, payload_of(record)))
 
     def _settle(self, now: int | None) -> Iterator[Alert]:
         for suffered in self._endpoints.settle(now):
@@ -576,6 +581,7 @@ class Tracer:
                 self._on_run_end()
                 self._forget()
             self.host = fact
+            self.snaplen = max(self.snaplen, fact.snaplen)
             self.clocks.take(fact)
             self.recording = fact.recording
 

@@ -144,6 +144,14 @@ def _require_times(line_format: LineFormat | None, *, as_json: bool) -> None:
         raise click.UsageError("-t changes nothing in this -p: of times only %evt.outputtime is as -t has it")
 
 
+def _wants_payload(wanted: Filter, line_format: LineFormat | None, *, is_recorded: bool) -> bool:
+    """Return whether somebody asks for what is read and written. Raises click.UsageError if it is not recorded."""
+    wants = BUFFER in wanted.names or (line_format is not None and line_format.has(BUFFER))
+    if wants and not is_recorded:
+        raise click.UsageError(f"{BUFFER} is what -s records, as in -s 80, which is not given")
+    return wants
+
+
 @click.command("trace", cls=RunsCommand, context_settings={"allow_interspersed_args": False})
 @filter_options(Subject.OPERATIONS)
 @run_options
@@ -181,7 +189,7 @@ def _require_times(line_format: LineFormat | None, *, as_json: bool) -> None:
     "--snaplen",
     type=click.IntRange(1, MOST_SNAPLEN),
     metavar="BYTES",
-    help="Record the first BYTES of what is read or written, too; without it none: they are other people's data.",
+    help="Record the first BYTES of what is read and written, too, each time.",
 )
 @json_option
 @capture_options("snaplen", "probes", "duration", "ready_file", "ready_fd", "follow", "command_line", alerts=False)
@@ -219,9 +227,11 @@ def command(
     what it can ask for. With --format sysdig each operation is two lines, one where it began and one where it ended, in
     the layout and the order of sysdig's; they are held back for a second, for what began earlier to stand before them.
 
-    With -s the first bytes of what is read or written are recorded as well: a line of text has them below it,
-    `--format sysdig` has them as data=, and `evt.buffer contains 'POST /'` asks for them. Not of what goes by io_uring,
-    sendfile, splice, sendmmsg or recvmmsg, nor of 32-bit programs.
+    With -s the first bytes of what is read and written are recorded as well, as they are in the process's memory when
+    the call has ended: a line of text has them below it, `--format sysdig` has them as data=, and `evt.buffer contains
+    'POST /'` asks for them. They are of every connection that the kernel selects, whatever else FILTER asks for, also
+    in a capture: mind whose they are. Not recorded are those of io_uring, sendfile, splice, sendmmsg, recvmmsg and
+    32-bit programs, and of a vector those behind its 8th part.
 
     COMMAND, with `--` between FILTER and it, is run as `hangup watch` does it, once the probes are attached: as the
     user who called sudo, with the environment as it is here. Signals are passed on to it, and SIGTERM after --duration.
@@ -234,14 +244,13 @@ def command(
     if sum([as_json, layout is not None, line_format is not None]) > 1:
         raise click.UsageError("of --json, --format and -p only one can be")
     as_json = as_json or layout == "json"
-    wants_data = BUFFER in wanted.names or (line_format is not None and line_format.has(BUFFER))
-    if wants_data and snaplen is None and not capture.is_read:
-        raise click.UsageError(f"{BUFFER} is what -s records, as in -s 80, which is not given")
+    has_payload = snaplen is not None or capture.is_read
+    wants_payload = _wants_payload(wanted, line_format, is_recorded=has_payload)
     if zero is not None:
         _require_times(line_format, as_json=as_json)
     zero = zero or "local"
     output = Output()
-    printer = _Printer(output, capture, operation_rows(addresses=addresses, zero=zero))
+    printer = _Printer(output, capture, operation_rows(addresses=addresses, zero=zero, payload=has_payload))
     sysdig = SysdigLines(zero=zero)
     # Nothing but the capture goes to standard output then.
     is_shown = not (quiet or capture.is_piped)
@@ -279,7 +288,7 @@ def command(
     ):
         printer.clocks = tracer.clocks
         if as_json:
-            objects = operation_lines()
+            objects = operation_lines(payload=has_payload)
             printer.lines = lambda operated, clocks: objects(operated, clocks, tracer.cgroup)
         elif line_format is not None:
             printer.lines = FormattedLines(line_format, tracer.find_cgroup, zero=zero).lines
@@ -306,7 +315,7 @@ def command(
     elif ended is not None:
         if sysdig.late:
             note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
-        if wants_data and tracer.host is not None and not tracer.host.snaplen:
+        if wants_payload and not tracer.snaplen:
             note(f"no {BUFFER} in it: what is read or written was not recorded (trace -s)")
         note(f"{printer.told}; {losses_text(ended.losses)}")
     click.get_current_context().exit(capture.end(status or ExitStatus.OK))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hangup.cli.clock import local
 from hangup.cli.reporters.sysdig import arguments, change_arguments
 from hangup.cli.reporters.times import Elapsed, Zero, times
 from hangup.tracer.clocks import Clocks
+from hangup.tracer.escape import dotted
 from hangup.tracer.field import FilterField
 from hangup.tracer.filter.check import field_named, works_with
 from hangup.tracer.filter.compile import getter_of
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import FindCgroup
-from hangup.tracer.record.layout import IDENTITY_TYPE, TYPE, data_of, reader_of, unpack
+from hangup.tracer.record.layout import IDENTITY_TYPE, TYPE, payload_of, reader_of, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import change_of
@@ -158,9 +159,9 @@ def _text_of(piece: _Piece, find: FindCgroup) -> _Text:
     return text
 
 
-def _shown(field: FilterField) -> Callable[[object], str]:
-    if field.shown is not None:
-        return field.shown
+def _shown(field: FilterField) -> Callable[[Any], str]:
+    if field.type == "bytes":
+        return dotted
     if field.type == "boolean":
         return lambda value: "true" if value else "false"
     return (lambda value: f"{value:x}") if field.type == "address" else str
@@ -174,7 +175,7 @@ def _of_line(name: str, zero: Zero) -> _LineText:
     def info(line: _Line) -> str:
         if _is_change(line):
             return " ".join(text for text in change_arguments(change_of(line.record)) if text)
-        told = arguments(unpack(line.record), line.place, data_of(line.record))
+        told = arguments(unpack(line.record), line.place, payload_of(line.record))
         return " ".join(text for text in told if text)
 
     makers: dict[str, _LineText] = {

@@ -12,7 +12,7 @@ from hangup.cli.terminal import UNFOLDED_WIDTH
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import escape
 from hangup.tracer.names import error_name, shutdown_name
-from hangup.tracer.record.layout import MSG_PEEK, SIZE, Event, Operation, data_of, shown_of
+from hangup.tracer.record.layout import MSG_PEEK, Event, Operation, payload_of, shown_of
 from hangup.tracer.story.operation import address, descriptor_of, exit_of, operation_name, syscall_of
 from hangup.tracer.story.places import Changed, Placed, Where
 from hangup.tracer.story.process import Process
@@ -65,11 +65,12 @@ def _with_outcome(name: str, event: Event) -> str:
     return f"{name}: {error_name(-result)}" if result < 0 else name
 
 
-def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> OperationRows:
+def operation_rows(*, addresses: bool = False, zero: Zero = "local", payload: bool = True) -> OperationRows:
     """Return what makes trace's lines: time, process, operation, the connection's number, the peer's name, the path.
 
     What an operation carried stands on a line below it, where that was recorded.
-    addresses: whether to show the kernel's, too. zero: what times count from.
+
+    addresses: whether to show the kernel's, too. zero: what times count from. payload: whether some may be recorded.
     """
     show_time = times(zero)
     outcomes = KeptText[tuple[int, bytes, bytes, int]](lambda key: f"{_outcome_text(*key):<14} ")
@@ -91,8 +92,8 @@ def operation_rows(*, addresses: bool = False, zero: Zero = "local") -> Operatio
                     line += f" {address(sock)}->{address(peer) or 'none'}"
                 line = _fitted(line, operation, where, width)
             lines.append(line)
-            if len(record) > SIZE and (data := data_of(record)):
-                lines.append(_data_text(data, amounts, width))
+            if payload and (carried := payload_of(record)):
+                lines.append(_payload_text(carried, amounts, width))
         return lines
 
     return rows
@@ -104,18 +105,18 @@ def _changed_text(where: Where) -> str:
     return f"{process_text(where.process):<16} {where.change.call:<14} {change_text(where.change)}"
 
 
-def _data_text(data: bytes, amounts: bytes, width: int) -> str:
+def _payload_text(payload: bytes, amounts: bytes, width: int) -> str:
     """Return the line of what an operation carried: as much as fits, and whether there was more.
 
     amounts: what was asked for and what came of it, as in `Glance`.
     """
     asked, result = _AMOUNTS.unpack_from(amounts)
-    room = width - len(_DATA) - len('""...')
-    part = data[:room]
-    while len(text := escape(part)) > room:
+    room = max(width - len(_DATA) - len('""...'), 0)
+    part = payload[:room]
+    while len(text := escape(part).replace('"', r"\"")) > room:
         # A byte takes four characters at most.
         part = part[: -max(1, (len(text) - room) // 4)]
-    more = "..." if len(part) < max(len(data), asked if result < 0 else result) else ""
+    more = "..." if len(part) < max(len(payload), asked if result < 0 else result) else ""
     return f'{_DATA}"{text}"{more}'
 
 

@@ -10,16 +10,29 @@ from hangup.cli.json_lines import line as json_line
 from hangup.cli.reporters.kept_text import KeptText, event_of_call, event_of_task
 from hangup.tracer.clocks import Clocks
 from hangup.tracer.field import Field
-from hangup.tracer.fields import CALL, CGROUP, CHANGE, DATA, EXIT, OUTCOME, SOCKET, TASK, TRACED, WHEN, Operated, Placed
+from hangup.tracer.fields import (
+    CALL,
+    CGROUP,
+    CHANGE,
+    EXIT,
+    OUTCOME,
+    PAYLOAD,
+    SOCKET,
+    TASK,
+    TRACED,
+    WHEN,
+    Operated,
+    Placed,
+)
 from hangup.tracer.record.facts import Cgroup
 from hangup.tracer.record.layout import (
     ON_SOCKET,
     Event,
     Operation,
     RecordType,
-    data_of,
     known_of,
     on_socket,
+    payload_of,
     unpack,
     who_of,
 )
@@ -38,10 +51,10 @@ _RELEASE = int(Operation.RELEASE)
 _OPERATION = int(RecordType.OPERATION)
 
 
-def operation_lines() -> OperationLines:
-    """Return what makes trace's lines, of the fields of `TRACED`."""
+def operation_lines(*, payload: bool = True) -> OperationLines:
+    """Return what makes trace's lines, of the fields of `TRACED`; payload: whether some may have been recorded."""
     beginning, of_socket, of_cgroup = opening("operation"), members(SOCKET), members(CGROUP)
-    of_data = members(DATA)
+    of_payload = members(PAYLOAD)
     whole = json_line("operation", TRACED)
     changed = json_line("identity", CHANGE)
     # It is asked for the times and the role alone.
@@ -54,7 +67,7 @@ def operation_lines() -> OperationLines:
     # What ends with a process is a release, and that has no parts.
     no_exit = _texts(EXIT, event_of_call)[0, 0, b""]
     sockets = KeptText[tuple[bytes, Place]](lambda key: of_socket(Traced(on_socket(key[0]), key[1]), no_times))
-    no_data = of_data(b"", no_times)
+    no_payload = of_payload(b"", no_times)
     cgroups = KeptText[Cgroup | None](lambda key: of_cgroup(key, no_times))
 
     def lines(operations: Iterable[OperatedRecord], clocks: Clocks, cgroup: CgroupOf) -> list[str]:
@@ -70,12 +83,12 @@ def operation_lines() -> OperationLines:
             if operation == _RELEASE:
                 made.append(whole(Placed(Traced(unpack(record), place), of_task), wall))
                 continue
-            data = data_of(record)
+            carried = payload_of(record) if payload else b""
             made.append(
                 f"{beginning}{when(_Timed(_Times(start, end), place.role), wall)},"
                 f"{calls[flags, operation, call]},{outcomes[operation, asked, result, message_flags]},{no_exit},"
                 f"{tasks[task, names]},{cgroups[of_task]},{sockets[record[ON_SOCKET], place]},"
-                f"{of_data(data, no_times) if data else no_data}}}"
+                f"{of_payload(carried, no_times) if carried else no_payload}}}"
             )
         return made
 

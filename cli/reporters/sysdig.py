@@ -15,7 +15,7 @@ from hangup.tracer.clocks import Clocks
 from hangup.tracer.escape import dotted
 from hangup.tracer.filter.fields import fd_name
 from hangup.tracer.names import error_name, shutdown_name
-from hangup.tracer.record.layout import STREAM, Event, Operation, RecordType, data_of, unpack
+from hangup.tracer.record.layout import STREAM, Event, Operation, RecordType, payload_of, unpack
 from hangup.tracer.story.connection import Place
 from hangup.tracer.story.endpoints import Operated
 from hangup.tracer.story.identity import Change, change_of
@@ -46,10 +46,10 @@ def type_of(event: Event) -> str:
     return syscall_of(event) or operation_name(event)
 
 
-def arguments(event: Event, place: Place, data: bytes = b"") -> tuple[str, str]:
+def arguments(event: Event, place: Place, payload: bytes = b"") -> tuple[str, str]:
     """Return what a call was given, and what came of it, each as sysdig prints it.
 
-    data: the first bytes that it read or wrote, as far as they were recorded.
+    payload: the first bytes that it read or wrote, as far as they were recorded.
     """
     name = fd_name(event.sock, event.peer, place.path)
     operation, result = event.operation, event.result
@@ -58,9 +58,9 @@ def arguments(event: Event, place: Place, data: bytes = b"") -> tuple[str, str]:
     fd = f"fd={-1 if descriptor is None else descriptor}(<u>{'' if operation == _CONNECT else name})"
     res = f"res={result}({error_name(-result)})" if result < 0 else f"res={result}"
     if operation == _READ:
-        return _read_arguments(event, fd, res, f"data={dotted(data)}")
+        return _read_arguments(event, fd, res, f"data={dotted(payload)}")
     if operation == _WRITE:
-        return f"{fd} size={event.size}{_WRITES_TO.get(type_of(event), '')}", f"{res} data={dotted(data)}"
+        return f"{fd} size={event.size}{_WRITES_TO.get(type_of(event), '')}", f"{res} data={dotted(payload)}"
     if operation == _CONNECT:
         return fd, f"{res} tuple={name}"
     if operation == _ACCEPT:
@@ -127,7 +127,7 @@ class SysdigLines:
             if brief[0] == _IDENTITY:
                 before, after = change_arguments(change_of(record))
             else:
-                before, after = arguments(event, place, data_of(record))
+                before, after = arguments(event, place, payload_of(record))
             who, name = f"{event.cpu} {process.comm} ({process.tid or process.pid})", type_of(event)
             self._hold(event.start, f"{who} > {name} {before}")
             self._hold(event.end, f"{who} < {name} {after}")

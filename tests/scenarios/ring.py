@@ -44,14 +44,40 @@ class Ring:
         files = (ctypes.c_int * len(descriptors))(*descriptors)
         assert _libc.syscall(_REGISTER, self.descriptor, _REGISTER_FILES, files, len(descriptors)) == 0
 
+    def begin_to_receive(self, descriptor: int, size: int) -> None:
+        """Have it receive as soon as something comes: whoever has made the ring does that, whatever call it is in."""
+        self._received = ctypes.create_string_buffer(size)
+        self._submit(_OP_RECV, 0, descriptor, self._received, wanted=0)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is done that was submitted; any process that has the ring may ask."""
+        return bool(struct.unpack_from("I", self._completions(), self._completion[1]) == (self._done,))
+
+    @property
+    def _completion(self) -> tuple[int, ...]:
+        # struct io_cqring_offsets
+        return struct.unpack_from("7I", self._parameters, 80)
+
+    def _completions(self) -> mmap.mmap:
+        return mmap.mmap(self.descriptor, self._completion[5] + 16 * 8, offset=_COMPLETIONS)
+
     def _run(self, operation: int, flags: int, descriptor: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
-        submission = struct.unpack_from("8I", self._parameters, 40)  # struct io_sqring_offsets
-        completion = struct.unpack_from("7I", self._parameters, 80)  # struct io_cqring_offsets
-        queue = mmap.mmap(self.descriptor, submission[6] + 4 * 8, offset=_SUBMISSIONS)
-        completions = mmap.mmap(self.descriptor, completion[5] + 16 * 8, offset=_COMPLETIONS)
-        entries = mmap.mmap(self.descriptor, 64, offset=_ENTRIES)
+        completions, completion = self._completions(), self._completion
         (mask,) = struct.unpack_from("I", completions, completion[2])
         place = completion[5] + 16 * (self._done & mask)
+        self._submit(operation, flags, descriptor, buffer, wanted=1)
+        (_, result, _) = struct.unpack_from("QiI", completions, place)
+        struct.pack_into("I", completions, completion[0], self._done)
+        return int(result)
+
+    def _submit(
+        self, operation: int, flags: int, descriptor: int, buffer: ctypes.Array[ctypes.c_char], *, wanted: int
+    ) -> None:
+        """Submit one operation; wanted: of how many it is waited for the end."""
+        submission = struct.unpack_from("8I", self._parameters, 40)  # struct io_sqring_offsets
+        queue = mmap.mmap(self.descriptor, submission[6] + 4 * 8, offset=_SUBMISSIONS)
+        entries = mmap.mmap(self.descriptor, 64, offset=_ENTRIES)
         self._done += 1
         # struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, msg_flags, user_data
         entries[:40] = struct.pack(
@@ -59,10 +85,7 @@ class Ring:
         )
         struct.pack_into("I", queue, submission[6], 0)
         struct.pack_into("I", queue, submission[1], self._done)
-        assert _libc.syscall(_ENTER, self.descriptor, 1, 1, _ENTER_GETEVENTS, None, 0) == 1
-        (_, result, _) = struct.unpack_from("QiI", completions, place)
-        struct.pack_into("I", completions, completion[0], self._done)
-        return int(result)
+        assert _libc.syscall(_ENTER, self.descriptor, 1, wanted, wanted * _ENTER_GETEVENTS, None, 0) == 1
 
 
 def is_available() -> bool:

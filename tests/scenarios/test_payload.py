@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from hangup.tracer.kernel.probes import MOST_SNAPLEN, Probes
-from hangup.tracer.record.layout import Operation, RecordType, data_of, type_of, unpack
+from hangup.tracer.record.layout import Loss, Operation, RecordType, payload_of, type_of, unpack
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.ring import Ring, is_available
 from tests.scenarios.stage import Player, client, fails, listener
@@ -58,8 +59,8 @@ def recorded(probes: Probes, part: Callable[[], None]) -> list[Transfer]:
     records = []
     while not probes.drained:
         records += [record for record in probes.read(0) if type_of(record) == RecordType.OPERATION]
-    assert sum(probes.losses().values()) == 0
-    events = [(unpack(record), data_of(record)) for record in records]
+    assert probes.losses()[Loss.RING_FULL] == 0
+    events = [(unpack(record), payload_of(record)) for record in records]
     return [
         Transfer(event.operation, event.result, data)
         for event, data in events
@@ -214,6 +215,58 @@ def test_an_address_that_is_none_is_no_harm(probes: Probes) -> None:
     found = recorded(probes, part)
     assert found[-1] == written(5, b"alive")
     assert {transfer.data for transfer in found[:-1]} <= {b""}
+
+
+def test_bytes_of_another_descriptor_are_not_taken_for_those_of_the_socket(probes: Probes) -> None:
+    if not is_available():
+        pytest.skip("this kernel has no io_uring")
+
+    def part() -> None:
+        one, other = socket.socketpair()
+        reading, writing = os.pipe()
+        ring = Ring()
+        # Nothing to receive yet: the kernel does it later, at the end of whatever call this thread is in then.
+        ring.begin_to_receive(one.fileno(), 30)
+
+        def send() -> None:
+            other.send(b"by the ring")
+            while not ring.is_done:
+                os.sched_yield()
+            os.write(writing, b"secret of the pipe")
+
+        sender = Player(send)
+        assert os.read(reading, 30) == b"secret of the pipe"
+        sender.end()
+
+    *before, received = recorded(probes, part)
+    assert received == read(11, b"")
+    # It is tried at once, too.
+    assert before in ([], [read(-errno.EAGAIN, b"")])
+
+
+def test_more_than_there_was_room_for_is_not_there(probes: Probes) -> None:
+    def part() -> None:
+        one, other = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        one.send(_TEXT)
+        buffer = ctypes.create_string_buffer(b"#" * 100, 100)
+        # recvfrom(2): it returns how long the message was, and not how much of it there was room for.
+        assert _libc.syscall(45, other.fileno(), buffer, 6, socket.MSG_TRUNC, 0, 0) == len(_TEXT)
+        assert buffer.raw[:7] == _TEXT[:6] + b"#"
+
+    assert recorded(probes, part) == [written(len(_TEXT)), read(len(_TEXT), _TEXT[:6])]
+
+
+def test_of_several_messages_at_once_none_is_told(probes: Probes) -> None:
+    def part() -> None:
+        one, other = socket.socketpair()
+        vector = Vector(_TEXT, len(_TEXT))
+        # struct mmsghdr, sendmmsg(2)
+        header = struct.pack("=QIxxxxQQQQIxxxxIxxxx", 0, 0, ctypes.addressof(vector), 1, 0, 0, 0, 0)
+        messages = ctypes.create_string_buffer(header * 2)
+        assert _libc.syscall(_SENDMMSG, one.fileno(), messages, 2, 0) == 2
+        other.recv(2 * len(_TEXT))
+
+    assert recorded(probes, part) == [written(len(_TEXT), b"")] * 2 + [read(2 * len(_TEXT))]
 
 
 @pytest.mark.parametrize("flavour", exact_flavours())

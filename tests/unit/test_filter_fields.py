@@ -15,7 +15,7 @@ from hangup.tracer.filter.compile import getter_of
 from hangup.tracer.filter.fields import BY_NAME, FIELDS
 from hangup.tracer.filter.tree import OPERATORS
 from hangup.tracer.record.facts import Cgroup
-from hangup.tracer.record.layout import Event, Operation, pack, reader_of, with_data
+from hangup.tracer.record.layout import Event, Operation, pack, reader_of, with_payload
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.stories import seeds_failure
@@ -55,8 +55,8 @@ def test_a_field_is_known_of_something_unless_it_says_why_no_filter_can_ask_for_
 def test_what_a_field_is_made_of_is_read_from_the_record_alone(field: FilterField) -> None:
     for traced in operations()[:20]:
         carries = traced.event.operation in (Operation.READ, Operation.WRITE)
-        record = with_data(pack(traced.event), b"GET /") if carries else pack(traced.event)
-        known = {"data": b"GET /" if carries else b""}
+        record = with_payload(pack(traced.event), b"GET /") if carries else pack(traced.event)
+        known = {"payload": b"GET /" if carries else b""}
         expected = [known[name] if name in known else getattr(traced.event, name) for name in field.recorded]
         assert reader_of(*field.recorded)(record) == tuple(expected)
 

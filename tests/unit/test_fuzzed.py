@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from hangup.tracer.capture.format import HEADER_BYTES, pack_header
-from hangup.tracer.record.layout import OPERATION_AT, Operation, with_data
+from hangup.tracer.record.layout import OPERATION_AT, Operation, with_payload
 from tests import stories
 from tests.captures import OPERATIONS, RECORDS, file_of
 from tests.fuzz.capture import CORPUS, SHAPES, one_input
@@ -36,7 +36,7 @@ _IDENTITY_AND_OPERATION[OPERATION_AT] = int(Operation.READ)
 _PAYLOAD = [
     record
     if record[OPERATION_AT] not in (Operation.READ, Operation.WRITE)
-    else with_data(record, b"\x01\x04 POST /\xff")
+    else with_payload(record, b"\x01\x04 POST /\xff")
     for record in OPERATIONS
 ]
 

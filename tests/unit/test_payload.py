@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from hypothesis import strategies as st
 
 from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
+from hangup.cli.reporters.operation import operation_rows
 from hangup.tracer.escape import dotted, escape
 from hangup.tracer.record.facts import HostFact, pack_fact
-from hangup.tracer.record.layout import Operation, data_of, pack, reader_of, sections, trimmed, unpack, with_data
+from hangup.tracer.record.layout import Operation, pack, payload_of, reader_of, sections, trimmed, unpack, with_payload
+from hangup.tracer.story.places import Placed
 from hangup.tracer.story.story import Traced
 from hangup.tracer.tracer import Tracer
 from tests.captures import RECORDS, file_of
 from tests.stories import seeds_failure
+from tests.unit.playback import CLOCKS
 from tests.unit.sources import Records
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -33,7 +37,7 @@ DATA = b"\x01\x04\x00\x01POST /\xc3\xa9\xff \x1b[2J"
 
 def recorded(data: bytes = DATA) -> list[bytes]:
     """Return the classic failure's records, with this payload in all that read or wrote."""
-    return [with_data(pack(event), data) if event.operation in TRANSFERS else pack(event) for event in EVENTS]
+    return [with_payload(pack(event), data) if event.operation in TRANSFERS else pack(event) for event in EVENTS]
 
 
 @pytest.fixture
@@ -66,25 +70,25 @@ def printed(*arguments: object) -> list[str]:
 @given(st.binary(min_size=1, max_size=4096), st.binary(max_size=80))
 def test_a_record_has_it_behind_the_operation_and_no_more_of_the_rings_place(data: bytes, behind: bytes) -> None:
     for event in CARRYING:
-        record = with_data(pack(event), data)
+        record = with_payload(pack(event), data)
         assert unpack(record) == event
         in_ring = record + behind
-        assert data_of(in_ring) == data
+        assert payload_of(in_ring) == data
         assert trimmed(in_ring) == record
-        assert reader_of("end", "uid", "data")(in_ring) == (event.end, event.uid, data)
-        assert reader_of("data")(in_ring) == (data,)
+        assert reader_of("end", "uid", "payload")(in_ring) == (event.end, event.uid, data)
+        assert reader_of("payload")(in_ring) == (data,)
 
 
 def test_an_address_or_nothing_is_no_payload() -> None:
     assert any(event.address for event in EVENTS)
-    assert {data_of(pack(event)) for event in EVENTS} == {b""}
+    assert {payload_of(pack(event)) for event in EVENTS} == {b""}
 
 
 @given(st.integers(0, 40), st.binary(max_size=40))
 def test_of_a_record_that_is_cut_off_no_more_is_told_than_there_is(end: int, data: bytes) -> None:
-    record = with_data(pack(CARRYING[0]), data)
+    record = with_payload(pack(CARRYING[0]), data)
     cut = record[: len(record) - end]
-    assert data.startswith(data_of(cut))
+    assert data.startswith(payload_of(cut))
     assert list(sections(record, len(pack(CARRYING[0])))) == [(17, data)]
 
 
@@ -121,12 +125,12 @@ def test_a_line_of_text_has_it_below_escaped(capture: Path) -> None:
         assert line.endswith("...") == ((event.size if event.result < 0 else event.result) > len(DATA))
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 80])
+@pytest.mark.parametrize("width", [1, 8, 13, 14, 20, 40, 60, 80])
 def test_on_a_terminal_it_is_cut_to_what_fits(width: int, capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hangup.cli.terminal.columns", lambda _file: width)
     below = [line for line in printed("-r", capture) if line.startswith("    data ")]
     assert below
-    assert max(map(len, below)) <= width
+    assert max(map(len, below)) <= max(width, len('    data ""...'))
     assert all(line.endswith("...") for line in below) == (width < len('    data ""') + len(escape(DATA)) + 3)
 
 
@@ -135,7 +139,9 @@ def test_json_has_it_escaped_and_null_where_there_is_none(capture: Path, without
     told = [each for each in objects if each["record"] == "operation"]
     assert len(told) == len(EVENTS)
     for each in told:
-        assert each["data"] == (escape(DATA) if each["operation"] in ("read", "write") else None)
+        carries = each["operation"] in ("read", "write")
+        assert each["data"] == (escape(DATA) if carries else None)
+        assert each["data_bytes"] == (len(DATA) if carries else None)
     bare = [json.loads(line) for line in printed("-r", without, "--json")]
     assert {each["data"] for each in bare if each["record"] == "operation"} == {None}
 
@@ -156,6 +162,16 @@ def test_a_format_prints_it_with_dots(capture: Path) -> None:
         ("evt.buffer startswith POST", False),
         ("evt.buffer glob '*POST*'", True),
         ("evt.buffer exists", True),
+        # Bytes that are no text, in quotes, bare, and as a line of text or JSON has spelled them.
+        (r"evt.buffer contains '\x01\x04'", True),
+        (r"evt.buffer contains \x01\x04", True),
+        (r"evt.buffer contains '\xff \x1b['", True),
+        (r"evt.buffer startswith '\x01\x04\x00\x01POST'", True),
+        (r"evt.buffer glob '*\x1b*'", True),
+        (r"evt.buffer glob '*\x1c*'", False),
+        (r"evt.buffer contains '\x02'", False),
+        (r"evt.buffer in (x, '\x01\x04\x00\x01POST /\xc3\xa9\xff \x1b[2J')", True),
+        (r"evt.buffer contains '\xc3'", True),
     ],
 )
 def test_filters_ask_for_its_bytes(text: str, matches: bool, capture: Path) -> None:
@@ -167,9 +183,21 @@ def test_the_library_hands_it_on() -> None:
     found: list[Traced] = []
     with Tracer(source=Records(recorded()), on_operation=found.append) as tracer:
         assert [alert.verdict.kind.label for alert in tracer.alerts()] == ["answered"]
-    assert [traced.data for traced in found] == [
+    assert [traced.payload for traced in found] == [
         DATA if traced.event.operation in TRANSFERS else b"" for traced in found
     ]
+
+
+def _rows(payload: bytes) -> list[str]:
+    rows_of, lines = operation_rows(), list[str]()
+
+    def show(placed: Sequence[Placed]) -> None:
+        lines.extend(rows_of(placed, CLOCKS, 200))
+
+    with Tracer(source=Records(recorded(payload)), on_places=show) as tracer:
+        for _ in tracer.alerts():
+            pass
+    return lines
 
 
 # ---- what is asked for and is not there ------------------------------------------------------------------------------
@@ -178,7 +206,6 @@ def test_the_library_hands_it_on() -> None:
 @pytest.mark.parametrize("arguments", [["evt.buffer contains x"], ["-p", "%evt.buffer"]])
 def test_who_asks_for_it_and_does_not_record_it_is_told_how(arguments: list[str], without: Path) -> None:
     refused = run(*arguments)
-    assert refused.exit_code == ExitStatus.CANNOT_RUN
     assert "evt.buffer is what -s records, as in -s 80, which is not given" in refused.output
     found = run("-r", without, *arguments)
     assert found.exit_code == 0
@@ -191,10 +218,47 @@ def test_of_a_capture_that_has_it_nothing_is_said(capture: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0", "4097", "x"])
 def test_a_length_that_cannot_be_is_refused(value: str) -> None:
-    assert run("-s", value).exit_code == ExitStatus.CANNOT_RUN
+    refused = run("-s", value)
+    assert refused.exit_code == ExitStatus.CANNOT_RUN
+    assert "Invalid value for '-s'" in refused.output
     if value.isdigit() and int(value):
         with pytest.raises(ValueError, match="4097 is not a number from 0 to 4096"):
-            Tracer(snaplen=int(value))
+            Tracer(stream=True, snaplen=int(value))
+
+
+def test_histories_have_none_and_nobody_waits_for_it() -> None:
+    with pytest.raises(ValueError, match="a history has no payload"):
+        Tracer(snaplen=80)
+
+
+def test_one_capture_of_several_that_has_it_is_enough(capture: Path, without: Path) -> None:
+    found = run("-r", capture, "-r", without, "evt.buffer contains POST")
+    assert "no evt.buffer" not in found.output
+    assert found.output.count("POST") == len(CARRYING)
+
+
+@pytest.mark.parametrize("verb", ["watch", "report"])
+def test_who_judges_a_capture_that_has_it_judges_as_without(
+    verb: str, capture: Path, without: Path, tmp_path: Path
+) -> None:
+    def judged(path: Path) -> str:
+        page = tmp_path / f"{path.stem}.html"
+        more = ["-o", str(page)] if verb == "report" else ["--json"]
+        result = CliRunner().invoke(hangup, [verb, "-r", str(path), *more])
+        return page.read_text() if verb == "report" else result.output
+
+    found = judged(capture)
+    assert "answered" in found
+    assert "POST" not in found
+    if verb == "watch":
+        alerts = [json.loads(text.splitlines()[0]) for text in (found, judged(without))]
+        one, other = ({name: alert[name] for name in ("verdict", "sentence", "doubts", "path")} for alert in alerts)
+        assert one == other
+
+
+def test_quotes_in_it_are_told_from_those_around_it() -> None:
+    [line] = [row for row in _rows(b'a"b\\') if row.startswith("    data ")][:1]
+    assert line == r'    data "a\"b\\"...'
 
 
 def test_a_capture_has_what_it_has(capture: Path) -> None:

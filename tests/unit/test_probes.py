@@ -14,6 +14,7 @@ from hangup.tracer.kernel import probes
 from hangup.tracer.kernel.probes import (
     MOST_SNAPLEN,
     Probes,
+    longest_record,
     merged_oldest,
     missed_returns,
     periods_of,
@@ -79,14 +80,15 @@ def test_all_cpus_together_wake_the_reader_before_the_ring_is_full(cpus: int) ->
     records = wake_records(cpus)
     assert records >= 1
     # The ring holds two records of each of 8,192 cpus in a tenth of its room.
-    assert cpus * (records + 1) * probes._ADDRESS_RECORD_BYTES < probes._RING_BYTES
+    assert cpus * (records + 1) * longest_record() < probes._RING_BYTES
 
 
 @given(st.integers(1, 512), st.integers(0, MOST_SNAPLEN))
 def test_so_they_do_when_each_record_has_payload(cpus: int, snaplen: int) -> None:
     records = wake_records(cpus, snaplen)
     assert 1 <= records <= wake_records(cpus)
-    assert cpus * (records + 1) * (probes._DATA_RECORD_BYTES + 2 * snaplen) < probes._RING_BYTES
+    assert records & (records - 1) == 0
+    assert cpus * (records + 1) * longest_record(snaplen) < probes._RING_BYTES
 
 
 def words(*slots: tuple[int, int, int], begun: int, first: int = 0, overwritten: int = 0) -> list[int]:

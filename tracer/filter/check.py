@@ -12,7 +12,7 @@ from hangup.tracer.field import FilterField, FilterType
 from hangup.tracer.filter.connected import BETWEEN
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import BY_NAME, LINE
-from hangup.tracer.filter.tree import EXISTS, OPERATORS, Comparison, Tree, comparisons_of
+from hangup.tracer.filter.tree import EXISTS, OPERATORS, SIGNS, WORDS, Comparison, Tree, comparisons_of, meant
 
 
 class Subject(Enum):
@@ -40,6 +40,7 @@ _OPERATORS: dict[FilterType, tuple[str, ...]] = {
     "string": OPERATORS,
     "boolean": _OF_NAMES,
     "address": _OF_NAMES,
+    "bytes": (*SIGNS, *WORDS, "in", EXISTS),
 }
 
 _TIMES = {"": 1, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -109,7 +110,9 @@ def _columns(comparison: Comparison) -> tuple[int, ...]:
 def _check_operator(comparison: Comparison, field: FilterField) -> None:
     allowed = _OPERATORS[field.type]
     if comparison.operator not in allowed:
-        kind = {"address": "an address", "boolean": "true or false"}.get(field.type, f"a {field.type}")
+        kind = {"address": "an address", "boolean": "true or false", "bytes": "no path"}.get(
+            field.type, f"a {field.type}"
+        )
         raise FilterError(
             f"{comparison.operator!r} where {' '.join(allowed)} was expected: {field.name} is {kind}",
             comparison.columns[0] if comparison.columns else comparison.column,
@@ -123,6 +126,8 @@ def _value(field: FilterField, comparison: Comparison, value: str, column: int) 
         if value not in ("true", "false"):
             raise FilterError(f"{_short(value)} where true or false was expected", column)
         return value == "true"
+    if field.type == "bytes":
+        return meant(value)
     if field.type == "address":
         if not _HEXADECIMAL.fullmatch(value):
             raise FilterError(f"{_short(value)} where an address in hexadecimal was expected", column)

@@ -226,6 +226,10 @@ def _predicate(comparison: Comparison, field: FilterField) -> Callable[[Any], bo
     if operator == "endswith":
         return lambda value: value.endswith(wanted)
     assert operator == "glob"
+    if field.type == "bytes":
+        # A character for each byte.
+        is_like = re.compile(fnmatch.translate(wanted.decode("latin-1"))).match
+        return lambda value: is_like(value.decode("latin-1")) is not None
     if field.is_comm:
         return lambda value: comm_matches(value, wanted)
     matches = re.compile(fnmatch.translate(wanted)).match

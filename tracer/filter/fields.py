@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from hangup.tracer.escape import dotted, escape_comm
+from hangup.tracer.escape import escape_comm
 from hangup.tracer.field import Field, FilterField, named
 from hangup.tracer.fields import CALL, CGROUP, OUTCOME, REAL_USER, SOCKET, TASK
 from hangup.tracer.filter.connected import Connected
@@ -434,13 +434,12 @@ EVENT: tuple[FilterField, ...] = (
     ),
     FilterField(
         BUFFER,
-        "string",
+        "bytes",
         "the first bytes that were read or written, or that a write which failed was given; printed as sysdig prints "
         "them, with dots for what is no ASCII",
         absent="of other operations, and where they were not recorded (`--snaplen`)",
-        recorded=("data",),
-        of_operation=lambda data: data.decode("utf-8", "surrogateescape") if data else None,
-        shown=lambda text: dotted(text.encode("utf-8", "surrogateescape")),
+        recorded=("payload",),
+        of_operation=lambda payload: payload or None,
     ),
 )
 """What an operation was, and what came of it; of a connection, the operation that failed."""

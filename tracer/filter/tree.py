@@ -142,5 +142,11 @@ def spelled(raw: bytes) -> str:
     return escape(raw).replace("\\\\", "\\")
 
 
+def meant(value: str) -> bytes:
+    r"""Return the bytes that a value stands for where they are no name: ``\xNN`` is one, whoever has written it."""
+    raw = value.encode("utf-8", "surrogateescape")
+    return re.sub(rb"\\x([0-9a-fA-F]{2})", lambda found: bytes.fromhex(found[1].decode()), raw)
+
+
 def _bracketed(part: Tree, kinds: tuple[type, ...]) -> str:
     return f"({part})" if isinstance(part, kinds) else str(part)

@@ -53,7 +53,7 @@ class RunValue(IntEnum):
     SELECTED_CGROUPS = 8
     PATHS_DECIDE = 9
     SNAPLEN = 10
-    WAKE_RECORDS = 11
+    WAKE_MASK = 11
 
 
 @dataclass(frozen=True, slots=True)

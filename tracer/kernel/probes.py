@@ -32,10 +32,13 @@ from hangup.tracer.record.layout import (
     COUNTED_BYTES,
     HISTORY_BYTES,
     LOST_PERIODS,
+    SECTION_BYTES,
+    SIZE,
     Counted,
     HistoryState,
     Loss,
     counted_of,
+    trimmed,
 )
 from hangup.tracer.selection import Selection
 
@@ -87,11 +90,11 @@ TRACEPOINTS = {
 _RING_BYTES = 16 << 20
 _PAGE = 4096
 # A reader is woken after so many records of one cpu at the latest. Half of the ring holds what all cpus may write till
-# then; an operation_with_address takes 320 bytes in it, an operation_with_data 280 and twice the snaplen. A
-# history_record takes 2 KiB, but wakes the reader or is one of few in a second (LATENT_A_SECOND).
+# then. A history_record takes 2 KiB, but wakes the reader or is one of few in a second (LATENT_A_SECOND).
 _WAKE_RECORDS = 1024
-_ADDRESS_RECORD_BYTES = 320
-_DATA_RECORD_BYTES = 280
+# Of the ring's own before each record (BPF_RINGBUF_HDR_SZ); and in struct operation_with_address.
+_RING_HEADER_BYTES = 8
+_ADDRESS_BYTES = 128
 # struct lost_periods: three numbers, then three for each slot.
 _PERIODS = struct.Struct(f"={3 + 3 * LOST_PERIODS}Q")
 
@@ -196,13 +199,23 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def longest_record(snaplen: int = 0) -> int:
+    """Return how much of the ring an operation takes at most, in bytes.
+
+    snaplen: so many bytes of what is read or written are recorded (struct operation_with_payload, bytes_of_record() in
+    bpf/hangup.c).
+    """
+    section = max(_ADDRESS_BYTES, 2 * snaplen + 8 if snaplen else 0)
+    return _RING_HEADER_BYTES + SIZE + SECTION_BYTES + (section + 7 & ~7)
+
+
 def wake_records(cpus: int, snaplen: int = 0) -> int:
     """Return after how many records of its own a cpu wakes the reader, so that all of them fill half of the ring.
 
-    snaplen: so many bytes of what is read or written are recorded.
+    It is a power of two. snaplen: see `longest_record`.
     """
-    longest = max(_ADDRESS_RECORD_BYTES, _DATA_RECORD_BYTES + 2 * snaplen)
-    return max(1, min(_WAKE_RECORDS, _RING_BYTES // 2 // longest // cpus))
+    most = max(1, min(_WAKE_RECORDS, _RING_BYTES // 2 // longest_record(snaplen) // cpus))
+    return 1 << most.bit_length() - 1
 
 
 def renamed(function: str, kallsyms: str) -> str | None:
@@ -227,7 +240,11 @@ def read_from_start(descriptor: int, pread: Callable[[int, int, int], bytes] = o
 
 
 def missed_returns(profile: str, events: Collection[str]) -> int:
-    """Return how often the kernel had no slot for one of these return probes (tracefs, kprobe_profile)."""
+    """Return how often the kernel had no slot for one of these return probes (tracefs, kprobe_profile).
+
+    Before 5.14 it counts there, too, whenever a program reads where no memory is (kprobe_fault_handler(),
+    kernel/kprobes.c).
+    """
     missed = 0
     for line in profile.splitlines():
         words = line.split()
@@ -461,7 +478,9 @@ class Probes:
         Records of what went well do not wake the reader: when they come at all, ask at least some times a second.
         """
         self._look_for_cgroups()
-        return [] if self._ring is None else self._ring.read(timeout)
+        records = [] if self._ring is None else self._ring.read(timeout)
+        # There is room for twice as much payload as is wanted in the ring, and there alone.
+        return list(map(trimmed, records)) if self._snaplen else records
 
     def wake_by(self, descriptor: int) -> None:
         """Let a read that waits return also when something comes to be read from this descriptor."""
@@ -660,7 +679,7 @@ class Probes:
                 RunValue.SELECTED_CGROUPS: len(self.selection.cgroups),
                 RunValue.PATHS_DECIDE: int(self.selection.selects_paths),
                 RunValue.SNAPLEN: self._snaplen,
-                RunValue.WAKE_RECORDS: wake_records(os.cpu_count() or 1, self._snaplen),
+                RunValue.WAKE_MASK: wake_records(os.cpu_count() or 1, self._snaplen) - 1,
             },
         )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.

@@ -93,6 +93,9 @@ _IDENTITY_LAYOUT = layout_of("identity")
 # Of an operation, in one go: flags, time and connection of the header, then the operation behind its section's header.
 _LAYOUT = struct.Struct(f"=4x2xHQQ{_SECTION.size}x" + "".join(code for _, code in _FIELDS))
 
+SECTION_BYTES = _SECTION.size
+"""Bytes of what stands before each section."""
+
 SIZE = _LAYOUT.size
 """Bytes of an operation's record without what may follow it."""
 
@@ -173,12 +176,12 @@ _HEADER_PLACES = {"flags": (6, "H"), "end": (8, "Q"), "connection": (16, "Q")}
 def reader_of(*names: str) -> Callable[[bytes], tuple[Any, ...]]:
     """Return what reads these fields of `Event` from an operation's record, in the order in which they stand there.
 
-    Nothing else of it is unpacked. "data", as the last one, is what `data_of` returns. Raises ValueError where they are
-    named in another order.
+    Nothing else of it is unpacked. "payload", as the last one, is what `payload_of` returns. Raises ValueError where
+    they are named in another order.
     """
-    if names and names[-1] == "data":
+    if names and names[-1] == "payload":
         read = reader_of(*names[:-1])
-        return lambda record: (*read(record), data_of(record))
+        return lambda record: (*read(record), payload_of(record))
     codes, layout, offset = dict(_FIELDS), "=", 0
     for name in names:
         place, code = _HEADER_PLACES[name] if name in _HEADER_PLACES else (_place(name)[0], codes[name])
@@ -413,7 +416,7 @@ if TYPE_CHECKING:
         UIDS = 14
         IDENTITY = 15
         FILE = 16
-        DATA = 17
+        PAYLOAD = 17
 
     class HistoryState(enum.IntFlag):
         """What is known of an endpoint, enum history_state."""
@@ -624,7 +627,7 @@ _HISTORY = int(RecordType.HISTORY)
 _OPERATION_SECTION = int(SectionType.OPERATION)
 _ADDRESS_SECTION = int(SectionType.ADDRESS)
 _SENDER_SECTION = int(SectionType.SENDER)
-_DATA_SECTION = int(SectionType.DATA)
+_PAYLOAD_SECTION = int(SectionType.PAYLOAD)
 _HISTORY_SECTION = int(SectionType.HISTORY)
 
 
@@ -674,9 +677,9 @@ def address_of(record: bytes) -> bytes:
     return _behind(record, _ADDRESS_SECTION)
 
 
-def data_of(record: bytes) -> bytes:
+def payload_of(record: bytes) -> bytes:
     """Return the first bytes that an operation read or wrote, as far as they were recorded; empty: none were."""
-    return _behind(record, _DATA_SECTION)
+    return _behind(record, _PAYLOAD_SECTION)
 
 
 def _behind(record: bytes, wanted: int) -> bytes:
@@ -853,9 +856,9 @@ def pack(event: Event) -> bytes:
     return pack_record(_OPERATION, end, content, flags=flags, connection=connection)
 
 
-def with_data(record: bytes, data: bytes) -> bytes:
+def with_payload(record: bytes, payload: bytes) -> bytes:
     """Return an operation's record with the first bytes that it read or wrote, as the kernel would write it."""
-    section = packed_section(_DATA_SECTION, data)
+    section = packed_section(_PAYLOAD_SECTION, payload)
     return (len(record) + len(section)).to_bytes(4, "little") + record[4:] + section
 
 

@@ -35,7 +35,7 @@ class Traced(NamedTuple):
 
     event: Event
     place: Place
-    data: bytes = b""
+    payload: bytes = b""
     """The first bytes that it read, wrote or was to write, as far as they were recorded (`snaplen`)."""
 
     @property
