@@ -49,7 +49,7 @@ fuzz: setup ## whatever a fuzzer comes upon, to the reader of captures and trace
 	    -artifact_prefix=.cache/fuzz-capture- .cache/fuzz-capture tests/data/fuzz-capture
 
 scenarios: setup ## real servers on the default kernel, in a guest
-	$(VMTEST) --servers --time-limit 2400 -- $(SCENARIOS)
+	$(VMTEST) --servers --time-limit 3600 -- $(SCENARIOS)
 
 test: lint types unit scenarios ## lint, types, unit and scenarios: what has to pass before a commit goes out
 
