@@ -279,7 +279,7 @@ PAYLOAD: tuple[Field[bytes], ...] = (
     Field(
         "data_bytes",
         "number",
-        "how many these are; where that is less than `result`, or of a failed write than `requested`, there were more",
+        "how many these are; where that is less than `result`, or of a failed write than `size`, there were more",
         lambda payload: len(payload) or None,
         unit="bytes",
         absent=_NO_PAYLOAD,
