@@ -295,6 +295,47 @@ def test_data_that_are_all_zero_end(kernel: Kernel) -> None:
     assert kernel.ring.read(0) == [b""] * (SIZE // 8)
 
 
+# Each word of it could be the header of one that is as long.
+_ALIKE = struct.pack("I", 24) * 6
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 31, 32, 33, 34, 35, 66, 67, 120])
+def test_of_records_of_one_length_none_is_missed_and_what_stands_in_a_longer_one_is_none(
+    kernel: Kernel, number: int
+) -> None:
+    records = [*[_ALIKE] * number, _ALIKE * 20, *[_ALIKE] * number, b"short", *[_ALIKE] * number]
+    kernel.output(*records)
+    assert kernel.ring.read(0) == records
+    assert kernel.consumed == kernel.produced
+
+
+@pytest.mark.parametrize("number", [2, 3, 10])
+def test_among_records_of_one_length_one_may_be_discarded_or_still_be_written(kernel: Kernel, number: int) -> None:
+    kernel.output(*[_ALIKE] * number)
+    kernel.output(*[_ALIKE] * number, bits=DISCARDED)
+    kernel.output(*[_ALIKE] * number)
+    busy = kernel.reserve(len(_ALIKE))
+    kernel.output(*[_ALIKE] * number)
+    assert kernel.ring.read(0) == [_ALIKE] * 2 * number
+    assert kernel.consumed == busy
+    kernel.submit(busy, _ALIKE)
+    assert kernel.ring.read(0) == [_ALIKE] * (number + 1)
+    assert kernel.consumed == kernel.produced
+
+
+@pytest.mark.parametrize("number", [2, 3, 10])
+def test_the_last_of_some_records_of_one_length_may_be_damaged(kernel: Kernel, number: int) -> None:
+    kernel.output(*[_ALIKE] * number)
+    end = kernel.produced
+    kernel.output(_ALIKE)
+    # It leads beyond what was produced, and the one behind it is not there at all.
+    kernel.produce(end + 8)
+    assert kernel.ring.read(0) == [_ALIKE] * number
+    assert kernel.consumed == end
+    with pytest.raises(HangupError, match="ring buffer"):
+        kernel.ring.read(0)
+
+
 def test_a_wake_up_ends_the_waiting_and_none_that_came_before_it_is_lost(kernel: Kernel, waits: list[Wait]) -> None:
     for number in range(3):
         kernel.output(b"%d" % number)
@@ -372,12 +413,14 @@ def test_what_cannot_be_a_ring_is_an_os_error() -> None:
         Ring(1_000_000, SIZE)
 
 
-_records = st.tuples(st.binary(max_size=700), st.sampled_from([0, 0, 0, DISCARDED]), st.booleans())
+# Many in a row are to be of one length.
+_contents = st.one_of(st.just(_ALIKE), st.just(_ALIKE * 2), st.binary(max_size=700))
+_records = st.tuples(_contents, st.sampled_from([0, 0, 0, DISCARDED]), st.booleans())
 
 
 @given(
     st.integers(0, 2**40).map(lambda number: 8 * number),
-    st.lists(st.lists(_records, max_size=12), max_size=12),
+    st.lists(st.lists(_records, max_size=12) | st.lists(st.just((_ALIKE, 0, True)), max_size=80), max_size=12),
     st.sampled_from([2 * PAGE, 3 * PAGE, 1 << 20]),
 )
 def test_what_is_written_is_what_is_read(

@@ -16,7 +16,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import select
+import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from hangup.tracer.errors import HangupError
@@ -29,6 +31,9 @@ _HEADER = 8  # BPF_RINGBUF_HDR_SZ
 # So many bytes of the data are mapped. Of a burst that does not end no more are taken at a time, so that signals and
 # losses are seen in between. The longest record (struct history_record) has some KiB.
 _WINDOW_BYTES = 1 << 20
+
+# So many records of the same length are copied at once, at most.
+_RUN = 32
 
 # Behind a record that is being written it is looked again after this time at the latest. Those that lie there may have
 # woken us already, and that one need not; to write it takes some microseconds.
@@ -154,8 +159,27 @@ class Ring:
         busy = False
         records: list[bytes] = []
         append = records.append
+        # The lengths of the two records before.
+        one = other = -1
         while offset < stop:
             length = lengths[offset >> 2]
+            if length == one and length == other:
+                # Most operations have one length, so it is known where the next headers should be. What is read there
+                # is a header as long as all before it had that length, too. They are all read before what is copied.
+                step = (_HEADER + length + 7) & -8
+                count = 0
+                for header in lengths[offset >> 2 : (min(stop, offset + _RUN * step) - step >> 2) + 1 : step >> 2]:
+                    if header != length:
+                        break
+                    count += 1
+                if not count:
+                    # It leads beyond the end, see below.
+                    break
+                records += _layout(length, count).unpack_from(data, offset)
+                offset += count * step
+                if count < _RUN:
+                    one = -1
+                continue
             taken = length < _DISCARDED
             if not taken:
                 if length & _BUSY:
@@ -172,6 +196,7 @@ class Ring:
                 break
             if taken:
                 append(data[start : start + length])
+            other, one = one, length
             offset = following
         self._patience = (_WRITTEN_SECONDS if busy else 0.0) if offset < end else None
         # Nothing may stand between this and the return: CPython runs handlers of signals when a function is called or
@@ -190,6 +215,12 @@ class Ring:
         offset = 2 * page + (begin & (self._size - 1))
         data = mmap.mmap(self._descriptor, self._window_bytes, prot=mmap.PROT_READ, offset=offset)
         return _Window(begin, data, memoryview(data).cast("I"))
+
+
+@lru_cache(maxsize=512)
+def _layout(length: int, count: int) -> struct.Struct:
+    """Return what finds the bytes of some records in a row, each so long, where they lie with their headers."""
+    return struct.Struct("=" + f"{_HEADER}x{length}s{-length % 8}x" * count)
 
 
 def _damaged() -> HangupError:
