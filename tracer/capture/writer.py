@@ -238,7 +238,9 @@ def packer() -> Packs:
             content = b"".join(part)
             codec, stored = compress(content)
             times = memoryview(b"".join(map(_TIME, part))).cast("Q").tolist()
-            first, last = min(times), max(times)
+            # They are in order but for some, and then to sort them takes less than to look for the two.
+            times.sort()
+            first, last = times[0], times[-1]
             count = len(part)
             data = pack_block(
                 BlockKind.RECORDS,
@@ -258,9 +260,6 @@ def packer() -> Packs:
 
 def cut(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Yield records so many at a time that they fit into a block."""
-    if records and sum(map(len, records)) <= BLOCK_BYTES:
-        yield records
-        return
     ends = list(accumulate(map(len, records)))
     begin = before = 0
     while begin < len(records):
