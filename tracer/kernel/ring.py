@@ -141,29 +141,17 @@ class Ring:
         # (TSO); another machine would need barriers. That is also why headers are read in place, and only what lies
         # behind a finished one is copied: memcpy() of a whole block copies in an order of its own, in which a header
         # could be newer than its data.
-        consumed = self._consumed[0]
-        waiting = self._produced[0] - consumed
-        if not 0 <= waiting <= self._size:
-            raise _damaged()
-        self.fill = RingFill(waiting, self._size, max(self.fill.highest, waiting))
-        window = self._window
-        assert window is not None, "it is closed"
-        if consumed + waiting > window.position + self._window_bytes:
-            # At once in the place of the one before, which nobody else holds and so is unmapped: whatever interrupts
-            # this, a window and its position belong together.
-            window = self._window = self._window_from(consumed)
-        begin = offset = consumed - window.position
-        end = begin + waiting
+        (position, data, lengths), begin, end = self._look()
+        offset = begin
         stop = min(end, self._window_bytes)
-        position, data, lengths = window
         busy = False
         records: list[bytes] = []
         append = records.append
-        # The lengths of the two records before.
-        one = other = -1
+        # The lengths of the two records before, and one that was met three times in a row.
+        one = other = often = -1
         while offset < stop:
             length = lengths[offset >> 2]
-            if length == one and length == other:
+            if length == often:
                 # Most operations have one length, so it is known where the next headers should be. What is read there
                 # is a header as long as all before it had that length, too. They are all read before what is copied.
                 step = (_HEADER + length + 7) & -8
@@ -177,8 +165,10 @@ class Ring:
                     break
                 records += _layout(length, count).unpack_from(data, offset)
                 offset += count * step
-                if count < _RUN:
-                    one = -1
+                one = length
+                if count < 3:
+                    # One at a time would take longer this way.
+                    often = -1
                 continue
             taken = length < _DISCARDED
             if not taken:
@@ -196,6 +186,8 @@ class Ring:
                 break
             if taken:
                 append(data[start : start + length])
+            if length == one and length == other:
+                often = length
             other, one = one, length
             offset = following
         self._patience = (_WRITTEN_SECONDS if busy else 0.0) if offset < end else None
@@ -203,6 +195,22 @@ class Ring:
         # begins, and where a loop goes back. It makes room for the whole block at once.
         self._consumed[0] = position + offset
         return records
+
+    def _look(self) -> tuple[_Window, int, int]:
+        """Return the window of the data, and where in it what waits begins and ends; it may end behind the window."""
+        consumed = self._consumed[0]
+        waiting = self._produced[0] - consumed
+        if not 0 <= waiting <= self._size:
+            raise _damaged()
+        self.fill = RingFill(waiting, self._size, max(self.fill.highest, waiting))
+        window = self._window
+        assert window is not None, "it is closed"
+        if consumed + waiting > window.position + self._window_bytes:
+            # At once in the place of the one before, which nobody else holds and so is unmapped: whatever interrupts
+            # this, a window and its position belong together.
+            window = self._window = self._window_from(consumed)
+        begin = consumed - window.position
+        return window, begin, begin + waiting
 
     def _window_from(self, position: int) -> _Window:
         """Map the data from the page on in which a position lies. Raises OSError.
