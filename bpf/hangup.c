@@ -28,14 +28,6 @@
 
 /* ---- one operation -------------------------------------------------------- */
 
-/* How long that is. with_address: see tell(). */
-static __always_inline u64 bytes_of_record(bool with_address)
-{
-	if (with_address)
-		return sizeof(struct operation_with_address);
-	return SNAPLEN ? sizeof(struct operation_with_payload) + 2 * SNAPLEN + sizeof(u64) : sizeof(struct operation_record);
-}
-
 /* The record of an operation that has ended. with_address is constant: a program writes one kind of record. */
 static __always_inline void tell(struct history *history, u32 flags, u64 sock, u64 peer, struct pending *entered,
 				 s64 result, bool with_address, bool wake)
@@ -46,8 +38,18 @@ static __always_inline void tell(struct history *history, u32 flags, u64 sock, u
 	 * after the peer's own release, also when both are released in the same instant.
 	 */
 	bool peer_dead = peer && typed_dead(peer);
+	u64 bytes = sizeof(struct operation_with_address);
+	u64 room = 0;
 
-	record = ring.ringbuf_reserve(bytes_of_record(with_address));
+	if (!with_address) {
+		room = room_for(entered, result);
+		/* A constant on each way from here, so that the verifier knows what there is room for. */
+		barrier_var(room);
+		bytes = sizeof(struct operation_record);
+		if (room)
+			bytes = sizeof(struct operation_with_payload) + 2 * room + sizeof(u64);
+	}
+	record = ring.ringbuf_reserve(bytes);
 	if (!record) {
 		count(LOSS_RING_FULL);
 		return;
@@ -63,8 +65,8 @@ static __always_inline void tell(struct history *history, u32 flags, u64 sock, u
 			fill_address(with, read_bound_address(with->address, peer));
 		else
 			fill_address(with, read_address(with->address, entered->address, entered->address_length));
-	} else if (SNAPLEN) {
-		fill_payload((void *)record);
+	} else if (room) {
+		fill_payload((void *)record, room);
 	}
 	ring.ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : wake_flags(entered->operation, result));
 }

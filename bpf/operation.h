@@ -23,6 +23,7 @@
 #define EAGAIN 11
 #define EINVAL 22
 #define EPIPE 32
+#define ENOSYS 38
 #define ECONNRESET 104
 #define ECONNREFUSED 111
 
@@ -50,9 +51,9 @@ struct operation_with_sender {
 };
 
 /*
- * The record of a read or a write with its first bytes, of which there are at most SNAPLEN. There is
- * room for twice as many and 8 more behind it: the verifier does not see that where one part ends
- * and how long the next one is depend on each other.
+ * The record of a read or a write with its first bytes (payload.h). Behind it there is twice as much
+ * room as they need at most, and 8 bytes more: the verifier does not see that where one part ends and
+ * how long the next one is depend on each other.
  */
 struct operation_with_payload {
 	struct operation_record base;
@@ -118,6 +119,14 @@ static __always_inline void find_caller(struct caller *caller, u64 task, u8 oper
 
 	registers = task_registers(task);
 	number = TASK_LOAD(u64, registers + OFFSET(pt_regs, orig_ax));
+	/*
+	 * As long as it is in the call this stands where its result will (entry_SYSCALL_64(),
+	 * arch/x86/entry/entry_64.S). After it the kernel does what an io_uring was asked for
+	 * before (task_work_run()), and closes files.
+	 */
+	if ((operation == OPERATION_READ || operation == OPERATION_WRITE) &&
+	    TASK_LOAD(u64, registers + OFFSET(pt_regs, ax)) != (u64)-ENOSYS)
+		number = NR_io_uring_enter;
 	caller->syscall = number;
 	if (caller->flags & EVENT_COMPAT)
 		return;

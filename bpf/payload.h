@@ -15,8 +15,9 @@
 /* So many parts of it are looked at. */
 #define VECTORS_MAX 8
 
-/* include/linux/errno.h: this and what is beyond it start the call again, which then is another operation. */
-#define ERESTARTSYS 512
+/* How much room there is for them: as little as will do, for what is written may be one byte. */
+#define SMALL_ROOM 64
+#define MIDDLE_ROOM 512
 
 /* struct iovec, include/uapi/linux/uio.h */
 struct user_vector {
@@ -42,9 +43,29 @@ struct user_buffer {
 #define barrier_var(value) asm volatile("" : "+r"(value))
 
 /*
+ * For how many bytes of a read or write there is to be room in its record; 0: none are recorded. Of
+ * what failed to be written they are those that were asked for; what failed to be read is nothing.
+ */
+static __always_inline u64 room_for(struct pending *entered, s64 result)
+{
+	u64 bytes = result;
+
+	if (!SNAPLEN)
+		return 0;
+	if (result < 0)
+		bytes = entered->operation == OPERATION_WRITE ? entered->size : 0;
+	if (!bytes)
+		return 0;
+	if (SNAPLEN > SMALL_ROOM && bytes <= SMALL_ROOM)
+		return SMALL_ROOM;
+	if (SNAPLEN > MIDDLE_ROOM && bytes <= MIDDLE_ROOM)
+		return MIDDLE_ROOM;
+	return SNAPLEN;
+}
+
+/*
  * Whether the task is in a call on this socket: fdget(), fs/file.c. It may be in one on another
- * descriptor, at whose end the kernel does what an io_uring was asked for before (task_work_run()),
- * or that sends something of the kernel's own (xprtsock, nbd).
+ * descriptor, in which the kernel sends something of its own (xprtsock, nbd).
  */
 static __always_inline bool is_called_on(u64 task, u32 descriptor, u64 inode)
 {
@@ -82,23 +103,20 @@ static __always_inline bool find_buffer(struct user_buffer *buffer, u64 task, s3
 }
 
 /* Behind a read or a write that is recorded, its first bytes; nothing, where they are not known. */
-static __always_inline void fill_payload(struct operation_with_payload *record)
+static __always_inline void fill_payload(struct operation_with_payload *record, u64 room)
 {
 	struct operation *operation = &record->base.operation;
 	struct user_buffer buffer = {};
 	u64 task = current_task();
-	u64 bytes = operation->result;
+	u64 bytes = operation->result < 0 ? operation->size : operation->result;
 	u64 filled = 0;
 	u32 i;
 
 	if (record->base.record.flags & (EVENT_COMPAT | EVENT_IO_URING | EVENT_KERNEL_THREAD))
 		return;
-	/* What failed to be written is what was asked for; what failed to be read is nothing. */
-	if (operation->result < 0)
-		bytes = operation->operation == OPERATION_WRITE && operation->result > -ERESTARTSYS ? operation->size : 0;
-	if (bytes > SNAPLEN)
-		bytes = SNAPLEN;
-	if (!bytes || !is_called_on(task, operation->descriptor, operation->inode) ||
+	if (bytes > room)
+		bytes = room;
+	if (!is_called_on(task, operation->descriptor, operation->inode) ||
 	    !find_buffer(&buffer, task, operation->syscall))
 		return;
 #pragma clang loop unroll(disable)
@@ -107,7 +125,7 @@ static __always_inline void fill_payload(struct operation_with_payload *record)
 		u64 length;
 
 		barrier_var(filled);
-		if (filled >= bytes || filled >= SNAPLEN)
+		if (filled >= bytes || filled >= room)
 			break;
 		if (buffer.vectors.count) {
 			if (i >= buffer.vectors.count ||
@@ -120,14 +138,14 @@ static __always_inline void fill_payload(struct operation_with_payload *record)
 		if (length > bytes - filled)
 			length = bytes - filled;
 		barrier_var(length);
-		if (length > SNAPLEN)
-			length = SNAPLEN;
+		if (length > room)
+			length = room;
 		if (bpf_probe_read_user(record->payload + filled, length, (void *)part.base))
 			break;
 		filled += length;
 	}
 	barrier_var(filled);
-	if (!filled || filled > SNAPLEN)
+	if (!filled || filled > room)
 		return;
 	fill_up(record->payload + filled);
 	record->section.type = SECTION_PAYLOAD;

@@ -59,6 +59,11 @@ def dotted(raw: bytes) -> str:
     return raw.translate(_DOTS).decode("ascii")
 
 
+def unescaped(text: str) -> bytes:
+    r"""Return the bytes that escape() spells so; of what it does not, a backslash that means nothing is one."""
+    return _ESCAPED.sub(_unescaped, text.encode("utf-8", "surrogateescape"))
+
+
 def escaped(raw: bytes) -> str:
     """Return a text that is spelled so already, as a record has it; what is not, or not UTF-8, is escaped."""
     try:
@@ -79,7 +84,7 @@ def cut_comm(name: str) -> str:
     # Nothing that is shown takes more bytes than characters, but for what is not ASCII.
     if len(name) <= COMM_LENGTH and name.isascii():
         return name
-    raw = _ESCAPED.sub(_unescaped, name.encode("utf-8", "surrogateescape"))
+    raw = unescaped(name)
     return name if len(raw) <= COMM_LENGTH else escape(raw[:COMM_LENGTH])
 
 

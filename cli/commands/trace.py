@@ -308,6 +308,8 @@ def command(
         ended = capture.ended(tracer)
     printer.print(sysdig.rest(printer.clocks))
     output.flush()
+    if wants_payload and not tracer.snaplen:
+        note(f"no {BUFFER} in it: what is read or written was not recorded (trace -s)")
     if ended is not None and as_json:
         for line in summary_lines(ended):
             output.line(line)
@@ -315,7 +317,5 @@ def command(
     elif ended is not None:
         if sysdig.late:
             note(f"{counted(sysdig.late, 'line')} later than in order: these calls lasted longer than is waited for")
-        if wants_payload and not tracer.snaplen:
-            note(f"no {BUFFER} in it: what is read or written was not recorded (trace -s)")
         note(f"{printer.told}; {losses_text(ended.losses)}")
     click.get_current_context().exit(capture.end(status or ExitStatus.OK))

@@ -33,6 +33,9 @@ A peer or a path that does not fit is left out, but never the path where a conne
 # `size` and `result`, with which `size-unread_bytes` of `Glance` begins.
 _AMOUNTS = struct.Struct("=qq")
 
+# A character of UTF-8 has so many bytes at most.
+_LONGEST_CHARACTER = 4
+
 # Before what an operation carried, which has a line of its own.
 _DATA = "    data "
 
@@ -112,12 +115,20 @@ def _payload_text(payload: bytes, amounts: bytes, width: int) -> str:
     """
     asked, result = _AMOUNTS.unpack_from(amounts)
     room = max(width - len(_DATA) - len('""...'), 0)
-    part = payload[:room]
-    while len(text := escape(part).replace('"', r"\"")) > room:
+    length = min(room, len(payload))
+    while len(text := escape(_beginning(payload, length)).replace('"', r"\"")) > room:
         # A byte takes four characters at most.
-        part = part[: -max(1, (len(text) - room) // 4)]
-    more = "..." if len(part) < max(len(payload), asked if result < 0 else result) else ""
+        length -= max(1, (len(text) - room) // 4)
+    more = "..." if length < max(len(payload), asked if result < 0 else result) else ""
     return f'{_DATA}"{text}"{more}'
+
+
+def _beginning(payload: bytes, length: int) -> bytes:
+    """Return so many of its first bytes, or some less, so that it does not end inside of a character of UTF-8."""
+    for end in range(length, max(length - _LONGEST_CHARACTER, 0), -1):
+        if end >= len(payload) or payload[end] & 0xC0 != 0x80:
+            return payload[:end]
+    return payload[:length]
 
 
 def _place_text(where: Where) -> str:

@@ -23,7 +23,7 @@ from hangup.tracer.kernel.probes import MOST_SNAPLEN, Probes
 from hangup.tracer.record.layout import Loss, Operation, RecordType, payload_of, type_of, unpack
 from tests.scenarios.flavours import exact_flavours
 from tests.scenarios.ring import Ring, is_available
-from tests.scenarios.stage import Player, client, fails, listener
+from tests.scenarios.stage import Player, client, fails, listener, receive
 
 _SNAPLEN = 40
 _TEXT = b"POST /hello HTTP/1.1\r\n\x00\x01\xff" + bytes(range(64, 120))
@@ -242,6 +242,35 @@ def test_bytes_of_another_descriptor_are_not_taken_for_those_of_the_socket(probe
     assert received == read(11, b"")
     # It is tried at once, too.
     assert before in ([], [read(-errno.EAGAIN, b"")])
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_what_an_io_uring_receives_is_not_taken_out_of_a_call_on_the_same_socket(probes: Probes, call: str) -> None:
+    if not is_available():
+        pytest.skip("this kernel has no io_uring")
+    large = bytes(1_000_000)
+
+    def part() -> None:
+        one, other = socket.socketpair()
+        ring = Ring()
+        ring.begin_to_receive(one.fileno(), 30)
+
+        def answer() -> None:
+            other.send(b"by the ring")
+            while not ring.is_done:
+                os.sched_yield()
+            other.send(b"by read")
+            receive(other, len(large) if call == "write" else 0)
+
+        sender = Player(answer)
+        if call == "write":
+            # It waits for room, which there is when the ring has received.
+            one.sendall(large)
+        assert os.read(one.fileno(), 30) == b"by read"
+        sender.end()
+
+    found = [transfer for transfer in recorded(probes, part) if transfer.operation == Operation.READ]
+    assert [transfer for transfer in found if transfer.result > 0] == [read(11, b""), read(7, b"by read")]
 
 
 def test_more_than_there_was_room_for_is_not_there(probes: Probes) -> None:

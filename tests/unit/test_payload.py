@@ -16,6 +16,9 @@ from hangup.cli.exit_status import ExitStatus
 from hangup.cli.main import hangup
 from hangup.cli.reporters.operation import operation_rows
 from hangup.tracer.escape import dotted, escape
+from hangup.tracer.filter.check import Subject
+from hangup.tracer.filter.compile import over_operations
+from hangup.tracer.filter.filter import understood
 from hangup.tracer.record.facts import HostFact, pack_fact
 from hangup.tracer.record.layout import Operation, pack, payload_of, reader_of, sections, trimmed, unpack, with_payload
 from hangup.tracer.story.places import Placed
@@ -188,11 +191,11 @@ def test_the_library_hands_it_on() -> None:
     ]
 
 
-def _rows(payload: bytes) -> list[str]:
+def _rows(payload: bytes, width: int = 200) -> list[str]:
     rows_of, lines = operation_rows(), list[str]()
 
     def show(placed: Sequence[Placed]) -> None:
-        lines.extend(rows_of(placed, CLOCKS, 200))
+        lines.extend(rows_of(placed, CLOCKS, width))
 
     with Tracer(source=Records(recorded(payload)), on_places=show) as tracer:
         for _ in tracer.alerts():
@@ -209,11 +212,50 @@ def test_who_asks_for_it_and_does_not_record_it_is_told_how(arguments: list[str]
     assert "evt.buffer is what -s records, as in -s 80, which is not given" in refused.output
     found = run("-r", without, *arguments)
     assert found.exit_code == 0
-    assert "hangup: no evt.buffer in it: what is read or written was not recorded (trace -s)" in found.output
+    note = "hangup: no evt.buffer in it: what is read or written was not recorded (trace -s)"
+    assert note in found.output
+    if not arguments[0].startswith("-p"):
+        assert note in run("-r", without, "--json", *arguments).output
 
 
 def test_of_a_capture_that_has_it_nothing_is_said(capture: Path) -> None:
     assert "no evt.buffer" not in run("-r", capture, "evt.buffer contains x").output
+
+
+@pytest.mark.parametrize(
+    ("text", "payload", "matches"),
+    [
+        # As it was printed: in quotes, without, and what has a backslash of its own.
+        (r"""evt.buffer = '\\x41'""", rb"\x41", True),
+        (r"""evt.buffer = "\\x41\"" """, b'\\x41"', True),
+        (r"""evt.buffer = \\x41""", rb"\x41", True),
+        (r"""evt.buffer = '\x41'""", rb"\x41", False),
+        (r"""evt.buffer = '\x41'""", b"A", True),
+        (r"""evt.buffer = \x41""", b"A", True),
+        (r"""evt.buffer = '\\x41'""", b"A", False),
+        (r"""evt.buffer contains 'C:\\temp'""", rb"C:\temp", True),
+        (r"""evt.buffer contains C:\temp""", rb"C:\temp", True),
+    ],
+)
+def test_a_byte_that_is_written_out_is_told_from_its_spelling(text: str, payload: bytes, matches: bool) -> None:
+    tree = understood(text, Subject.OPERATIONS)
+    for each in (tree, understood(str(tree), Subject.OPERATIONS)):
+        passes = over_operations(each, lambda *_: None)
+        assert passes(with_payload(pack(CARRYING[0]), payload), None) == matches
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_what_was_printed_finds_it_again(payload: bytes) -> None:
+    [line] = [row for row in _rows(payload) if row.startswith("    data ")][:1]
+    tree = understood("evt.buffer = " + line.removeprefix("    data ").removesuffix("..."), Subject.OPERATIONS)
+    assert over_operations(tree, lambda *_: None)(with_payload(pack(CARRYING[0]), payload), None)
+
+
+@pytest.mark.parametrize("width", range(20, 60))
+def test_what_is_cut_to_fit_ends_with_a_whole_character(width: int) -> None:
+    [line] = [row for row in _rows("中文字é".encode() * 9, width) if row.startswith("    data ")][:1]
+    assert "\\x" not in line
+    assert line.endswith('"...')
 
 
 @pytest.mark.parametrize("value", ["0", "4097", "x"])

@@ -12,7 +12,7 @@ from hangup.tracer.field import FilterField, FilterType
 from hangup.tracer.filter.connected import BETWEEN
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.fields import BY_NAME, LINE
-from hangup.tracer.filter.tree import EXISTS, OPERATORS, SIGNS, WORDS, Comparison, Tree, comparisons_of, meant
+from hangup.tracer.filter.tree import EXISTS, OPERATORS, SIGNS, WORDS, Comparison, Tree, Value, comparisons_of
 
 
 class Subject(Enum):
@@ -127,7 +127,7 @@ def _value(field: FilterField, comparison: Comparison, value: str, column: int) 
             raise FilterError(f"{_short(value)} where true or false was expected", column)
         return value == "true"
     if field.type == "bytes":
-        return meant(value)
+        return value.raw if isinstance(value, Value) else value.encode("utf-8", "surrogateescape")
     if field.type == "address":
         if not _HEXADECIMAL.fullmatch(value):
             raise FilterError(f"{_short(value)} where an address in hexadecimal was expected", column)
@@ -137,7 +137,7 @@ def _value(field: FilterField, comparison: Comparison, value: str, column: int) 
             _check_choice(field, value, column)
         if field.is_comm:
             return cut_comm(value)
-    return value
+    return str(value)
 
 
 def _number(field: FilterField, value: str, column: int) -> int | float:

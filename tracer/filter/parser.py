@@ -15,7 +15,7 @@ from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from hangup.tracer.filter.errors import FilterError
-from hangup.tracer.filter.tree import BARE, OPERATORS, And, Comparison, Not, Or, Tree, spelled, unquoted
+from hangup.tracer.filter.tree import BARE, OPERATORS, And, Comparison, Not, Or, Tree, Value, bare, unquoted
 
 MAX_LENGTH = 16_384
 """A filter has at most so many characters."""
@@ -130,9 +130,9 @@ def _column(token: Token) -> int:
     return (token.start_pos or 0) + 1
 
 
-def _value(token: Token) -> str:
+def _value(token: Token) -> Value:
     if token.type == "BARE":
-        return spelled(token.encode("utf-8", "surrogateescape"))
+        return bare(token)
     try:
         return unquoted(token)
     except ValueError as error:

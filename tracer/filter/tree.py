@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from hangup.tracer.escape import escape
+from hangup.tracer.escape import escape, unescaped
 
 SIGNS = ("=", "!=", "<", "<=", ">", ">=")
 WORDS = ("contains", "icontains", "startswith", "endswith", "glob")
@@ -98,15 +98,35 @@ def comparisons_of(tree: Tree) -> Iterator[Comparison]:
             yield from comparisons_of(part)
 
 
+class Value(str):
+    """A value as it was written: the text with which names are compared, as they are shown (`spelled`)."""
+
+    raw: bytes
+    """The bytes that it stands for where it is no name."""
+
+    def __new__(cls, text: str, raw: bytes) -> Value:
+        """Make one of both."""
+        value = super().__new__(cls, text)
+        value.raw = raw
+        return value
+
+
+def bare(text: str) -> Value:
+    """Return the value that is written so without quotes: a backslash is one, but where escape() would write it."""
+    return Value(spelled(text.encode("utf-8", "surrogateescape")), unescaped(text))
+
+
 def quoted(value: str) -> str:
     """Return a value as it is written: in quotes where it has to be."""
-    if _BARE.fullmatch(value):
+    raw = value.raw if isinstance(value, Value) else None
+    if _BARE.fullmatch(value) and raw in (None, unescaped(value)):
         return value
-    text = value.replace("\\", "\\\\").replace('"', '\\"')
+    text = value.replace("\\", "\\\\") if raw is None else escape(raw)
+    text = text.replace('"', '\\"')
     return f'"{text}"'
 
 
-def unquoted(text: str) -> str:
+def unquoted(text: str) -> Value:
     r"""Return the value that is written in these quotes.
 
     A backslash means in them what it means in sysdig's (unescape_str() of userspace/libsinsp/filter/escaping.cpp), and
@@ -134,18 +154,12 @@ def unquoted(text: str) -> str:
             raw += _ESCAPES[character].encode()
         else:
             raise ValueError(f"\\{character} means nothing; a backslash is written \\\\")
-    return spelled(bytes(raw))
+    return Value(spelled(bytes(raw)), bytes(raw))
 
 
 def spelled(raw: bytes) -> str:
     """Return bytes as names are shown, but for backslashes: who writes one means that of what is shown."""
     return escape(raw).replace("\\\\", "\\")
-
-
-def meant(value: str) -> bytes:
-    r"""Return the bytes that a value stands for where they are no name: ``\xNN`` is one, whoever has written it."""
-    raw = value.encode("utf-8", "surrogateescape")
-    return re.sub(rb"\\x([0-9a-fA-F]{2})", lambda found: bytes.fromhex(found[1].decode()), raw)
 
 
 def _bracketed(part: Tree, kinds: tuple[type, ...]) -> str:

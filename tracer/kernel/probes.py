@@ -202,7 +202,7 @@ def _library() -> ctypes.CDLL:
 def longest_record(snaplen: int = 0) -> int:
     """Return how much of the ring an operation takes at most, in bytes.
 
-    snaplen: so many bytes of what is read or written are recorded (struct operation_with_payload, bytes_of_record() in
+    snaplen: so many bytes of what is read or written are recorded (struct operation_with_payload, tell() in
     bpf/hangup.c).
     """
     section = max(_ADDRESS_BYTES, 2 * snaplen + 8 if snaplen else 0)
