@@ -136,7 +136,7 @@ def _value(field: FilterField, comparison: Comparison, value: str, column: int) 
         if field.choices is not None:
             _check_choice(field, value, column)
         if field.is_comm:
-            return cut_comm(value)
+            return str(cut_comm(value))
     return str(value)
 
 
