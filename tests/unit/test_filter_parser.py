@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hangup.tracer.filter.errors import FilterError
 from hangup.tracer.filter.parser import MAX_DEPTH, MAX_LENGTH, parse
-from hangup.tracer.filter.tree import EXISTS, LISTS, SIGNS, WORDS, And, Comparison, Not, Or, Tree, spelled
+from hangup.tracer.filter.tree import EXISTS, LISTS, SIGNS, WORDS, And, Comparison, Not, Or, Tree, spelled, unquoted
 
 A, B, C = (Comparison(name, "=", ("1",)) for name in ("a", "b", "c"))
 
@@ -104,6 +106,12 @@ def test_what_cannot_be_understood_is_one_line_that_says_where_and_what_was_expe
     assert caught.value.column == column
     assert caught.value.problem.startswith(problem)
     assert str(caught.value) == f"column {column} of the filter: {caught.value.problem}"
+
+
+def test_a_value_can_be_copied() -> None:
+    value = unquoted(r"'\x01\\x'")
+    copied = copy.deepcopy(value)
+    assert (copied, copied.raw) == (value, value.raw) == (r"\x01\x", b"\x01\\x")
 
 
 def test_a_caret_points_at_the_place_also_in_a_long_filter() -> None:

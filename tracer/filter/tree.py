@@ -110,6 +110,10 @@ class Value(str):
         value.raw = raw
         return value
 
+    def __reduce__(self) -> tuple[type[Value], tuple[str, bytes]]:
+        """Say how a copy is made: some versions of lark copy values to find what else they could have taken."""
+        return Value, (str(self), self.raw)
+
 
 def bare(text: str) -> Value:
     """Return the value that is written so without quotes: a backslash is one, but where escape() would write it."""
