@@ -17,7 +17,6 @@ from array import array
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from hangup.tracer.errors import HangupError
@@ -665,25 +664,24 @@ class Probes:
             loaded.append((tracepoint, descriptor))
         return loaded
 
-    @cached_property
-    def _run_values(self) -> dict[RunValue, int]:
-        """What each of the programs is told of this run."""
-        return {
-            RunValue.TRACER_PID: os.getpid(),
-            RunValue.BUCKET_MASK: self._endpoints // WAYS - 1,
-            RunValue.STREAMING: int(not self._recording),
-            RunValue.COMM_GLOBS: len(self._globs.comms),
-            RunValue.PATH_GLOBS: len(self._globs.paths),
-            RunValue.NEEDS_PATH: int(bool(self.selection.paths)),
-            RunValue.SELECTED_BY: _selected_by(self.selection),
-            RunValue.SELECTED_CGROUPS: len(self.selection.cgroups),
-            RunValue.PATHS_DECIDE: int(self.selection.selects_paths),
-            RunValue.SNAPLEN: self._snaplen,
-            RunValue.WAKE_MASK: wake_records(os.cpu_count() or 1, self._snaplen) - 1,
-        }
-
     def _load(self, kind: int, name: str, compiled: Compiled, options: ProgramLoadOptions) -> int:
-        instructions = relocated(compiled.programs[name], self._maps, self._run_values)
+        instructions = relocated(
+            compiled.programs[name],
+            self._maps,
+            {
+                RunValue.TRACER_PID: os.getpid(),
+                RunValue.BUCKET_MASK: self._endpoints // WAYS - 1,
+                RunValue.STREAMING: int(not self._recording),
+                RunValue.COMM_GLOBS: len(self._globs.comms),
+                RunValue.PATH_GLOBS: len(self._globs.paths),
+                RunValue.NEEDS_PATH: int(bool(self.selection.paths)),
+                RunValue.SELECTED_BY: _selected_by(self.selection),
+                RunValue.SELECTED_CGROUPS: len(self.selection.cgroups),
+                RunValue.PATHS_DECIDE: int(self.selection.selects_paths),
+                RunValue.SNAPLEN: self._snaplen,
+                RunValue.WAKE_MASK: wake_records(os.cpu_count() or 1, self._snaplen) - 1,
+            },
+        )
         # BPF_OBJ_NAME_LEN is 16 with the terminator.
         short = f"hangup_{name}"[:15].encode()
         arguments = (kind, short, b"GPL", instructions, len(instructions) // _INSTRUCTION, options)
